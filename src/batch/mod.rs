@@ -1,0 +1,55 @@
+//! Mini-batches: closed by rows or linger, carrying the origins of every sample in them.
+
+mod builder;
+
+pub use builder::{BatchBuilder, Pace};
+
+use crate::domain::{DropReason, EventTime, Field, ImpressionId, Label, Origin, UserId};
+
+/// A mini-batch. Row i of every per-row vector is the same sample.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Batch {
+    /// Ids of all rows and slots, row by row, slot by slot.
+    pub ids: Vec<u64>,
+    /// `ids[bounds[r·slots + s]..bounds[r·slots + s + 1]]` belongs to slot s of row r; length rows·slots + 1.
+    pub bounds: Vec<u32>,
+    /// Numeric inputs, row-major `[rows, numbers]`.
+    pub numbers: Vec<f32>,
+    /// Labels.
+    pub labels: Vec<Label>,
+    /// Users.
+    pub users: Vec<UserId>,
+    /// Event times.
+    pub times: Vec<EventTime>,
+    /// Impression ids, for the memory of the join.
+    pub impressions: Vec<Option<ImpressionId>>,
+    /// Origins of each row.
+    pub origins: Vec<Vec<Origin>>,
+    /// Raw fields of some rows (index, fields): candidates for probes.
+    pub raw: Vec<(usize, Box<[Field]>)>,
+    /// Events that ended without a sample since the batch before: they pass through here so that one thread keeps the books.
+    pub ended: Vec<Ended>,
+}
+
+impl Batch {
+    /// Number of samples.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Neither samples nor ended events.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.ended.is_empty()
+    }
+}
+
+/// An event that ended without being trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Dropped.
+    Dropped(Origin, DropReason),
+    /// Acknowledged by the dead-letter topic.
+    DeadLettered(Origin),
+}

@@ -1,0 +1,39 @@
+use std::path::PathBuf;
+
+/// What is wrong with a checkpoint.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// A file operation failed.
+    #[error("{doing} {path}: {source}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is not what its commit record says.
+    #[error("{path}: {why}")]
+    Corrupt {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// Another daemon owns the directory.
+    #[error("state directory {path} is in use by another process; stop it, or set another state.dir")]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Every commit record is damaged.
+    #[error("{path}: no commit record can be used: {why}; restore the directory from a backup, or move it away to start afresh")]
+    NoUsableCommit {
+        /// The directory.
+        path: PathBuf,
+        /// What was wrong with each.
+        why: String,
+    },
+}

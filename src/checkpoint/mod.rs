@@ -1,0 +1,10 @@
+//! Durable state: checkpoint files, the commit record, recovery, retention.
+
+mod commit;
+mod error;
+mod files;
+mod store;
+
+pub use commit::{Commit, FileEntry};
+pub use error::CheckpointError;
+pub use store::{CheckpointStore, Draft, Loaded, ProbeSample};

@@ -1,0 +1,138 @@
+use serde::{Deserialize, Serialize};
+
+use super::units::Span;
+
+/// Rows a batch closes at. A compromise of speed (bigger) and one-pass quality (smaller), see README.
+const BATCH_ROWS: usize = 256;
+/// A batch that is not full closes after this: bounds freshness on a thin stream.
+const LINGER: Span = Span::from_millis(1000);
+/// λ of the published CTR run, on the margin of one logit (mean over the batch).
+const HINT_WEIGHT: f32 = 0.3;
+
+/// Shapes of the nets. Every hidden layer is followed by a ReLU; each head ends in one logit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelConfig {
+    /// Embedding table.
+    pub embedding: EmbeddingConfig,
+    /// Widths of the dense layers shared by all heads; none by default.
+    pub shared: Vec<usize>,
+    /// Hidden widths of the light head.
+    pub light: Vec<usize>,
+    /// Hidden widths of the booster head.
+    pub booster: Vec<usize>,
+    /// Train a control head of light's shape on labels alone.
+    pub control: bool,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        ModelConfig { embedding: EmbeddingConfig::default(), shared: Vec::new(), light: vec![64, 32], booster: vec![256, 128, 64], control: true }
+    }
+}
+
+/// Embedding table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmbeddingConfig {
+    /// Floats per row, the same for every slot.
+    pub dim: usize,
+    /// A new row is uniform in ±init_scale, from its key; 0 makes an unseen id the zero vector, which is what servers use.
+    pub init_scale: f32,
+}
+
+impl Default for EmbeddingConfig {
+    fn default() -> Self {
+        EmbeddingConfig { dim: 16, init_scale: 0.0 }
+    }
+}
+
+/// The learning rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// `cpu` (pure Rust), `tch-cpu`, or `cuda:N`; the latter two need `--features tch`.
+    pub device: String,
+    /// Threads of the CPU backend; 0: one per core.
+    pub threads: usize,
+    /// Seed of the initial weights.
+    pub seed: u64,
+    /// Rows a batch closes at.
+    pub batch_rows: usize,
+    /// A batch that is not full closes this long after its first row.
+    pub linger: Span,
+    /// The hint.
+    pub hint: HintConfig,
+    /// What the light path may do to the trunk.
+    pub shared_grad: SharedGrad,
+    /// Optimizers.
+    pub optimizer: OptimizerConfig,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig {
+            device: "cpu".to_owned(),
+            threads: 0,
+            seed: 1,
+            batch_rows: BATCH_ROWS,
+            linger: LINGER,
+            hint: HintConfig::default(),
+            shared_grad: SharedGrad::All,
+            optimizer: OptimizerConfig::default(),
+        }
+    }
+}
+
+/// The hint: light imitates the booster's logit, `weight · mean((l − sg(z))²)`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HintConfig {
+    /// λ, on one logit per example, mean over the batch; 0 switches the hint off.
+    pub weight: f32,
+    /// Stop the hint's gradient at the booster's logit. Off only for ablations.
+    pub gradient_block: bool,
+}
+
+impl Default for HintConfig {
+    fn default() -> Self {
+        HintConfig { weight: HINT_WEIGHT, gradient_block: true }
+    }
+}
+
+/// What the light path may do to the shared trunk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SharedGrad {
+    /// Cross-entropy and hint both reach it (the paper).
+    #[default]
+    All,
+    /// Cross-entropy alone.
+    NoHint,
+    /// Neither.
+    BoosterOnly,
+}
+
+/// Optimizers: Adam on dense parameters, Adagrad on touched embedding rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizerConfig {
+    /// Adam's learning rate.
+    pub dense_lr: f64,
+    /// Adam's β₁.
+    pub beta1: f64,
+    /// Adam's β₂.
+    pub beta2: f64,
+    /// Adam's ε.
+    pub epsilon: f64,
+    /// Adagrad's learning rate.
+    pub embedding_lr: f32,
+    /// Adagrad's initial accumulator.
+    pub embedding_initial_accumulator: f32,
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        OptimizerConfig { dense_lr: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, embedding_lr: 0.05, embedding_initial_accumulator: 0.1 }
+    }
+}

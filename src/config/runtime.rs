@@ -1,0 +1,267 @@
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::units::{ByteLength, Span};
+
+/// Broker connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaConfig {
+    /// `host:port`, comma-separated.
+    pub brokers: String,
+    /// Consumer group that advisory offsets are committed under, for lag tools.
+    pub group: String,
+    /// Further librdkafka settings, e.g. `security.protocol`. The ones this program depends on are refused here.
+    pub properties: std::collections::BTreeMap<String, String>,
+    /// How long a request to the broker may take before it is an error.
+    pub timeout: Span,
+}
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        KafkaConfig {
+            brokers: "127.0.0.1:9092".to_owned(),
+            group: "rocket-launching".to_owned(),
+            properties: std::collections::BTreeMap::new(),
+            timeout: Span::from_secs(10),
+        }
+    }
+}
+
+/// Topics. Names left empty are derived from the config's `name`: `<name>.events`, `.impressions`, `.clicks`, `.dlq`, `.snapshots`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TopicsConfig {
+    /// Labelled events, or impressions and clicks apart.
+    pub mode: StreamMode,
+    /// Labelled events.
+    pub events: String,
+    /// Impressions.
+    pub impressions: String,
+    /// Clicks.
+    pub clicks: String,
+    /// Dead letters.
+    pub dead_letters: String,
+    /// Snapshots.
+    pub snapshots: String,
+    /// Where a first start begins, when no checkpoint says.
+    pub start: StartAt,
+}
+
+impl Default for TopicsConfig {
+    fn default() -> Self {
+        TopicsConfig {
+            mode: StreamMode::Labelled,
+            events: String::new(),
+            impressions: String::new(),
+            clicks: String::new(),
+            dead_letters: String::new(),
+            snapshots: String::new(),
+            start: StartAt::Earliest,
+        }
+    }
+}
+
+/// How labels come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamMode {
+    /// The event bears its label.
+    #[default]
+    Labelled,
+    /// Impressions and clicks are joined on the impression id.
+    Joined,
+}
+
+/// Where a first start begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartAt {
+    /// At the oldest event kept.
+    #[default]
+    Earliest,
+    /// At the next event to come.
+    Latest,
+}
+
+/// Impression ⋈ click, in event time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JoinConfig {
+    /// A click counts up to this long after its impression.
+    pub window: Span,
+    /// How much later than the watermark an event may still come.
+    pub grace: Span,
+    /// When a clicked impression leaves.
+    pub emit: Emit,
+    /// How long closed impressions are remembered, to tell late and duplicate events from unknown ones.
+    pub memory: Span,
+    /// A partition without events for this long no longer holds the watermark back.
+    pub idle: Span,
+}
+
+impl Default for JoinConfig {
+    fn default() -> Self {
+        JoinConfig {
+            window: Span::from_secs(600),
+            grace: Span::from_secs(30),
+            emit: Emit::InOrder,
+            memory: Span::from_secs(3600),
+            idle: Span::from_secs(10),
+        }
+    }
+}
+
+/// When a sample leaves the join.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Emit {
+    /// When its window closes, in the order of impression times: the same stream gives the same samples in the same order.
+    #[default]
+    InOrder,
+    /// At its click, else when its window closes: fresher, order depends on arrival.
+    OnClick,
+}
+
+/// Metrics.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluateConfig {
+    /// Lengths of the tumbling windows, in event time.
+    pub windows: Vec<Span>,
+    /// Newest impressions kept per user; beyond it the oldest leave and the user counts as truncated.
+    pub user_impressions_max: usize,
+    /// Closed windows kept for listing.
+    pub windows_kept: usize,
+    /// Ignore impressions before this time for metrics (training covers all): RFC 3339.
+    pub from: Option<String>,
+}
+
+impl Default for EvaluateConfig {
+    fn default() -> Self {
+        EvaluateConfig { windows: vec![Span::from_secs(3600), Span::from_secs(86_400)], user_impressions_max: 1024, windows_kept: 48, from: None }
+    }
+}
+
+/// Where state lies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StateConfig {
+    /// Directory of checkpoints, commits and sled. Owned by one daemon at a time.
+    pub dir: PathBuf,
+    /// sled's page cache.
+    pub sled_cache: ByteLength,
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        StateConfig { dir: PathBuf::from("state"), sled_cache: ByteLength(64 << 20) }
+    }
+}
+
+/// When state is committed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointConfig {
+    /// After this many trained samples ...
+    pub every_samples: u64,
+    /// ... or this long, whichever comes first and only if something was done.
+    pub every: Span,
+    /// Every n-th checkpoint writes all rows, the others only those touched since the one before.
+    pub full_every: u64,
+    /// Commits kept.
+    pub keep: usize,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        CheckpointConfig { every_samples: 200_000, every: Span::from_secs(60), full_every: 16, keep: 3 }
+    }
+}
+
+/// When and how snapshots are published.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PublishConfig {
+    /// Publish at all.
+    pub enabled: bool,
+    /// After this many trained samples ...
+    pub every_samples: u64,
+    /// ... or this long, whichever comes first and only if something was trained.
+    pub every: Span,
+    /// Bytes per chunk record.
+    pub chunk: ByteLength,
+    /// Versions kept on the topic, besides those pointed at or pinned.
+    pub keep: usize,
+    /// Probes in each manifest.
+    pub probes: usize,
+    /// Subscribers report a version stale after this long; they keep serving it.
+    pub expires: Span,
+}
+
+impl Default for PublishConfig {
+    fn default() -> Self {
+        PublishConfig {
+            enabled: true,
+            every_samples: 1_000_000,
+            every: Span::from_secs(60),
+            chunk: ByteLength(768 << 10),
+            keep: 8,
+            probes: 32,
+            expires: Span::from_secs(86_400),
+        }
+    }
+}
+
+/// Admin socket and HTTP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// Unix socket that rocketctl talks to; relative to the state directory. Mode 0600.
+    pub socket: PathBuf,
+    /// `/metrics`, `/livez`, `/readyz`. Empty switches it off.
+    pub http: String,
+    /// SIGTERM to exit, at most.
+    pub shutdown_deadline: Span,
+    /// A training loop without progress for this long is not live.
+    pub stall: Span,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        AdminConfig {
+            socket: PathBuf::from("admin.sock"),
+            http: "127.0.0.1:9464".to_owned(),
+            shutdown_deadline: Span::from_secs(30),
+            stall: Span::from_secs(60),
+        }
+    }
+}
+
+/// Logs, to standard error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// EnvFilter directives; `RUST_LOG` wins.
+    pub filter: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig { filter: "info".to_owned(), format: LogFormat::Human }
+    }
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// For machines.
+    Json,
+}

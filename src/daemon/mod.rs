@@ -1,0 +1,1 @@
+//! Configuration → application → run: one file per command of rocketd.

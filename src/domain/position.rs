@@ -1,0 +1,65 @@
+use std::sync::Arc;
+
+use super::event::Role;
+
+/// A partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct TopicPartition {
+    /// Topic name; a file's name for file sources.
+    pub topic: Arc<str>,
+    /// Partition number.
+    pub partition: i32,
+}
+
+impl std::fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}[{}]", self.topic, self.partition)
+    }
+}
+
+/// Index into the table of partitions of the running source ([`crate::stream::Source::partitions`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PartitionIndex(pub u32);
+
+/// Where one event was read: `offset` is its own, not the next one's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Origin {
+    /// Which partition.
+    pub partition: PartitionIndex,
+    /// Its offset there.
+    pub offset: i64,
+}
+
+/// A record as read, undecoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where it was read.
+    pub origin: Origin,
+    /// What its topic carries.
+    pub role: Role,
+    /// Record key.
+    pub key: Option<Vec<u8>>,
+    /// Record value; `None` is a tombstone.
+    pub payload: Option<Vec<u8>>,
+    /// Broker's timestamp in milliseconds.
+    pub timestamp_ms: Option<i64>,
+}
+
+/// What of one partition is done: everything below `low`, and the offsets of `done` at or above it.
+///
+/// | next offset to read | in `done` | meaning |
+/// |---|---|---|
+/// | < low | – | done |
+/// | ≥ low | yes | done, skip on re-reading |
+/// | ≥ low | no | read (again) |
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PartitionPosition {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// First offset that counted: `low - start + done.len()` events are done.
+    pub start: i64,
+    /// Reading resumes here.
+    pub low: i64,
+    /// Offsets ≥ `low` that are done, sorted.
+    pub done: Vec<i64>,
+}

@@ -1,0 +1,1 @@
+//! The collisionless growing embedding table with sparse Adagrad.

@@ -1,0 +1,50 @@
+//! **Rocket Launching** learns from ad clicks as they happen.
+//!
+//! Modules stand in the order in which the data flows; a module imports what stands above it, `domain` and `config`,
+//! and nothing further down. `pipeline` alone wires stages together.
+//!
+//! ```text
+//! Kafka ─ stream ─ wire ─ join ─ features ─ batch ─ train (embedding, nets) ─ evaluate ─ checkpoint ─ publish ─ Kafka ─ serving
+//! ```
+//!
+//! # Invariants
+//! 1. **Test, then train**: scores that feed a metric come from the forward pass before the update ([`train`]).
+//! 2. **One commit point**: weights, optimizer, positions, join memory and GAUC belong to one checkpoint number ([`checkpoint`]).
+//! 3. Positions in our checkpoint are the truth; offsets committed to the broker are advice for lag tools ([`stream`]).
+//! 4. **Conservation**: every offset that is done is counted exactly once, as trained, dropped (by reason) or dead-lettered ([`pipeline`]).
+//! 5. A snapshot comes from a committed checkpoint, and its version is that checkpoint's number: never reused ([`publish`]).
+//! 6. Saving leaves the training state bit-equal ([`checkpoint`]).
+//! 7. The gradient block: the hint never moves the booster's head ([`nets`]).
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod config;
+pub mod domain;
+pub mod wire;
+pub mod stream;
+#[cfg(feature = "trainer")]
+pub mod join;
+pub mod features;
+#[cfg(feature = "trainer")]
+pub mod batch;
+#[cfg(feature = "trainer")]
+pub mod embedding;
+#[cfg(feature = "trainer")]
+pub mod nets;
+#[cfg(feature = "trainer")]
+pub mod train;
+#[cfg(feature = "trainer")]
+pub mod evaluate;
+#[cfg(feature = "trainer")]
+pub mod store;
+#[cfg(feature = "trainer")]
+pub mod checkpoint;
+pub mod serving;
+#[cfg(feature = "trainer")]
+pub mod publish;
+pub mod telemetry;
+#[cfg(feature = "trainer")]
+pub mod pipeline;
+#[cfg(feature = "trainer")]
+pub mod daemon;
+#[cfg(feature = "trainer")]
+pub mod ctl;

@@ -1,0 +1,41 @@
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Books, PartitionPosition, Version};
+use crate::evaluate::Report;
+
+/// One look at a running pipeline: what `rocketctl status -o json` prints.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Model name.
+    pub model: String,
+    /// Device of the learner, as configured.
+    pub device: String,
+    /// Seconds since start.
+    pub uptime_s: f64,
+    /// Recovered and reading.
+    pub ready: bool,
+    /// Events read since the last recovered commit's positions, those included: done + pending.
+    pub read: u64,
+    /// Events read that are not done yet: in the join, in a batch, on a channel.
+    pub pending: u64,
+    /// Where the done ones went.
+    pub books: Books,
+    /// Samples per second over the last ten seconds.
+    pub samples_per_s: f64,
+    /// Rows in the embedding table.
+    pub table_rows: u64,
+    /// Last committed checkpoint.
+    pub checkpoint: Option<Version>,
+    /// When it was committed, milliseconds.
+    pub checkpoint_ms: Option<i64>,
+    /// Last published version.
+    pub published: Option<Version>,
+    /// Last published version was made current.
+    pub promoted: bool,
+    /// Why publishing failed or held back last time.
+    pub publish_problem: Option<String>,
+    /// Positions as of now.
+    pub positions: Vec<PartitionPosition>,
+    /// Metrics.
+    pub report: Report,
+}

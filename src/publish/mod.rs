@@ -1,0 +1,10 @@
+//! Committed checkpoint → snapshot on the topic; and the operator's acts on the same topic.
+//!
+//! architecture invariant: no Burn, no nets. A snapshot is read back from the committed files, so that only what is durable is published.
+
+mod artifact;
+mod operator;
+mod publisher;
+
+pub use operator::{Operator, OperatorError};
+pub use publisher::{Published, PublishError, Publisher};

@@ -1,0 +1,1 @@
+//! Every metric name, with what it counts and its unit.

@@ -1,0 +1,16 @@
+/// Why a learner cannot be built, restored or stepped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The device is unknown, or not in this build.
+    #[error("train.device = \"{device}\": {why}")]
+    Device {
+        /// As configured.
+        device: String,
+        /// Why, and what is allowed.
+        why: String,
+    },
+    /// A saved state that does not fit the configured model.
+    #[error("saved state does not fit the configured model: {0}")]
+    Mismatch(String),
+}

@@ -1,0 +1,6 @@
+//! Bytes ↔ types: events, and the records of the snapshot topic.
+
+mod event;
+pub mod snapshot;
+
+pub use event::{DecodeError, Decoded, EventDecoder};
