@@ -14,7 +14,7 @@ pub use runtime::{
     AdminConfig, CheckpointConfig, Emit, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, LogFormat, PublishConfig, StartAt, StateConfig,
     StreamMode, TopicsConfig,
 };
-pub use schema::{FeatureConfig, FeatureKind, Pooling, SchemaConfig, TimeUnit};
+pub use schema::{FeatureConfig, FeatureFault, FeatureKind, Pooling, SchemaConfig, TimeUnit};
 pub use units::{ByteLength, Span};
 
 use serde::{Deserialize, Serialize};
