@@ -5,7 +5,7 @@ use crate::checkpoint::{Commit, ProbeSample};
 use crate::config::{PublishConfig, SchemaConfig};
 use crate::domain::{PartitionPosition, Version};
 use crate::evaluate::Report;
-use crate::wire::snapshot::{Artifact, HeadQuality, Manifest, PROTOCOL, Probe, Provenance, Quality};
+use crate::wire::snapshot::{Artifact, HeadQuality, Manifest, PROTOCOL, Probe, Provenance, Quality, schema_hash};
 
 /// How far a server's logit may be from the trainer's, times max(1, |logit|). The two forward passes add the same products in different
 /// orders, which differs by up to 1e-5; ten times that passes every honest server and catches every wrong weight that could turn a
@@ -40,7 +40,7 @@ pub(super) fn build(
         },
         architecture: artifact.architecture.clone(),
         schema: schema.clone(),
-        schema_hash: hex(&serde_json::to_vec(schema).expect("a schema is plain data with text keys")),
+        schema_hash: schema_hash(schema),
         provenance: provenance(commit),
         quality: quality(&commit.report),
         probes: probes.iter().take(config.probes).map(probe).collect(),
