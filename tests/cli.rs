@@ -78,8 +78,11 @@ struct Site {
 impl Site {
     fn new(mode: &str) -> Self {
         let broker = EmbeddedBroker::start().unwrap();
-        let text = snapshots::config_text(&format!("kafka.brokers = \"{}\"\ntopics.mode = \"{mode}\"\nstate.dir = \"/nowhere\"", broker.bootstrap()))
-            .replace("item = \"item\"", "item = \"item\"\nimpression = \"impression_id\"");
+        let text = snapshots::config_text(&format!(
+            "kafka.brokers = \"{}\"\ntopics.mode = \"{mode}\"\nstate.dir = \"/nowhere\"",
+            broker.bootstrap()
+        ))
+        .replace("item = \"item\"", "item = \"item\"\nimpression = \"impression_id\"");
         let config = config::parse(&text, "rocket.toml", std::iter::empty()).unwrap();
         Site { desk: Desk::new(&text), config, broker }
     }
@@ -201,9 +204,8 @@ fn an_operator_looks_goes_back_and_comes_forward_again() {
     assert_eq!((&listing["served"], &listing["current"], &listing["pin"]), (&3.into(), &3.into(), &Value::Null));
     assert_eq!(keys(&listing["publisher"]), ["at_ms", "epoch", "instance"]);
     let version = &listing["versions"][0];
-    let fields = [
-        "bytes", "chunks", "created_ms", "current", "epoch", "expires_ms", "pinned", "quality", "samples", "served", "version", "whole",
-    ];
+    let fields =
+        ["bytes", "chunks", "created_ms", "current", "epoch", "expires_ms", "pinned", "quality", "samples", "served", "version", "whole"];
     assert_eq!(keys(version), fields);
     assert_eq!((&version["version"], &version["whole"], &version["served"]), (&1.into(), &true.into(), &false.into()));
     assert_eq!(version["quality"]["heads"]["light"]["gauc"], 0.601);

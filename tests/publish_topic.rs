@@ -164,7 +164,8 @@ fn a_rollback_is_served_and_the_trainer_does_not_promote_over_it() {
     let catalog = catalog(&log);
     assert_eq!(catalog.target(), Some(Version(1)));
     assert_eq!(catalog.current().unwrap().version, Version(1));
-    let history: Vec<_> = catalog.audit().map(|entry| (entry.act, entry.from.map(|v| v.0), entry.to.map(|v| v.0), entry.actor.as_str())).collect();
+    let history: Vec<_> =
+        catalog.audit().map(|entry| (entry.act, entry.from.map(|v| v.0), entry.to.map(|v| v.0), entry.actor.as_str())).collect();
     assert_eq!(
         history,
         [
@@ -257,10 +258,7 @@ fn a_paused_trainer_cannot_publish_over_its_successor() {
     let mut new = Publisher::open(&config(8), "successor", Box::new(reader(&log)), Box::new(log.clone())).unwrap();
     let before = records(&log);
     let error = old.publish(&commit(2), &loaded(2), NOW_MS).unwrap_err();
-    assert!(
-        matches!(&error, PublishError::Superseded { ours: 1, theirs: 2, instance } if instance == "successor"),
-        "{error}"
-    );
+    assert!(matches!(&error, PublishError::Superseded { ours: 1, theirs: 2, instance } if instance == "successor"), "{error}");
     assert_eq!(records(&log), before);
     assert!(publish(&mut new, 2).promoted);
     assert_eq!(catalog(&log).manifests()[&Version(2)].epoch, 2);

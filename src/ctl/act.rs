@@ -148,6 +148,12 @@ impl Change {
     }
 }
 
+/// A metric and where it stands.
+type Metric = (&'static str, fn(&HeadQuality) -> Option<f64>);
+
+const METRICS: [Metric; 4] =
+    [("auc", |head| head.auc), ("gauc", |head| head.gauc), ("logloss", |head| head.logloss), ("calibration", |head| head.calibration)];
+
 fn differences(catalog: &Catalog, from: Option<Version>, to: Option<Version>) -> Vec<Difference> {
     let none = BTreeMap::new();
     let quality = |version: Option<Version>| {
@@ -157,15 +163,9 @@ fn differences(catalog: &Catalog, from: Option<Version>, to: Option<Version>) ->
     let mut heads: Vec<&String> = before.keys().chain(after.keys()).collect();
     heads.sort_unstable();
     heads.dedup();
-    let metrics: [(&'static str, fn(&HeadQuality) -> Option<f64>); 4] = [
-        ("auc", |head| head.auc),
-        ("gauc", |head| head.gauc),
-        ("logloss", |head| head.logloss),
-        ("calibration", |head| head.calibration),
-    ];
     heads
         .into_iter()
-        .flat_map(|head| metrics.map(|(metric, get)| (head, metric, before.get(head).and_then(get), after.get(head).and_then(get))))
+        .flat_map(|head| METRICS.map(|(metric, get)| (head, metric, before.get(head).and_then(get), after.get(head).and_then(get))))
         .map(|(head, metric, from, to)| Difference {
             head: head.clone(),
             metric,

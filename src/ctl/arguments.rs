@@ -9,7 +9,7 @@ use super::{act, backtest, dlq, gauc, history, migrate, replay, snapshot, topics
 
 /// Looks at and steers a Rocket Launching trainer and its snapshots.
 #[derive(Debug, Parser)]
-#[command(name = "rocketctl", version, about, propagate_version = true)]
+#[command(name = "rocketctl", version, about)]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) global: GlobalArgs,

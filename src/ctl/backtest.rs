@@ -90,7 +90,10 @@ pub(super) fn run(context: &Context, arguments: BacktestArgs) -> Result<(), Fail
     let summary = join(running, Progress::new("backtest", arguments.progress))?;
     if let Some(first) = letters.letters().first() {
         let count = summary.status.books.dead_lettered;
-        eprintln!("{count} events could not be used; the first, {} offset {}: {}", first.partition, first.record.origin.offset, first.message);
+        eprintln!(
+            "{count} events could not be used; the first, {} offset {}: {}",
+            first.partition, first.record.origin.offset, first.message
+        );
     }
     output::print(context.format, &Backtest::new(summary))
 }

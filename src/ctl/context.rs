@@ -28,7 +28,9 @@ impl Context {
     /// Loads the configuration and starts logging.
     pub(super) fn new(global: GlobalArgs, environment: Vec<(String, String)>) -> Result<Self, Failure> {
         let path = global.config.ok_or_else(|| {
-            Failure::Usage("no configuration; name the daemon's file with --config FILE or in the environment variable ROCKET_CONFIG".to_owned())
+            Failure::Usage(
+                "no configuration; name the daemon's file with --config FILE or in the environment variable ROCKET_CONFIG".to_owned(),
+            )
         })?;
         let actor = global.actor.unwrap_or_else(|| default_actor(&environment));
         let config = config::load(&path, environment.into_iter()).map_err(Failure::Config)?;

@@ -49,7 +49,8 @@ impl View for Gauc {
             let auc = Head::ALL.map(|head| figure(user.auc.get(head.name()).copied()));
             [vec![user.user.clone(), user.impressions.to_string(), user.clicks.to_string()], auc.to_vec()].concat()
         });
-        let headings = ["user", "impressions", "clicks"].into_iter().map(str::to_owned).chain(Head::ALL.map(|head| format!("{} auc", head.name())));
+        let headings =
+            ["user", "impressions", "clicks"].into_iter().map(str::to_owned).chain(Head::ALL.map(|head| format!("{} auc", head.name())));
         [counted, metrics_table::heads(&report.heads), metrics_table::windows(&report.windows), table(headings, users)].join("\n\n")
     }
 }

@@ -82,7 +82,11 @@ pub(super) fn run(context: &Context, arguments: ReplayArgs) -> Result<(), Failur
             let due = Duration::from_secs_f64(sent as f64 / rate);
             std::thread::sleep(due.saturating_sub(started.elapsed()));
         }
-        if joined { sender.joined(row?)? } else { sender.labelled(&row?)? }
+        if joined {
+            sender.joined(row?)?
+        } else {
+            sender.labelled(&row?)?
+        }
         sent += 1;
         if sent % LOOK_EVERY == 0 {
             progress.at(sent, "");

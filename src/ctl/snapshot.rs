@@ -155,7 +155,10 @@ pub(super) fn run(context: &Context, command: SnapshotCommand) -> Result<(), Fai
 }
 
 fn given_or_served(arguments: VersionArgs, catalog: &Catalog) -> Result<Version, Failure> {
-    arguments.version.or_else(|| catalog.target()).ok_or_else(|| Failure::failed("no version is served yet; name one, see `rocketctl snapshot ls`"))
+    arguments
+        .version
+        .or_else(|| catalog.target())
+        .ok_or_else(|| Failure::failed("no version is served yet; name one, see `rocketctl snapshot ls`"))
 }
 
 fn unknown(version: Version, catalog: &Catalog) -> OperatorError {
@@ -260,7 +263,9 @@ impl View for Listing {
         });
         let versions = table(["version", "created", "size", "chunks", "samples", "auc", "gauc", "logloss", ""], rows);
         match &self.pin {
-            Some(pin) => format!("{versions}\n\nversion {} is pinned by {} since {}: {}", pin.version, pin.actor, time(pin.at_ms), pin.reason),
+            Some(pin) => {
+                format!("{versions}\n\nversion {} is pinned by {} since {}: {}", pin.version, pin.actor, time(pin.at_ms), pin.reason)
+            }
             None => versions,
         }
     }
@@ -269,10 +274,13 @@ impl View for Listing {
 impl View for Shown {
     fn text(&self) -> String {
         let manifest = &self.manifest;
-        let tensors = manifest.artifact.tensors.iter().map(|tensor| [tensor.name.clone(), tensor.dtype.clone(), format!("{:?}", tensor.shape)]);
-        let heads = manifest.quality.heads.iter().map(|(name, head)| {
-            [name.clone(), figure(head.auc), figure(head.gauc), figure(head.logloss), figure(head.calibration)]
-        });
+        let tensors =
+            manifest.artifact.tensors.iter().map(|tensor| [tensor.name.clone(), tensor.dtype.clone(), format!("{:?}", tensor.shape)]);
+        let heads = manifest
+            .quality
+            .heads
+            .iter()
+            .map(|(name, head)| [name.clone(), figure(head.auc), figure(head.gauc), figure(head.logloss), figure(head.calibration)]);
         let positions = manifest.provenance.positions.iter().map(|position| [position.partition.to_string(), position.low.to_string()]);
         let facts = pairs([
             ("version", manifest.version.to_string()),
@@ -280,7 +288,10 @@ impl View for Shown {
             ("created", time(manifest.created_ms)),
             ("expires", time(manifest.expires_ms)),
             ("epoch, seq", format!("{}, {}", manifest.epoch, manifest.seq)),
-            ("artifact", format!("{} in {} chunks, {}", length(manifest.artifact.bytes), manifest.artifact.chunks.len(), manifest.artifact.format)),
+            (
+                "artifact",
+                format!("{} in {} chunks, {}", length(manifest.artifact.bytes), manifest.artifact.chunks.len(), manifest.artifact.format),
+            ),
             ("blake3", manifest.artifact.blake3.clone()),
             ("whole", self.whole.to_string()),
             ("served", self.served.to_string()),

@@ -71,6 +71,10 @@ impl View for Checked {
 
 impl View for Created {
     fn text(&self) -> String {
-        if self.created.is_empty() { "every topic exists; nothing was created".to_owned() } else { format!("created {}", self.created.join(", ")) }
+        if self.created.is_empty() {
+            "every topic exists; nothing was created".to_owned()
+        } else {
+            format!("created {}", self.created.join(", "))
+        }
     }
 }

@@ -70,10 +70,8 @@ pub(super) fn encode(learner: &LearnerState) -> Result<LightArtifact, ArtifactEr
     tensors.extend(embedding(&learner.rows)?);
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), None)?;
-    let tensors = tensors
-        .into_iter()
-        .map(|(name, tensor)| TensorInfo { name, dtype: format!("{:?}", tensor.dtype), shape: tensor.shape })
-        .collect();
+    let tensors =
+        tensors.into_iter().map(|(name, tensor)| TensorInfo { name, dtype: format!("{:?}", tensor.dtype), shape: tensor.shape }).collect();
     Ok(LightArtifact { bytes, tensors, architecture })
 }
 
@@ -184,7 +182,13 @@ mod tests {
         let mut names = tensors.names();
         names.sort_unstable();
         let expected = [
-            "embedding.keys", "embedding.rows", "light.0.bias", "light.0.weight", "light.1.bias", "light.1.weight", "shared.0.bias",
+            "embedding.keys",
+            "embedding.rows",
+            "light.0.bias",
+            "light.0.weight",
+            "light.1.bias",
+            "light.1.weight",
+            "shared.0.bias",
             "shared.0.weight",
         ];
         assert_eq!(names, expected);

@@ -115,8 +115,7 @@ impl Publisher {
         let manifest = manifest::build(&self.model, &self.schema, &self.config, commit, &loaded.probes, &artifact, &chunks);
         ServedModel::open(manifest.clone(), &artifact.bytes).map_err(|error| PublishError::Gate { version, why: error.to_string() })?;
 
-        let mut published =
-            Published { version, bytes: manifest.artifact.bytes, chunks: chunks.len(), promoted: false, held_by: None };
+        let mut published = Published { version, bytes: manifest.artifact.bytes, chunks: chunks.len(), promoted: false, held_by: None };
         if !self.holds(&manifest)? {
             self.send(manifest, &chunks)?;
         }
@@ -134,7 +133,10 @@ impl Publisher {
         match self.topic.catalog().lease() {
             Some(lease) if lease.epoch == self.epoch && lease.instance == self.instance => Ok(()),
             Some(lease) => Err(PublishError::Superseded { ours: self.epoch, theirs: lease.epoch, instance: lease.instance.clone() }),
-            None => Err(StreamError::NotAcknowledged { topic: Key::Lease.encode(), why: "the lease just written did not come back".to_owned() }.into()),
+            None => {
+                Err(StreamError::NotAcknowledged { topic: Key::Lease.encode(), why: "the lease just written did not come back".to_owned() }
+                    .into())
+            }
         }
     }
 
@@ -143,7 +145,9 @@ impl Publisher {
         match self.highest_version() {
             Some(highest) if version < highest && !self.topic.catalog().manifests().contains_key(&version) => Err(PublishError::Gate {
                 version,
-                why: format!("the snapshot topic has already shown version {highest}, and versions are never reused; checkpoint numbers must go on above it"),
+                why: format!(
+                    "the snapshot topic has already shown version {highest}, and versions are never reused; checkpoint numbers must go on above it"
+                ),
             }),
             _ => Ok(()),
         }

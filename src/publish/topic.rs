@@ -83,12 +83,15 @@ impl Topic {
     /// Fetches a version and opens it as a subscriber would.
     pub(super) fn fetch(&mut self, version: Version) -> Result<Manifest, FetchError> {
         let manifest = self.catalog.manifests().get(&version).cloned().ok_or(FetchError::Unknown)?;
-        let offsets = self.catalog.chunk_offsets(version).ok_or_else(|| FetchError::Damaged("chunks are missing on the topic".to_owned()))?;
+        let offsets =
+            self.catalog.chunk_offsets(version).ok_or_else(|| FetchError::Damaged("chunks are missing on the topic".to_owned()))?;
         let records = self.reader.read_at(&offsets, FETCH_TIMEOUT)?;
-        let mut artifact = Vec::with_capacity(usize::try_from(manifest.artifact.bytes).unwrap_or_default().min(records.iter().map(size).sum()));
+        let mut artifact =
+            Vec::with_capacity(usize::try_from(manifest.artifact.bytes).unwrap_or_default().min(records.iter().map(size).sum()));
         for (index, hash) in (0u32..).zip(&manifest.artifact.chunks) {
             let key = Key::Chunk(version, index).encode();
-            let chunk = records.get(index as usize).filter(|record| record.key == key.as_bytes()).and_then(|record| record.value.as_deref());
+            let chunk =
+                records.get(index as usize).filter(|record| record.key == key.as_bytes()).and_then(|record| record.value.as_deref());
             let chunk = chunk.ok_or_else(|| FetchError::Damaged(format!("chunk {index} is missing on the topic")))?;
             if hex(chunk) != *hash {
                 return Err(FetchError::Damaged(format!("chunk {index} does not hash to what the manifest says")));

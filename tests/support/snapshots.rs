@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rocket_launching::checkpoint::{Commit, FileEntry, Loaded, ProbeSample};
-use rocket_launching::config::{self, Config};
+use rocket_launching::config::{self, ByteLength, Config};
 use rocket_launching::domain::{Books, PartitionPosition, TopicPartition};
 use rocket_launching::evaluate::{AggregateState, HeadReport, Report};
 use rocket_launching::features::slot_key;
@@ -15,6 +15,8 @@ pub const MODEL: &str = "hand";
 pub const CREATED_MS: i64 = 1_700_000_000_000;
 /// Rows of the table: the items `item0` … .
 pub const ITEMS: usize = 50;
+/// Bytes per chunk.
+const CHUNK_BYTES: u64 = 256;
 /// Floats per row.
 const DIM: usize = 2;
 
@@ -41,10 +43,12 @@ kind = "log1p"
     )
 }
 
-/// The configuration, publishing in chunks of 256 bytes.
+/// The configuration, with chunks far smaller than a file may ask for, so that there are several.
 pub fn config(keep: usize) -> Config {
-    let text = config_text(&format!("publish = {{ chunk = \"256B\", keep = {keep}, probes = 4 }}"));
-    config::parse(&text, "hand.toml", std::iter::empty()).expect("the test's configuration is valid")
+    let text = config_text(&format!("publish = {{ keep = {keep}, probes = 4 }}"));
+    let mut config = config::parse(&text, "hand.toml", std::iter::empty()).expect("the test's configuration is valid");
+    config.publish.chunk = ByteLength(CHUNK_BYTES);
+    config
 }
 
 /// Weights of the row of `item<n>` at checkpoint `number`.
