@@ -8,5 +8,5 @@ pub mod http;
 mod model;
 mod subscriber;
 
-pub use catalog::{Catalog, CatalogError};
+pub use catalog::{Catalog, CatalogError, Marks};
 pub use model::{Candidate, LightNet, ModelError, ServedModel};
