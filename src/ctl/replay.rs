@@ -81,7 +81,7 @@ pub(super) fn run(context: &Context, arguments: ReplayArgs) -> Result<(), Failur
     let mut sender = Sender::new(config, mode, arguments.click_delay)?;
     let mut progress = Progress::new("replay", true);
     let started = Instant::now();
-    let (mut number, mut unsent) = (0, Vec::new());
+    let (mut number, mut unsent, mut first_unsent) = (0, 0u64, None);
     while let Some(row) = rows.next() {
         if let Some(rate) = arguments.rate {
             let due = Duration::from_secs_f64(number as f64 / rate);
@@ -89,7 +89,10 @@ pub(super) fn run(context: &Context, arguments: ReplayArgs) -> Result<(), Failur
         }
         match split_row(&config.schema, mode, row?, number, sender.delay_ms) {
             Ok(split) => sender.row(split)?,
-            Err(error) => unsent.push(format!("{}: {error}", rows.place())),
+            Err(error) => {
+                unsent += 1;
+                first_unsent.get_or_insert_with(|| format!("{}: {error}", rows.place()));
+            }
         }
         number += 1;
         if number % LOOK_EVERY == 0 {
@@ -100,9 +103,9 @@ pub(super) fn run(context: &Context, arguments: ReplayArgs) -> Result<(), Failur
     progress.finish();
     let seconds = started.elapsed().as_secs_f64();
     output::print(context.format, &Replayed { rows: number, events: sender.events, clicks: sender.clicks, seconds })?;
-    match unsent.first() {
+    match first_unsent {
         None => Ok(()),
-        Some(first) => Err(Failure::failed(format!("{} rows were not sent; the first, {first}", unsent.len()))),
+        Some(first) => Err(Failure::failed(format!("{unsent} rows were not sent; the first, {first}"))),
     }
 }
 
