@@ -4,8 +4,33 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{ByteLength, Span};
 
+/// librdkafka settings that this program depends on and sets itself, each with what to do instead. Their synonyms are among them.
+pub const OWNED_KAFKA_PROPERTIES: &[(&str, &str)] = &[
+    ("bootstrap.servers", "use `kafka.brokers`"),
+    ("metadata.broker.list", "use `kafka.brokers`"),
+    ("group.id", "use `kafka.group`"),
+    ("group.instance.id", "partitions are assigned by this program, not by a group"),
+    ("group.protocol", "partitions are assigned by this program, not by a group"),
+    ("enable.auto.commit", "positions are committed with the checkpoint"),
+    ("auto.commit.enable", "positions are committed with the checkpoint"),
+    ("enable.auto.offset.store", "positions are committed with the checkpoint"),
+    ("auto.offset.reset", "use `topics.start`; a lost position is an error, never a silent jump"),
+    ("enable.partition.eof", "the end of a topic is told by its offsets"),
+    ("isolation.level", "aborted records would be trained"),
+    ("allow.auto.create.topics", "topics are created by `rocketctl topics create`, with the right settings"),
+    ("acks", "a dead letter or snapshot counts once every replica in sync has it"),
+    ("request.required.acks", "a dead letter or snapshot counts once every replica in sync has it"),
+    ("enable.idempotence", "it is on where the broker can"),
+    ("transactional.id", "records are idempotent by key; transactions are not used"),
+];
+
+/// What the value of a secret is shown as.
+const REDACTED: &str = "***";
+/// A property with one of these in its name holds a secret, or says where one is.
+const SECRET_WORDS: [&str; 5] = ["password", "secret", "key", "token", "oauthbearer.config"];
+
 /// Broker connection.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KafkaConfig {
     /// `host:port`, comma-separated.
@@ -26,6 +51,25 @@ impl Default for KafkaConfig {
             properties: std::collections::BTreeMap::new(),
             timeout: Span::from_secs(10),
         }
+    }
+}
+
+impl KafkaConfig {
+    /// The properties, secrets replaced.
+    pub(super) fn redacted_properties(&self) -> std::collections::BTreeMap<String, String> {
+        let secret = |key: &str| SECRET_WORDS.iter().any(|word| key.to_lowercase().contains(word));
+        self.properties.iter().map(|(key, value)| (key.clone(), if secret(key) { REDACTED.to_owned() } else { value.clone() })).collect()
+    }
+}
+
+impl std::fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaConfig")
+            .field("brokers", &self.brokers)
+            .field("group", &self.group)
+            .field("properties", &self.redacted_properties())
+            .field("timeout", &self.timeout)
+            .finish()
     }
 }
 
@@ -140,7 +184,12 @@ pub struct EvaluateConfig {
 
 impl Default for EvaluateConfig {
     fn default() -> Self {
-        EvaluateConfig { windows: vec![Span::from_secs(3600), Span::from_secs(86_400)], user_impressions_max: 1024, windows_kept: 48, from: None }
+        EvaluateConfig {
+            windows: vec![Span::from_secs(3600), Span::from_secs(86_400)],
+            user_impressions_max: 1024,
+            windows_kept: 48,
+            from: None,
+        }
     }
 }
 
