@@ -27,7 +27,13 @@ pub struct ModelConfig {
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        ModelConfig { embedding: EmbeddingConfig::default(), shared: Vec::new(), light: vec![64, 32], booster: vec![256, 128, 64], control: true }
+        ModelConfig {
+            embedding: EmbeddingConfig::default(),
+            shared: Vec::new(),
+            light: vec![64, 32],
+            booster: vec![256, 128, 64],
+            control: true,
+        }
     }
 }
 
