@@ -1,5 +1,6 @@
 //! Promise: the streaming metrics are those that the definitions give on the whole stream (to 1e-9), and an evaluator restored from a
 //! commit goes on exactly like one that was never interrupted.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail like tests")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,5 @@
 //! Promise: the store gives every user's value as of the commit it is opened with, or says that it cannot; never a wrong one.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail like tests")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

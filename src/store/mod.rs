@@ -4,7 +4,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | user id, up to 200 bytes | record ([`record`]) |
+//! | user id, up to 200 bytes | record (`record.rs`) |
 //! | 0xFF `h`, blake3 of a longer user id | record, which then holds the id |
 //! | 0xFF `format` | u32: layout of this store |
 //! | 0xFF `written` | u64: highest checkpoint that wrote users |
