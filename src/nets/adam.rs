@@ -59,7 +59,7 @@ mod tests {
                 p64[i] -= 0.01 * m_hat / (v_hat.sqrt() + 1e-8);
             }
         }
-        let p = p.into_data().to_vec::<f32>().expect("f32");
+        let p = p.try_into_vec_as::<f32>().expect("f32");
         for i in 0..4 {
             assert!((f64::from(p[i]) - p64[i]).abs() < 1e-4, "parameter {i}: {} against {}", p[i], p64[i]);
         }
