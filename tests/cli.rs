@@ -332,7 +332,7 @@ fn replay_sends_impressions_and_their_clicks_where_their_time_comes() {
     let of = |role: Role| records.iter().filter(|record| record.role == role).collect::<Vec<_>>();
     assert_eq!((of(Role::Impression).len(), of(Role::Click).len()), (30, 10));
     let click: Value = serde_json::from_slice(of(Role::Click)[0].payload.as_deref().unwrap()).unwrap();
-    let (id, time) = (click["impression_id"].as_str().unwrap(), click["ts_ms"].as_i64().unwrap());
+    let (id, time) = (click["impression_id"].as_str().unwrap(), click["ts_ms"].as_str().unwrap().parse::<i64>().unwrap());
     assert_eq!(time, 1_700_000_000_000 + id.trim_start_matches('i').parse::<i64>().unwrap() * 1000 + 5000);
     assert!(records.iter().all(|record| record.key.as_ref().is_some_and(|key| key[0] == b'u')), "keyed by user");
 }
