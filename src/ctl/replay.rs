@@ -6,15 +6,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::failure::Failure;
 use super::output::{self, View};
 use super::progress::Progress;
-use crate::config::{Config, StreamMode, TimeUnit};
+use crate::config::{Config, StreamMode};
 use crate::domain::{Origin, PartitionIndex, Record, Role};
-use crate::stream::{FileRows, KafkaProducer, split_row};
+use crate::stream::{FileRows, KafkaProducer, RowError, SplitRow, StreamError, split_row};
 use crate::wire::{Decoded, EventDecoder};
 
 /// Rows between two looks at progress: seldom enough to cost nothing.
@@ -43,6 +42,15 @@ enum Mode {
     Joined,
 }
 
+impl From<Mode> for StreamMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Labelled => StreamMode::Labelled,
+            Mode::Joined => StreamMode::Joined,
+        }
+    }
+}
+
 /// JSON of `replay`.
 #[derive(Debug, Serialize)]
 struct Replayed {
@@ -65,37 +73,40 @@ fn rate(text: &str) -> Result<f64, String> {
 
 pub(super) fn run(context: &Context, arguments: ReplayArgs) -> Result<(), Failure> {
     let config = &context.config;
-    let rows = FileRows::open(&arguments.file)?;
-    let joined = match arguments.mode {
-        Some(mode) => matches!(mode, Mode::Joined),
-        None => config.topics.mode == StreamMode::Joined,
-    };
-    if joined && config.schema.impression.is_none() {
-        return Err(Failure::Usage("impressions and clicks apart need schema.impression: the column of the impression id".to_owned()));
+    let mode = arguments.mode.map_or(config.topics.mode, StreamMode::from);
+    if mode == StreamMode::Joined && config.schema.impression.is_none() {
+        return Err(Failure::Usage(RowError::NoImpressionColumn.to_string()));
     }
-    let mut sender = Sender::new(config, arguments.click_delay)?;
+    let mut rows = FileRows::open(&arguments.file)?;
+    let mut sender = Sender::new(config, mode, arguments.click_delay)?;
     let mut progress = Progress::new("replay", true);
     let started = Instant::now();
-    let mut sent = 0;
-    for row in rows {
+    let (mut number, mut unsent, mut first_unsent) = (0, 0u64, None);
+    while let Some(row) = rows.next() {
         if let Some(rate) = arguments.rate {
-            let due = Duration::from_secs_f64(sent as f64 / rate);
+            let due = Duration::from_secs_f64(number as f64 / rate);
             std::thread::sleep(due.saturating_sub(started.elapsed()));
         }
-        if joined {
-            sender.joined(row?)?
-        } else {
-            sender.labelled(&row?)?
+        match split_row(&config.schema, mode, row?, number, sender.delay_ms) {
+            Ok(split) => sender.row(split)?,
+            Err(error) => {
+                unsent += 1;
+                first_unsent.get_or_insert_with(|| format!("{}: {error}", rows.place()));
+            }
         }
-        sent += 1;
-        if sent % LOOK_EVERY == 0 {
-            progress.at(sent, "");
+        number += 1;
+        if number % LOOK_EVERY == 0 {
+            progress.at(number, "");
         }
     }
     sender.finish()?;
     progress.finish();
-    let replayed = Replayed { rows: sent, events: sender.events, clicks: sender.clicks, seconds: started.elapsed().as_secs_f64() };
-    output::print(context.format, &replayed)
+    let seconds = started.elapsed().as_secs_f64();
+    output::print(context.format, &Replayed { rows: number, events: sender.events, clicks: sender.clicks, seconds })?;
+    match first_unsent {
+        None => Ok(()),
+        Some(first) => Err(Failure::failed(format!("{unsent} rows were not sent; the first, {first}"))),
+    }
 }
 
 /// Sends rows in the order of the file, clicks in between where their time comes. Keyed by user: a user's events stay in one partition
@@ -103,10 +114,12 @@ pub(super) fn run(context: &Context, arguments: ReplayArgs) -> Result<(), Failur
 ///
 /// The broker stamps records with the time they are sent: stamped with the time of the event, a file of last year would fall to the
 /// topic's retention at once.
-struct Sender<'a> {
-    config: &'a Config,
+struct Sender {
     producer: KafkaProducer,
     decoder: EventDecoder,
+    role: Role,
+    events_topic: String,
+    clicks_topic: String,
     delay_ms: i64,
     /// Clicks whose time has not come: as many as the delay holds.
     waiting: BinaryHeap<Reverse<Click>>,
@@ -118,17 +131,23 @@ struct Sender<'a> {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Click {
     time_ms: i64,
-    row: u64,
-    key: Option<String>,
+    place: u64,
+    key: String,
     payload: Vec<u8>,
 }
 
-impl<'a> Sender<'a> {
-    fn new(config: &'a Config, delay: Duration) -> Result<Self, Failure> {
+impl Sender {
+    fn new(config: &Config, mode: StreamMode, delay: Duration) -> Result<Self, Failure> {
+        let (role, events_topic) = match mode {
+            StreamMode::Labelled => (Role::Labelled, config.events_topic()),
+            StreamMode::Joined => (Role::Impression, config.impressions_topic()),
+        };
         Ok(Sender {
-            config,
             producer: KafkaProducer::open(&config.kafka)?,
             decoder: EventDecoder::new(&config.schema),
+            role,
+            events_topic,
+            clicks_topic: config.clicks_topic(),
             delay_ms: i64::try_from(delay.as_millis()).unwrap_or(i64::MAX),
             waiting: BinaryHeap::new(),
             events: 0,
@@ -136,40 +155,24 @@ impl<'a> Sender<'a> {
         })
     }
 
-    fn labelled(&mut self, row: &Map<String, Value>) -> Result<(), Failure> {
-        let key = self.key(row);
-        self.send(&self.config.events_topic(), key.as_deref(), &serde_json::to_vec(row)?)
-    }
-
-    fn joined(&mut self, row: Map<String, Value>) -> Result<(), Failure> {
-        let key = self.key(&row);
-        let (impression, click) = split_row(row, &self.config.schema);
-        let payload = serde_json::to_vec(&impression)?;
-        if let Some(time_ms) = self.time_ms(&payload, Role::Impression) {
+    fn row(&mut self, split: SplitRow) -> Result<(), Failure> {
+        let payload = serde_json::to_vec(&split.event)?;
+        if !self.waiting.is_empty()
+            && let Some(time_ms) = self.time_ms(&payload, self.role)
+        {
             self.send_clicks(time_ms)?;
         }
-        self.send(&self.config.impressions_topic(), key.as_deref(), &payload)?;
-        if let Some(click) = click {
-            self.click(click, key)?;
-        }
-        Ok(())
-    }
-
-    /// A click without a readable time goes at once, as it is: the daemon has to cope with it, not we.
-    fn click(&mut self, mut click: Map<String, Value>, key: Option<String>) -> Result<(), Failure> {
-        let time_ms = self.time_ms(&serde_json::to_vec(&click)?, Role::Click).map(|time_ms| time_ms.saturating_add(self.delay_ms));
-        if let Some(time_ms) = time_ms
-            && self.delay_ms > 0
-        {
-            click.insert(self.config.schema.time.clone(), time_value(time_ms, self.config.schema.time_unit));
-        }
+        send(&self.producer, &self.events_topic, &split.key, &payload)?;
+        self.events += 1;
+        let Some(click) = split.click else { return Ok(()) };
         let payload = serde_json::to_vec(&click)?;
-        match time_ms {
+        // A click without a readable time goes at once: the daemon has the last word on it.
+        match self.time_ms(&payload, Role::Click) {
             Some(time_ms) if self.delay_ms > 0 => {
-                self.waiting.push(Reverse(Click { time_ms, row: self.events, key, payload }));
+                self.waiting.push(Reverse(Click { time_ms, place: self.events, key: split.key, payload }));
                 Ok(())
             }
-            _ => self.send_click(key.as_deref(), &payload),
+            _ => self.send_click(&split.key, &payload),
         }
     }
 
@@ -177,9 +180,16 @@ impl<'a> Sender<'a> {
     fn send_clicks(&mut self, time_ms: i64) -> Result<(), Failure> {
         while self.waiting.peek().is_some_and(|Reverse(click)| click.time_ms <= time_ms) {
             if let Some(Reverse(click)) = self.waiting.pop() {
-                self.send_click(click.key.as_deref(), &click.payload)?;
+                self.send_click(&click.key, &click.payload)?;
             }
         }
+        Ok(())
+    }
+
+    fn send_click(&mut self, key: &str, payload: &[u8]) -> Result<(), Failure> {
+        send(&self.producer, &self.clicks_topic, key, payload)?;
+        self.events += 1;
+        self.clicks += 1;
         Ok(())
     }
 
@@ -187,24 +197,6 @@ impl<'a> Sender<'a> {
     fn finish(&mut self) -> Result<(), Failure> {
         self.send_clicks(i64::MAX)?;
         Ok(self.producer.flush()?)
-    }
-
-    fn send_click(&mut self, key: Option<&str>, payload: &[u8]) -> Result<(), Failure> {
-        self.clicks += 1;
-        self.send(&self.config.clicks_topic(), key, payload)
-    }
-
-    fn send(&mut self, topic: &str, key: Option<&str>, payload: &[u8]) -> Result<(), Failure> {
-        self.events += 1;
-        Ok(self.producer.send(topic, None, key.map(str::as_bytes), Some(payload), None)?)
-    }
-
-    fn key(&self, row: &Map<String, Value>) -> Option<String> {
-        match row.get(&self.config.schema.user)? {
-            Value::String(user) => Some(user.clone()),
-            Value::Null => None,
-            user => Some(user.to_string()),
-        }
     }
 
     fn time_ms(&self, payload: &[u8], role: Role) -> Option<i64> {
@@ -217,15 +209,9 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// A time in the unit of the schema.
-fn time_value(time_ms: i64, unit: TimeUnit) -> Value {
-    match unit {
-        TimeUnit::S if time_ms % 1000 == 0 => Value::from(time_ms / 1000),
-        TimeUnit::S => Value::from(time_ms as f64 / 1000.0),
-        TimeUnit::Ms => Value::from(time_ms),
-        TimeUnit::Us => Value::from(time_ms.saturating_mul(1000)),
-        TimeUnit::Rfc3339 => jiff::Timestamp::from_millisecond(time_ms).map_or(Value::Null, |time| Value::from(time.to_string())),
-    }
+/// A row without a user has no key.
+fn send(producer: &KafkaProducer, topic: &str, key: &str, payload: &[u8]) -> Result<(), StreamError> {
+    producer.send(topic, None, Some(key.as_bytes()).filter(|key| !key.is_empty()), Some(payload), None)
 }
 
 impl View for Replayed {
@@ -255,19 +241,10 @@ mod tests {
     }
 
     #[test]
-    fn times_are_written_in_the_unit_they_are_read_in() {
-        assert_eq!(time_value(61_000, TimeUnit::S), Value::from(61));
-        assert_eq!(time_value(61_500, TimeUnit::S), Value::from(61.5));
-        assert_eq!(time_value(61_500, TimeUnit::Ms), Value::from(61_500));
-        assert_eq!(time_value(61_500, TimeUnit::Us), Value::from(61_500_000));
-        assert_eq!(time_value(61_500, TimeUnit::Rfc3339), Value::from("1970-01-01T00:01:01.5Z"));
-    }
-
-    #[test]
     fn clicks_wait_in_the_order_of_their_times() {
-        let click = |time_ms, row| Reverse(Click { time_ms, row, key: None, payload: Vec::new() });
+        let click = |time_ms, place| Reverse(Click { time_ms, place, key: String::new(), payload: Vec::new() });
         let mut waiting = BinaryHeap::from([click(5, 2), click(3, 1), click(5, 0)]);
-        let order: Vec<(i64, u64)> = std::iter::from_fn(|| waiting.pop()).map(|Reverse(click)| (click.time_ms, click.row)).collect();
+        let order: Vec<(i64, u64)> = std::iter::from_fn(|| waiting.pop()).map(|Reverse(click)| (click.time_ms, click.place)).collect();
         assert_eq!(order, [(3, 1), (5, 0), (5, 2)]);
     }
 }

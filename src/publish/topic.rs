@@ -86,8 +86,7 @@ impl Topic {
         let offsets =
             self.catalog.chunk_offsets(version).ok_or_else(|| FetchError::Damaged("chunks are missing on the topic".to_owned()))?;
         let records = self.reader.read_at(&offsets, FETCH_TIMEOUT)?;
-        let mut artifact =
-            Vec::with_capacity(usize::try_from(manifest.artifact.bytes).unwrap_or_default().min(records.iter().map(size).sum()));
+        let mut artifact = Vec::new();
         for (index, hash) in (0u32..).zip(&manifest.artifact.chunks) {
             let key = Key::Chunk(version, index).encode();
             let chunk =
@@ -101,10 +100,6 @@ impl Topic {
         ServedModel::open(manifest.clone(), &artifact).map_err(|error| FetchError::Damaged(error.to_string()))?;
         Ok(manifest)
     }
-}
-
-fn size(record: &crate::stream::LogRecord) -> usize {
-    record.value.as_ref().map_or(0, Vec::len)
 }
 
 /// An entry with this key.
