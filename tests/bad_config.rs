@@ -93,10 +93,10 @@ fn a_wrong_type_or_unit_is_named() {
 fn a_feature_with_a_key_of_another_kind_is_named() {
     refused(
         ("kind = \"categorical\"", "kind = \"categorical\"\nbounds = [1]"),
-        &["`item_id`", "`categorical`", "`bounds`", "`column`", "line 12"],
+        &["`item_id`", "`categorical`", "`bounds`", "`column`", "line 13, column 8"],
     );
     refused(("bounds = ", "bonds = "), &["schema.features[1]", "`price`", "`bonds`", "`bounds`", "line 19"]);
-    refused(("bounds = [1.0, 2.0]", ""), &["`price`", "`buckets`", "needs", "`bounds`"]);
+    refused(("bounds = [1.0, 2.0]", ""), &["`price`", "`buckets`", "needs", "`bounds`", "line 17, column 8"]);
     refused(("\"buckets\"", "\"bins\""), &["schema.features[1]", "`price`", "bins", "`buckets`", "line 18"]);
 }
 

@@ -100,6 +100,14 @@ impl CheckpointStore {
         self.latest.as_ref()
     }
 
+    /// A kept commit by its number.
+    ///
+    /// # Errors
+    /// [`CheckpointError`]: it is not kept, or damaged.
+    pub fn commit(&self, number: u64) -> Result<Commit, CheckpointError> {
+        read_commit(&self.dir, number)
+    }
+
     /// The number the next checkpoint takes: above every one ever used here, and above `floor`.
     pub fn next_number(&mut self, floor: u64) -> u64 {
         self.highest = self.highest.max(floor) + 1;

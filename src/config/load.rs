@@ -89,10 +89,15 @@ pub fn parse(text: &str, name: &str, environment: impl Iterator<Item = (String, 
 
 /// The file alone. The message has line and column.
 fn read(text: &str) -> Result<Config, String> {
-    let deserializer = toml::Deserializer::parse(text).map_err(|e| e.to_string())?;
+    let deserializer = toml::Deserializer::parse(text).map_err(|e| e.to_string().trim_end().to_owned())?;
     typed(deserializer).map_err(|(key, error)| {
         let feature = feature_name(text, &key).map(|feature| format!(" (feature `{feature}`)")).unwrap_or_default();
-        format!("key `{key}`{feature}: {error}")
+        // The parser places an error about a whole feature at the first one's header; its name is nearer.
+        match position(text, &format!("{key}.name")) {
+            Some((line, column)) if key.ends_with(']') => format!("line {line}, column {column}, key `{key}`: {}", error.message()),
+            _ if key == "." => error.to_string().trim_end().to_owned(),
+            _ => format!("key `{key}`{feature}: {}", error.to_string().trim_end()),
+        }
     })
 }
 

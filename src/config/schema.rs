@@ -63,16 +63,16 @@ impl SchemaConfig {
             }
             match &feature.kind {
                 FeatureKind::Bag { separator, .. } if separator.is_empty() => {
-                    fault("separator", "\"\"".to_owned(), "at least one character, e.g. \",\"")
+                    fault("separator", "\"\"".to_owned(), "expected at least one character, e.g. \",\"")
                 }
-                FeatureKind::Standardise { mean, .. } if !mean.is_finite() => fault("mean", mean.to_string(), "a finite number"),
+                FeatureKind::Standardise { mean, .. } if !mean.is_finite() => fault("mean", mean.to_string(), "expected a finite number"),
                 FeatureKind::Standardise { std, .. } if !(std.is_finite() && *std > 0.0) => {
-                    fault("std", std.to_string(), "a finite number above zero")
+                    fault("std", std.to_string(), "expected a finite number above zero")
                 }
                 FeatureKind::Buckets { bounds }
                     if bounds.is_empty() || !bounds.iter().all(|b| b.is_finite()) || !bounds.is_sorted_by(|a, b| a < b) =>
                 {
-                    fault("bounds", format!("{bounds:?}"), "at least one bound, all finite, each above the one before")
+                    fault("bounds", format!("{bounds:?}"), "expected at least one bound, all finite, each above the one before")
                 }
                 FeatureKind::Hour if feature.column.is_some() => {
                     fault("column", format!("{:?}", feature.column()), "`hour` reads the event time; leave `column` out")

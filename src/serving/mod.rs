@@ -2,11 +2,16 @@
 //!
 //! architecture invariant: compiles without Burn, sled and the trainer (`--no-default-features --features serving`).
 
+mod artifact;
 mod cache;
 mod catalog;
 pub mod http;
+mod matmul;
 mod model;
+mod net;
 mod subscriber;
 
+pub use artifact::HEADER_BYTES_MAX;
 pub use catalog::{Catalog, CatalogError, Marks};
-pub use model::{Candidate, LightNet, ModelError, ServedModel};
+pub use model::{Candidate, ModelError, ServedModel};
+pub use net::LightNet;

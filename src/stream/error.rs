@@ -21,7 +21,9 @@ pub enum StreamError {
         brokers: String,
     },
     /// The position to resume from is no longer (or not yet) on the broker.
-    #[error("{partition}: position {wanted} is outside what the broker holds ({low} to {high}): events between are lost to us; decide with topics.start, after moving the state directory away")]
+    #[error(
+        "{partition}: position {wanted} is outside what the broker holds ({low} to {high}): events between are lost to us; decide with topics.start, after moving the state directory away"
+    )]
     OutOfRange {
         /// Where.
         partition: TopicPartition,

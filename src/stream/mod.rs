@@ -14,7 +14,7 @@ mod memory;
 pub use embedded::EmbeddedBroker;
 pub use error::StreamError;
 #[cfg(feature = "trainer")]
-pub use file::{FileRows, FileSource};
+pub use file::{FileRows, FileSource, RowError, SplitRow, split_row};
 pub use kafka::{
     DeadLetterView, KafkaDeadLetters, KafkaLogReader, KafkaLogWriter, KafkaProducer, KafkaSource, TopicCheck, check_topics, create_topics,
     read_dead_letters,

@@ -191,6 +191,11 @@ impl Catalog {
         &self.manifests
     }
 
+    /// Every chunk held, of versions without a manifest too.
+    pub fn chunks(&self) -> impl Iterator<Item = (Version, u32)> {
+        self.chunks.keys().copied()
+    }
+
     /// Offsets of a version's chunks in order; `None` unless its manifest and all chunks are there.
     #[must_use]
     pub fn chunk_offsets(&self, version: Version) -> Option<Vec<i64>> {

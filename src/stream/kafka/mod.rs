@@ -1,0 +1,30 @@
+//! Kafka behind the traits of [`crate::stream`], through librdkafka.
+
+mod context;
+mod dead_letters;
+mod letter_views;
+mod log;
+mod metadata;
+mod outbox;
+mod producer;
+mod settings;
+mod source;
+mod topic_admin;
+mod topics;
+
+pub use dead_letters::KafkaDeadLetters;
+pub use letter_views::{DeadLetterView, read_dead_letters};
+pub use log::{KafkaLogReader, KafkaLogWriter};
+pub use producer::KafkaProducer;
+pub use source::KafkaSource;
+pub use topic_admin::create_topics;
+pub use topics::{TopicCheck, check_topics};
+
+/// `source` cut to at most `max` bytes, on a character boundary.
+fn cut(source: &str, max: usize) -> &str {
+    let mut end = source.len().min(max);
+    while !source.is_char_boundary(end) {
+        end -= 1;
+    }
+    &source[..end]
+}

@@ -1,0 +1,203 @@
+//! The one place for client settings: what this program relies on is fixed, the rest is a default that `kafka.properties` may override.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+
+use super::context::Context;
+use crate::config::KafkaConfig;
+use crate::stream::StreamError;
+
+/// Settings that `kafka.properties` may not touch, and why.
+const REFUSED: &[(&str, &str)] = &[
+    ("bootstrap.servers", "set kafka.brokers instead"),
+    ("metadata.broker.list", "set kafka.brokers instead"),
+    ("group.id", "set kafka.group instead"),
+    ("socket.timeout.ms", "set kafka.timeout instead"),
+    ("request.timeout.ms", "set kafka.timeout instead"),
+    ("message.timeout.ms", "set kafka.timeout instead"),
+    ("delivery.timeout.ms", "set kafka.timeout instead"),
+    ("enable.auto.commit", "fixed to false: positions belong to the checkpoint"),
+    ("auto.commit.enable", "fixed to false: positions belong to the checkpoint"),
+    ("enable.auto.offset.store", "fixed to false: positions belong to the checkpoint"),
+    ("auto.offset.reset", "fixed to error: a lost position must be seen; where a first start begins is topics.start"),
+    ("check.crcs", "fixed to true: a corrupt record must not be learned from"),
+    ("isolation.level", "fixed to read_committed: an aborted event never happened"),
+    ("allow.auto.create.topics", "fixed to false: use `rocketctl topics create`"),
+    ("enable.partition.eof", "fixed: the end of a log is told by it"),
+    ("acks", "fixed to all: an acknowledged record must survive its broker"),
+    ("request.required.acks", "fixed to all: an acknowledged record must survive its broker"),
+    ("enable.idempotence", "fixed to true: a retry must not write a record twice"),
+    ("transactional.id", "transactions are not used"),
+    ("log.queue", "fixed to true: log lines go to this program's log"),
+    ("test.mock.num.brokers", "it would give every client a cluster of its own; set kafka.brokers to the embedded broker's address"),
+];
+
+/// Waiting for a fetch to fill up costs freshness: at the client's default of 500 ms the median from sending to reading was above 100 ms.
+const EVENTS_FETCH_WAIT_MS: &str = "10";
+/// Snapshots come once a minute and there are many servers: ten requests a second each leave the broker alone.
+const LOG_FETCH_WAIT_MS: &str = "100";
+/// Fetched but not yet polled events, KiB. Bounds memory while the trainer is behind; a second's worth at 100,000 events of 300 bytes.
+const EVENTS_QUEUED_KBYTES: &str = "32768";
+/// Fetched but not yet polled log records, KiB: a few chunks.
+const LOG_QUEUED_KBYTES: &str = "4096";
+/// Bytes asked of a log's partition at once: one record of the largest size, so that a re-read of one chunk does not fetch its neighbours.
+const LOG_FETCH_BYTES: &str = "1048576";
+/// Sent but not yet acknowledged records, KiB; a full queue makes the sender wait.
+const PRODUCER_QUEUED_KBYTES: &str = "65536";
+/// Largest record the client lets through. Far above any topic's own limit, which is the one that decides.
+const PRODUCER_RECORD_BYTES: &str = "16777216";
+/// A failed send is retried while this many requests could have timed out.
+const DELIVERY_ATTEMPTS: u32 = 3;
+/// Below this librdkafka takes slow answers for lost ones.
+const SOCKET_TIMEOUT_MIN: Duration = Duration::from_secs(2);
+
+/// What a consumer reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Many small records, as soon as they are there.
+    Events,
+    /// A log from end to end; its end is told.
+    Log,
+}
+
+/// A consumer that commits nothing by itself, stops at a lost position, checks CRCs and sees committed records only.
+///
+/// `group.id` is never joined: partitions are assigned by us, and the group only names advisory commits.
+///
+/// # Errors
+/// [`StreamError::Setting`] for a refused or unknown property, [`StreamError::Client`].
+pub(super) fn consumer<T: FromClientConfigAndContext<Context>>(kafka: &KafkaConfig, reading: Reading) -> Result<T, StreamError> {
+    let mut config = common(kafka);
+    match reading {
+        Reading::Events => {
+            config.set("fetch.wait.max.ms", EVENTS_FETCH_WAIT_MS).set("queued.max.messages.kbytes", EVENTS_QUEUED_KBYTES);
+        }
+        Reading::Log => {
+            config
+                .set("fetch.wait.max.ms", LOG_FETCH_WAIT_MS)
+                .set("queued.max.messages.kbytes", LOG_QUEUED_KBYTES)
+                .set("fetch.message.max.bytes", LOG_FETCH_BYTES);
+        }
+    }
+    overlay(&mut config, kafka)?;
+    config
+        .set("group.id", &kafka.group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("check.crcs", "true")
+        .set("isolation.level", "read_committed")
+        .set("allow.auto.create.topics", "false")
+        .set("enable.partition.eof", if reading == Reading::Log { "true" } else { "false" });
+    create(&config, Context::default())
+}
+
+/// A producer whose records are acknowledged by all in-sync replicas, in order and once.
+///
+/// # Errors
+/// As [`consumer`].
+pub(super) fn producer<C: rdkafka::ClientContext, T: FromClientConfigAndContext<C>>(
+    kafka: &KafkaConfig,
+    context: C,
+) -> Result<T, StreamError> {
+    let mut config = common(kafka);
+    config.set("message.max.bytes", PRODUCER_RECORD_BYTES).set("queue.buffering.max.kbytes", PRODUCER_QUEUED_KBYTES);
+    overlay(&mut config, kafka)?;
+    config
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("request.timeout.ms", millis(kafka.timeout.0))
+        .set("message.timeout.ms", millis(delivery_timeout(kafka)));
+    create(&config, context)
+}
+
+/// A client for topic administration.
+///
+/// # Errors
+/// As [`consumer`].
+pub(super) fn admin<T: FromClientConfigAndContext<Context>>(kafka: &KafkaConfig) -> Result<T, StreamError> {
+    let mut config = common(kafka);
+    overlay(&mut config, kafka)?;
+    create(&config, Context::default())
+}
+
+/// Until a sent record is acknowledged or has failed.
+pub(super) fn delivery_timeout(kafka: &KafkaConfig) -> Duration {
+    kafka.timeout.0.max(Duration::from_millis(1)) * DELIVERY_ATTEMPTS
+}
+
+fn common(kafka: &KafkaConfig) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    let level = if tracing::enabled!(target: "librdkafka", tracing::Level::DEBUG) { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info };
+    config
+        .set_log_level(level)
+        .set("bootstrap.servers", &kafka.brokers)
+        .set("client.id", "rocket-launching")
+        .set("socket.timeout.ms", millis(kafka.timeout.0.max(SOCKET_TIMEOUT_MIN)));
+    config
+}
+
+fn overlay(config: &mut ClientConfig, kafka: &KafkaConfig) -> Result<(), StreamError> {
+    for (key, value) in &kafka.properties {
+        if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| refused == key) {
+            return Err(StreamError::Setting { key: key.clone(), why: (*why).to_owned() });
+        }
+        config.set(key, value);
+    }
+    Ok(())
+}
+
+fn create<C: rdkafka::ClientContext, T: FromClientConfigAndContext<C>>(config: &ClientConfig, context: C) -> Result<T, StreamError> {
+    config.create_with_context(context).map_err(|error| match error {
+        KafkaError::ClientConfig(_, why, key, value) => StreamError::Setting { key, why: format!("{why} (value `{value}`)") },
+        other => StreamError::Client { doing: "creating the client", why: other.to_string() },
+    })
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::consumer::BaseConsumer;
+
+    use super::*;
+
+    fn with(key: &str, value: &str) -> KafkaConfig {
+        KafkaConfig { properties: [(key.to_owned(), value.to_owned())].into(), ..KafkaConfig::default() }
+    }
+
+    fn open(kafka: &KafkaConfig) -> Result<BaseConsumer<Context>, StreamError> {
+        consumer(kafka, Reading::Events)
+    }
+
+    #[test]
+    fn a_setting_we_rely_on_is_refused_with_its_reason() {
+        for (refused, reason) in REFUSED {
+            match open(&with(refused, "1")) {
+                Err(StreamError::Setting { key, why }) => assert_eq!((key.as_str(), why.as_str()), (*refused, *reason)),
+                _ => panic!("{refused} was accepted"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_setting_and_a_wrong_value_name_their_key() {
+        for (key, value) in [("no.such.setting", "1"), ("fetch.wait.max.ms", "soon")] {
+            match open(&with(key, value)) {
+                Err(StreamError::Setting { key: named, .. }) => assert_eq!(named, key),
+                _ => panic!("{key} = {value} was accepted"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_default_can_be_overridden() {
+        assert!(open(&with("fetch.wait.max.ms", "250")).is_ok());
+        assert!(open(&with("debug", "cgrp")).is_ok());
+    }
+}

@@ -1,0 +1,125 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+
+use super::context::Context;
+use super::metadata::{TopicShape, Topics};
+use super::settings;
+use super::topic_admin::block_on;
+use crate::config::{Config, StreamMode};
+use crate::stream::StreamError;
+
+/// Bytes of a record beside its value: key, headers, and the frame of a batch of one.
+const RECORD_MARGIN: u64 = 4 << 10;
+/// Largest manifest, pointer or other small record of the snapshot topic.
+const SNAPSHOT_RECORD_BYTES: u64 = 1 << 20;
+/// Replicas below which a lost broker can lose acknowledged records.
+const REPLICAS_SAFE: usize = 3;
+
+/// What is right and wrong with one topic.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct TopicCheck {
+    /// Topic.
+    pub topic: String,
+    /// What it is for: `events`, `impressions`, `clicks`, `dead_letters`, `snapshots`.
+    pub role: &'static str,
+    /// Partitions; `None`: it does not exist.
+    pub partitions: Option<i32>,
+    /// What is wrong and the way out; empty: nothing.
+    pub problems: Vec<String>,
+    /// What could not be checked on this broker, and what is allowed but weak.
+    pub notes: Vec<String>,
+}
+
+/// The configured topics and what they are for.
+pub(super) fn configured(config: &Config) -> Vec<(&str, &'static str)> {
+    let topics = &config.topics;
+    let mut all: Vec<(&str, &'static str)> = match topics.mode {
+        StreamMode::Labelled => vec![(&topics.events, "events")],
+        StreamMode::Joined => vec![(&topics.impressions, "impressions"), (&topics.clicks, "clicks")],
+    };
+    all.extend([(topics.dead_letters.as_str(), "dead_letters"), (topics.snapshots.as_str(), "snapshots")]);
+    all
+}
+
+/// Bytes that `max.message.bytes` of the snapshot topic must allow.
+pub(super) fn snapshot_message_bytes(config: &Config) -> u64 {
+    config.publish.chunk.0.saturating_add(RECORD_MARGIN).max(SNAPSHOT_RECORD_BYTES)
+}
+
+/// Checks every topic of the configuration: that it exists, its partitions, and its settings where the broker tells them.
+///
+/// # Errors
+/// [`StreamError::Unreachable`], [`StreamError::Setting`].
+pub fn check_topics(config: &Config) -> Result<Vec<TopicCheck>, StreamError> {
+    let admin: AdminClient<Context> = settings::admin(&config.kafka)?;
+    let known = Topics::fetch(admin.inner(), &config.kafka)?;
+    Ok(configured(config)
+        .into_iter()
+        .map(|(topic, role)| {
+            let mut check = TopicCheck { topic: topic.to_owned(), role, partitions: None, problems: Vec::new(), notes: Vec::new() };
+            match known.get(topic) {
+                None => check.problems.push("does not exist; create it with `rocketctl topics create`".to_owned()),
+                Some(shape) => {
+                    check_shape(&mut check, shape);
+                    match topic_settings(&admin, topic, config.kafka.timeout.0) {
+                        Ok(found) => check_settings(&mut check, &found, config),
+                        Err(why) => check.notes.push(format!("its settings could not be read from this broker ({why})")),
+                    }
+                }
+            }
+            check
+        })
+        .collect())
+}
+
+fn check_shape(check: &mut TopicCheck, shape: &TopicShape) {
+    check.partitions = Some(shape.partitions);
+    if check.role == "snapshots" && shape.partitions != 1 {
+        check.problems.push(format!(
+            "has {} partitions; exactly one keeps the order of its records: make it anew under another name and set topics.snapshots",
+            shape.partitions
+        ));
+    }
+    for partition in &shape.leaderless {
+        check.problems.push(format!("partition {partition} has no leader; bring its broker back"));
+    }
+    if shape.replicas < REPLICAS_SAFE {
+        check.notes.push(format!("{} replica(s); production wants {REPLICAS_SAFE} with min.insync.replicas=2", shape.replicas));
+    }
+}
+
+fn check_settings(check: &mut TopicCheck, found: &BTreeMap<String, String>, config: &Config) {
+    let policy = found.get("cleanup.policy").map_or("delete", String::as_str);
+    if check.role == "snapshots" {
+        if policy != "compact" {
+            check.problems.push(format!(
+                "cleanup.policy is {policy}; with anything but compact the version that is served can be deleted: set it to compact"
+            ));
+        }
+        let wanted = snapshot_message_bytes(config);
+        match found.get("max.message.bytes").map(|value| value.parse::<u64>()) {
+            Some(Ok(bytes)) if bytes < wanted => {
+                check.problems.push(format!("max.message.bytes is {bytes}; a chunk needs {wanted}: raise it, or lower publish.chunk"));
+            }
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => check.notes.push(format!("max.message.bytes is not told; it must be at least {wanted}")),
+        }
+    } else if policy.contains("compact") {
+        check.problems.push(format!("cleanup.policy is {policy}; compaction drops records that share a key: set it to delete"));
+    }
+    if found.get("min.insync.replicas").is_some_and(|value| value == "1") {
+        check.notes.push("min.insync.replicas is 1: an acknowledged record can be lost with its broker; production wants 2".to_owned());
+    }
+}
+
+fn topic_settings(admin: &AdminClient<Context>, topic: &str, timeout: Duration) -> Result<BTreeMap<String, String>, String> {
+    let asked = [ResourceSpecifier::Topic(topic)];
+    let answer = block_on(admin.describe_configs(&asked, &AdminOptions::new().request_timeout(Some(timeout))));
+    let resource = answer.map_err(|error| error.to_string())?.into_iter().next().ok_or("no answer")?.map_err(|code| code.to_string())?;
+    if resource.entries.is_empty() {
+        return Err("it tells none".to_owned());
+    }
+    Ok(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
+}
