@@ -113,7 +113,7 @@ pub fn commit(number: u64) -> Commit {
         dense: file(),
         rows: vec![file()],
         extra: file(),
-        positions: vec![PartitionPosition { partition, start: 0, low: 100, done: vec![103, 104] }],
+        positions: vec![PartitionPosition { partition, start: 0, low: 100, done: vec![(103, 105)] }],
         books: Books { samples: 100 * number, trained: 100 * number, ..Books::default() },
         evaluation: AggregateState::default(),
         report: Report { heads: BTreeMap::from([("light".to_owned(), light)]), ..Report::default() },
