@@ -277,7 +277,9 @@ mod tests {
         let mut evaluator = evaluator(&EvaluateConfig::default());
         observe(&mut evaluator, &[("a", 1, true, f32::NAN), ("b", 1, true, f32::INFINITY)]);
         let report = StepReport { scores: Scores::default(), loss: 0.0, hint_mse: 0.0, hint_share: 0.0, applied: false };
-        evaluator.observe(&Batch { users: vec![UserId("a".into())], times: vec![EventTime(0)], labels: vec![true], ..Batch::default() }, &report).unwrap();
+        evaluator
+            .observe(&Batch { users: vec![UserId("a".into())], times: vec![EventTime(0)], labels: vec![true], ..Batch::default() }, &report)
+            .unwrap();
         assert_eq!(evaluator.report().rows, 0);
         assert_eq!(evaluator.cached_users(), 0);
     }
@@ -291,19 +293,26 @@ mod tests {
         evaluator.committed(1);
         observe(&mut evaluator, &[("c", 5, true, 0.0), ("c", 6, true, 0.0)]);
         let top = evaluator.top_users(2).unwrap();
-        let summary: Vec<_> = top.iter().map(|line| (line.user.as_str(), line.impressions, line.clicks, line.auc.get("light").copied())).collect();
+        let summary: Vec<_> =
+            top.iter().map(|line| (line.user.as_str(), line.impressions, line.clicks, line.auc.get("light").copied())).collect();
         assert_eq!(summary, [("b", 2, 1, Some(0.5)), ("a", 1, 1, None)]);
     }
 
     #[test]
     fn settings_that_cannot_be_are_named() {
         let refused = |config: EvaluateConfig| {
-            Evaluator::new(&config, Box::new(MemoryUsers::default()), AggregateState::default()).err().map(|e| e.to_string()).unwrap_or_default()
+            Evaluator::new(&config, Box::new(MemoryUsers::default()), AggregateState::default())
+                .err()
+                .map(|e| e.to_string())
+                .unwrap_or_default()
         };
         let twice = vec![Span::from_secs(1), Span::from_secs(1)];
         assert!(refused(EvaluateConfig { windows: twice, ..EvaluateConfig::default() }).contains("evaluate.windows = 1000 ms"));
         assert!(refused(EvaluateConfig { windows: vec![Span::from_millis(0)], ..EvaluateConfig::default() }).contains("evaluate.windows"));
         assert!(refused(EvaluateConfig { user_impressions_max: 0, ..EvaluateConfig::default() }).contains("1 to 16384"));
-        assert!(refused(EvaluateConfig { from: Some("yesterday".to_owned()), ..EvaluateConfig::default() }).contains("evaluate.from = \"yesterday\""));
+        assert!(
+            refused(EvaluateConfig { from: Some("yesterday".to_owned()), ..EvaluateConfig::default() })
+                .contains("evaluate.from = \"yesterday\"")
+        );
     }
 }

@@ -37,7 +37,8 @@ pub(super) enum RecordError {
 pub(super) fn encode(user: &User, lengths: &[i64]) -> Vec<u8> {
     let rows = user.times.len();
     let scored = user.logits.each_ref().map(|column| column.iter().any(|logit| !logit.is_nan()));
-    let flags = scored.iter().enumerate().fold(u8::from(user.truncated) * TRUNCATED, |flags, (head, has)| flags | (u8::from(*has) << (1 + head)));
+    let flags =
+        scored.iter().enumerate().fold(u8::from(user.truncated) * TRUNCATED, |flags, (head, has)| flags | (u8::from(*has) << (1 + head)));
     let mut bytes = Vec::with_capacity(64 + rows * 21);
     bytes.extend([VERSION, flags]);
     put_varint(&mut bytes, rows as u64);
@@ -50,7 +51,8 @@ pub(super) fn encode(user: &User, lengths: &[i64]) -> Vec<u8> {
         put_sums(&mut bytes, sums);
     }
     user.times.iter().for_each(|time| bytes.extend(time.to_le_bytes()));
-    bytes.extend(user.labels.chunks(8).map(|eight| eight.iter().enumerate().fold(0, |byte, (bit, label)| byte | (u8::from(*label) << bit))));
+    bytes
+        .extend(user.labels.chunks(8).map(|eight| eight.iter().enumerate().fold(0, |byte, (bit, label)| byte | (u8::from(*label) << bit))));
     for (column, _) in user.logits.iter().zip(scored).filter(|(_, has)| *has) {
         column.iter().for_each(|logit| bytes.extend(logit.to_le_bytes()));
     }
@@ -140,9 +142,10 @@ mod tests {
     const LENGTHS: [i64; 2] = [100, 1000];
 
     fn user(rows: &[(i64, bool, f32, Option<f32>)]) -> User {
-        let mut user = User::new(LENGTHS.len());
+        let (mut user, mut latest) = (User::new(LENGTHS.len()), i64::MIN);
         for (time, label, light, control) in rows {
-            let live = LENGTHS.map(|len_ms| Some(Live { id: time.div_euclid(len_ms), len_ms }));
+            latest = latest.max(*time);
+            let live = LENGTHS.map(|len_ms| Some(Live { id: latest.div_euclid(len_ms), len_ms }));
             let logits = [*light, light * 2.0, control.unwrap_or(f32::NAN)];
             user.insert(&Impression { time: *time, label: *label, logits }, 16, &live, &mut Vec::new());
         }

@@ -130,9 +130,11 @@ impl User {
         for (mine, live) in self.windows.iter_mut().zip(live) {
             let Some(live) = live.as_ref().filter(|live| mine.id == Some(live.id) && live.contains(one.time)) else { continue };
             mask.clear();
-            mask.extend(self.times.iter().zip(&self.labels).map(|(time, label)| {
-                if *label != one.label && live.contains(*time) { u32::MAX } else { 0 }
-            }));
+            mask.extend(self.times.iter().zip(&self.labels).map(
+                |(time, label)| {
+                    if *label != one.label && live.contains(*time) { u32::MAX } else { 0 }
+                },
+            ));
             apply(&mut mine.sums, one, &self.logits, mask, comes);
         }
     }

@@ -67,7 +67,14 @@ pub trait UserStates: Send {
 #[derive(Debug, Default)]
 pub struct MemoryUsers {
     committed: HashMap<UserId, Vec<u8>>,
-    written: Option<(u64, Vec<(UserId, Vec<u8>)>)>,
+    written: Option<Written>,
+}
+
+/// A write that is not committed yet.
+#[derive(Debug)]
+struct Written {
+    number: u64,
+    records: Vec<(UserId, Vec<u8>)>,
 }
 
 impl UserStates for MemoryUsers {
@@ -76,13 +83,13 @@ impl UserStates for MemoryUsers {
     }
 
     fn write(&mut self, number: u64, records: &[(UserId, Vec<u8>)]) -> Result<(), EvaluateError> {
-        self.written = Some((number, records.to_vec()));
+        self.written = Some(Written { number, records: records.to_vec() });
         Ok(())
     }
 
     fn committed(&mut self, number: u64) {
-        if let Some((_, records)) = self.written.take_if(|(written, _)| *written == number) {
-            self.committed.extend(records);
+        if let Some(written) = self.written.take_if(|written| written.number == number) {
+            self.committed.extend(written.records);
         }
     }
 

@@ -13,7 +13,9 @@ pub enum StoreError {
         why: String,
     },
     /// Written by a newer program.
-    #[error("store {path} has format {found}, newer than this program's {known}: run the newer program, or move the directory away to start GAUC afresh")]
+    #[error(
+        "store {path} has format {found}, newer than this program's {known}: run the newer program, or move the directory away to start GAUC afresh"
+    )]
     Newer {
         /// Directory.
         path: PathBuf,

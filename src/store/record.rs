@@ -47,7 +47,7 @@ pub(super) enum RecordError {
 
 impl Record {
     /// The value as of checkpoint `committed`; `Err` holds the checkpoint of the oldest value there is, which is newer.
-    pub(super) fn as_of(self, committed: u64) -> Result<Option<Value>, u64> {
+    pub(super) fn value_at(self, committed: u64) -> Result<Option<Value>, u64> {
         if self.current.tag <= committed {
             return Ok(Some(self.current));
         }
@@ -96,11 +96,8 @@ fn fields(mut body: &[u8]) -> Option<Result<Record, RecordError>> {
     let [flags] = take(&mut body)?;
     let id = if flags & HAS_ID == 0 { None } else { Some(get(&mut body)?) };
     let current = Value { tag, bytes: get(&mut body)? };
-    let previous = if flags & HAS_PREVIOUS == 0 {
-        None
-    } else {
-        Some(Value { tag: u64::from_le_bytes(take(&mut body)?), bytes: get(&mut body)? })
-    };
+    let previous =
+        if flags & HAS_PREVIOUS == 0 { None } else { Some(Value { tag: u64::from_le_bytes(take(&mut body)?), bytes: get(&mut body)? }) };
     if !body.is_empty() {
         return None;
     }
@@ -164,7 +161,7 @@ mod tests {
         fn every_flipped_bit_is_found(record in record(), at in any::<prop::sample::Index>(), bit in 0..8) {
             let mut bytes = encode(b"key", &record);
             let at = at.index(bytes.len());
-            bytes[at] ^= 1 << bit;
+            bytes[at] ^= 1_u8 << bit;
             prop_assert!(decode(b"key", &bytes).is_err());
         }
 

@@ -140,7 +140,7 @@ impl SledUsers {
     }
 
     fn as_of(&self, key: &[u8], record: Record) -> Result<Option<Value>, StoreError> {
-        record.as_of(self.committed).map_err(|found| StoreError::Ahead {
+        record.value_at(self.committed).map_err(|found| StoreError::Ahead {
             path: self.path.clone(),
             key: keys::printable(key),
             found,
