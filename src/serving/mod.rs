@@ -5,13 +5,18 @@
 mod artifact;
 mod cache;
 mod catalog;
+mod follower;
 pub mod http;
 mod matmul;
 mod model;
 mod net;
+mod shared;
 mod subscriber;
 
 pub use artifact::HEADER_BYTES_MAX;
+pub use cache::{Boot, CacheError, Seen, SnapshotCache};
 pub use catalog::{Catalog, CatalogError, Marks};
 pub use model::{Candidate, ModelError, ServedModel};
 pub use net::LightNet;
+pub use shared::{Incident, SubscriberStatus};
+pub use subscriber::{Subscriber, SubscriberConfig, SubscriberError};
