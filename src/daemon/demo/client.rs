@@ -1,6 +1,6 @@
 //! A client of the scorer, as an ad server would be one: HTTP/1.1 over a connection that is kept.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The producer, paced by what the pipeline has read, and the end of a stream that has none.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -63,7 +63,6 @@ impl Iterator for Traffic {
 pub(super) struct FeedProgress {
     events: AtomicU64,
     rows: AtomicU64,
-    stop: AtomicBool,
 }
 
 impl FeedProgress {
@@ -75,11 +74,6 @@ impl FeedProgress {
     /// Impressions among them, faults left out.
     pub(super) fn rows(&self) -> u64 {
         self.rows.load(Ordering::Relaxed)
-    }
-
-    /// Nothing more is to be sent.
-    pub(super) fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -110,12 +104,9 @@ fn feed(
     let mut read = 0;
     for message in &mut traffic {
         let Message { role, key, payload, offer } = message?;
-        while progress.events() - read >= AHEAD_MAX && !progress.stop.load(Ordering::Relaxed) {
+        while progress.events() - read >= AHEAD_MAX {
             read = control.status().read;
             std::thread::sleep(PAUSE);
-        }
-        if progress.stop.load(Ordering::Relaxed) {
-            break;
         }
         let topic = match role {
             Role::Labelled => &events,

@@ -4,7 +4,7 @@
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Exp1, Normal, StandardNormal, Zipf};
+use rand_distr::{Distribution, Exp1, StandardNormal, Zipf};
 use serde_json::{Map, Value, json};
 
 /// Users and items: small enough that a snapshot stays far below what the embedded broker keeps of a partition.
@@ -27,6 +27,8 @@ const POSITION_BIAS: f64 = -0.35;
 const POSITIONS: u32 = 10;
 const PRICE_EFFECT: f64 = -0.25;
 const HOUR_EFFECT: f64 = 0.2;
+const AGE_MEAN: f64 = 38.0;
+const AGE_STD: f64 = 12.0;
 const CATEGORIES: usize = 12;
 const TAGS: usize = 40;
 const DEVICES: [&str; 4] = ["phone", "tablet", "desktop", "tv"];
@@ -179,7 +181,7 @@ impl World {
 }
 
 fn user(rng: &mut ChaCha8Rng) -> User {
-    let age = Normal::new(38.0, 12.0).expect("a standard deviation above zero").sample(rng).clamp(18.0, 90.0);
+    let age = (AGE_MEAN + AGE_STD * normal(rng)).clamp(18.0, 90.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped just above")]
     let age = age as u32;
     User { latent: latent(rng), age, device: rng.random_range(0..DEVICES.len()) }
