@@ -5,13 +5,17 @@ mod snapshots;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rocket_launching::config::{self, Config};
 use rocket_launching::domain::{Role, Version};
+use rocket_launching::evaluate::{HeadReport, Report, UserLine};
+use rocket_launching::pipeline::Status;
 use rocket_launching::publish::{Operator, Publisher};
 use rocket_launching::stream::{EmbeddedBroker, KafkaLogReader, KafkaLogWriter, KafkaSource, Source};
-use serde_json::Value;
+use rocket_launching::telemetry::admin::{self, Answer, Handler, Request};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 struct Outcome {
@@ -185,6 +189,60 @@ fn without_a_daemon_its_commands_exit_with_1_and_name_the_socket() {
     }
 }
 
+/// A daemon that answers on the socket with canned figures.
+fn canned_daemon(socket: PathBuf) -> tokio::runtime::Runtime {
+    let head = HeadReport { auc: Some(0.75), gauc: Some(0.6), gauc_users: 7, ..HeadReport::default() };
+    let report = Report { rows: 10, heads: [("light".to_owned(), head)].into(), ..Report::default() };
+    let status = Status { model: "hand".to_owned(), ready: true, read: 12, report: report.clone(), ..Status::default() };
+    let user = UserLine { user: "u1".to_owned(), impressions: 4, clicks: 1, auc: [("light".to_owned(), 0.5)].into() };
+    let handler: Handler = Arc::new(move |request| match request {
+        Request::Status => Answer::Ok(serde_json::to_value(&status).unwrap()),
+        Request::Gauc { top } => Answer::Ok(json!({ "report": report, "top_users": vec![user.clone(); top] })),
+        Request::SnapshotNow => Answer::Error("publish.enabled is false in the configuration".to_owned()),
+    });
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let path = socket.clone();
+    runtime.spawn(async move { admin::serve(&path, handler, std::future::pending()).await });
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    runtime
+}
+
+#[test]
+fn the_daemon_is_asked_over_its_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::new(&snapshots::config_text(&format!("state.dir = {:?}", dir.path())));
+    let _daemon = canned_daemon(dir.path().join("admin.sock"));
+
+    let status: Status = serde_json::from_value(desk.run(&["status", "-o", "json"]).json()).unwrap();
+    assert_eq!((status.model.as_str(), status.read, status.report.heads["light"].auc), ("hand", 12, Some(0.75)));
+    let table = desk.run(&["status"]);
+    assert!(table.out.contains("ready") && table.out.contains("0.75000"), "{}", table.out);
+
+    let gauc = desk.run(&["gauc", "--top", "2", "-o", "json"]).json();
+    assert_eq!(keys(&gauc), ["report", "top_users"]);
+    assert_eq!(gauc["top_users"].as_array().unwrap().len(), 2);
+    assert_eq!(keys(&gauc["top_users"][0]), ["auc", "clicks", "impressions", "user"]);
+    assert!(desk.run(&["gauc"]).out.contains("light auc".to_uppercase().as_str()));
+
+    let refused = desk.run(&["snapshot", "now"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("the daemon refused: publish.enabled is false"), "{}", refused.err);
+}
+
+#[test]
+fn a_store_without_pending_steps_needs_no_migration() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::new(&snapshots::config_text(&format!("state.dir = {:?}", dir.path())));
+    let listed = desk.run(&["migrate", "--dry-run", "-o", "json"]).json();
+    assert_eq!(keys(&listed), ["pending", "store"]);
+    assert_eq!(listed["pending"].as_array().unwrap().len(), 0);
+    let refused = desk.run(&["migrate"]);
+    assert!(refused.code == 64 && refused.err.contains("--dry-run"), "{}", refused.err);
+}
+
 #[test]
 fn a_missing_snapshot_topic_says_how_to_create_it() {
     let site = Site::new("labelled");
@@ -332,7 +390,7 @@ fn replay_sends_impressions_and_their_clicks_where_their_time_comes() {
     let of = |role: Role| records.iter().filter(|record| record.role == role).collect::<Vec<_>>();
     assert_eq!((of(Role::Impression).len(), of(Role::Click).len()), (30, 10));
     let click: Value = serde_json::from_slice(of(Role::Click)[0].payload.as_deref().unwrap()).unwrap();
-    let (id, time) = (click["impression_id"].as_str().unwrap(), click["ts_ms"].as_i64().unwrap());
+    let (id, time) = (click["impression_id"].as_str().unwrap(), click["ts_ms"].as_str().unwrap().parse::<i64>().unwrap());
     assert_eq!(time, 1_700_000_000_000 + id.trim_start_matches('i').parse::<i64>().unwrap() * 1000 + 5000);
     assert!(records.iter().all(|record| record.key.as_ref().is_some_and(|key| key[0] == b'u')), "keyed by user");
 }

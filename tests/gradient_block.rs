@@ -170,17 +170,17 @@ mod reference {
     use super::*;
 
     #[derive(Clone)]
-    pub struct Point {
+    pub(super) struct Point {
         values: Vec<f64>,
         params: usize,
     }
 
     impl Point {
-        pub fn new(params: &[f32], inputs: &[f32]) -> Self {
+        pub(super) fn new(params: &[f32], inputs: &[f32]) -> Self {
             Point { values: params.iter().chain(inputs).map(|x| f64::from(*x)).collect(), params: params.len() }
         }
 
-        pub fn moved(&self, i: usize, by: f64) -> Self {
+        pub(super) fn moved(&self, i: usize, by: f64) -> Self {
             let mut point = self.clone();
             point.values[i] += by;
             point
@@ -191,7 +191,7 @@ mod reference {
         }
     }
 
-    pub fn loss(layout: &Layout, point: &Point, start: &Point, labels: &[bool], rule: &Rule) -> f64 {
+    pub(super) fn loss(layout: &Layout, point: &Point, start: &Point, labels: &[bool], rule: &Rule) -> f64 {
         let rows = labels.iter().enumerate().map(|(row, label)| {
             let trunk = part(layout, point, Part::Shared, point.row(row));
             let stopped = part(layout, start, Part::Shared, start.row(row));

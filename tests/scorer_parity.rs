@@ -20,12 +20,13 @@ use std::time::Duration;
 #[test]
 fn the_scorer_equals_the_trainer() {
     let dir = tempfile::tempdir().expect("tempdir");
-    let config = world::config(dir.path(), "labelled", "");
+    let mut config = world::config(dir.path(), "labelled", "");
+    config.checkpoint.keep = 1000;
     let log = MemoryLog::default();
     let publisher = Publisher::open(&config, "test", Box::new(log.clone()), Box::new(log.clone())).expect("the lease is free");
-    let (partitions, records) = world::labelled_stream(2000);
+    let (partitions, records) = world::labelled_stream(20_000);
     let (summary, _) = world::run(&config, State::Durable, (partitions, records.clone()), Some(publisher), true);
-    let version = summary.status.published.expect("something was published");
+    let version = summary.status.published.unwrap_or_else(|| panic!("nothing published: {:?}", summary.status.publish_problem));
     assert!(summary.status.promoted, "{:?}", summary.status.publish_problem);
 
     // The snapshot as a server sees it.
@@ -49,7 +50,7 @@ fn the_scorer_equals_the_trainer() {
 
     let decoder = EventDecoder::new(&config.schema);
     let mut joiner = Joiner::new(config.topics.mode, &config.join, 1, []);
-    let mut builder = BatchBuilder::new(spec, Pace { rows: 10_000, linger_ms: i64::MAX }, 0);
+    let mut builder = BatchBuilder::new(spec, Pace { rows: 20_001, linger_ms: i64::MAX }, 0);
     let mut raw = Vec::new();
     for record in &records {
         assert_eq!(record.role, Role::Labelled);

@@ -13,8 +13,8 @@ mod validate;
 pub use load::{ConfigError, load, parse};
 pub use model::{EmbeddingConfig, HintConfig, ModelConfig, OptimizerConfig, SharedGrad, TrainConfig};
 pub use runtime::{
-    AdminConfig, CheckpointConfig, Emit, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, LogFormat, PublishConfig, StartAt, StateConfig,
-    OWNED_KAFKA_PROPERTIES, StreamMode, TopicsConfig,
+    AdminConfig, CheckpointConfig, Emit, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, LogFormat, OWNED_KAFKA_PROPERTIES,
+    PublishConfig, StartAt, StateConfig, StreamMode, TopicsConfig,
 };
 pub use schema::{FeatureConfig, FeatureFault, FeatureKind, Pooling, SchemaConfig, TimeUnit};
 pub use units::{ByteLength, Span};

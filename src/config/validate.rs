@@ -99,7 +99,7 @@ fn kafka(config: &Config) -> Checked {
     for key in kafka.properties.keys() {
         let owned = OWNED_KAFKA_PROPERTIES.iter().find(|(owned, _)| owned.eq_ignore_ascii_case(key));
         if let Some((_, instead)) = owned {
-            return need(false, &format!("kafka.properties.{key}"), "…", format!("cannot be set here: {instead}"));
+            return need(false, &format!("kafka.properties.{key}"), "…", format!("this program sets it itself: {instead}"));
         }
     }
     Ok(())

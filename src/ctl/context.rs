@@ -11,8 +11,8 @@ use crate::stream::{KafkaLogReader, KafkaLogWriter};
 use crate::telemetry::admin::{self, Answer, Request};
 use crate::telemetry::init_logs;
 
-/// Libraries below log what an operator should see; the rest of standard error belongs to the command.
-const LOG_FILTER: &str = "warn,librdkafka=error,rdkafka=error";
+/// What the rooms below have to say to an operator. Not the Kafka client: what matters of it is in the errors.
+const LOG_FILTER: &str = "warn,librdkafka=off,rdkafka=off";
 /// Where Linux says what the host is called.
 const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 

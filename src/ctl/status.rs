@@ -45,7 +45,8 @@ impl View for Status {
         }
         let _ = write!(text, "\n\n{}", metrics_table::heads(&self.report.heads));
         let positions = self.positions.iter().map(|position| {
-            [position.partition.to_string(), position.start.to_string(), position.low.to_string(), position.done.len().to_string()]
+            let beyond: i64 = position.done.iter().map(|(from, to)| to - from).sum();
+            [position.partition.to_string(), position.start.to_string(), position.low.to_string(), beyond.to_string()]
         });
         let _ = write!(text, "\n\n{}", table(["partition", "start", "done below", "done beyond"], positions));
         text

@@ -42,3 +42,28 @@ impl InputLayout {
         self.poolings.len() * self.dim + self.numbers
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{FeatureConfig, FeatureKind, SchemaConfig, TimeUnit};
+
+    #[test]
+    fn a_layout_is_as_wide_as_the_features_say() {
+        let feature = |name: &str, kind| FeatureConfig { name: name.to_owned(), column: None, kind };
+        let bag = FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".to_owned() };
+        let schema = SchemaConfig {
+            time: "time".to_owned(),
+            time_unit: TimeUnit::Ms,
+            user: "user".to_owned(),
+            item: "item".to_owned(),
+            label: "label".to_owned(),
+            impression: None,
+            features: vec![feature("item", FeatureKind::Categorical), feature("price", FeatureKind::Log1p), feature("tags", bag)],
+        };
+        let spec = FeatureSpec::new(&schema).expect("a sound schema");
+        let layout = InputLayout::new(&spec, 8);
+        assert_eq!(layout, InputLayout { poolings: vec![Pooling::Sum, Pooling::Mean], numbers: 1, dim: 8 });
+        assert_eq!(layout.width(), spec.inputs(8));
+    }
+}

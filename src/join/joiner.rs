@@ -129,6 +129,9 @@ mod tests {
     const MEMORY: i64 = 500;
     const IDLE: i64 = 1_000;
 
+    /// (id, label) of samples, (offset, reason) of drops.
+    type Outcome = (Vec<(u128, bool)>, Vec<(i64, DropReason)>);
+
     /// Partition 0 has impressions, partition 1 clicks; offsets are the numbers of the events.
     struct Bench {
         joiner: Joiner,
@@ -175,8 +178,8 @@ mod tests {
             self.click(time, 1_000_000 + time as u128);
         }
 
-        /// What came out since the last call: (id, label) of samples, (offset, reason) of drops.
-        fn outcome(&mut self) -> (Vec<(u128, bool)>, Vec<(i64, DropReason)>) {
+        /// What came out since the last call.
+        fn outcome(&mut self) -> Outcome {
             let (mut samples, mut drops) = (Vec::new(), Vec::new());
             for output in self.out.drain(..) {
                 match output {

@@ -274,3 +274,47 @@ fn to_matrix(values: Vec<f32>, rows: usize, device: &Device) -> Tensor<2> {
 fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.try_into_vec_as::<f32>().expect("an f32 tensor reads as f32")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TrainConfig;
+
+    /// Logistic regressions of two inputs, all weights zero.
+    fn zero_nets() -> Nets {
+        let model = ModelConfig { shared: Vec::new(), light: Vec::new(), booster: Vec::new(), control: true, ..ModelConfig::default() };
+        let nets = Nets::new(&model, 2, 1, &Device::flex());
+        let mut state = nets.capture();
+        state.params.fill(0.0);
+        nets.restored(state).expect("same model")
+    }
+
+    #[test]
+    fn a_head_without_hidden_layers_is_a_logistic_regression() {
+        let pass = zero_nets().gradients(vec![3.0, -2.0], &[true], &Rule::new(&TrainConfig::default()));
+        assert_eq!(pass.scores, Scores { light: vec![0.0], booster: vec![0.0], control: Some(vec![0.0]) });
+        assert!((pass.loss.total - 3.0 * 2.0_f64.ln()).abs() < 1e-12);
+        let gradients = pass.gradients.expect("finite");
+        assert_eq!(gradients.dense(), [-1.5, 1.0, -0.5].repeat(3));
+        assert_eq!(gradients.inputs(), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_dense_gradient_whose_square_overflows_is_refused_though_all_else_is_finite() {
+        let pass = zero_nets().gradients(vec![1e25, 1.0], &[true], &Rule::new(&TrainConfig::default()));
+        assert!(pass.loss.total.is_finite());
+        assert!(pass.gradients.is_none());
+    }
+
+    #[test]
+    fn a_step_without_a_gradient_moves_nothing() {
+        let model = ModelConfig { control: false, ..ModelConfig::default() };
+        let mut nets = Nets::new(&model, 3, 1, &Device::flex());
+        let before = nets.capture();
+        let rule = Rule { light: 0.0, booster: 0.0, hint: 0.0, ..Rule::new(&TrainConfig::default()) };
+        let gradients = nets.gradients(vec![0.5; 6], &[true, false], &rule).gradients.expect("finite");
+        nets.apply(gradients, &Adam::new(&TrainConfig::default().optimizer));
+        assert_eq!(nets.capture(), DenseState { steps: 1, ..before });
+        assert!(!nets.has_control());
+    }
+}

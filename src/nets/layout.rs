@@ -124,7 +124,7 @@ impl Layout {
     pub fn range(&self, part: Part) -> Range<usize> {
         let mut layers = self.layers.iter().filter(|layer| layer.part == part);
         let Some(first) = layers.next() else { return 0..0 };
-        first.offset..layers.last().unwrap_or(first).biases().end
+        first.offset..layers.next_back().unwrap_or(first).biases().end
     }
 
     /// Names and shapes, in the order of the flat vector.

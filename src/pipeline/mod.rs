@@ -19,5 +19,6 @@ mod status;
 mod trainer;
 
 pub use control::Control;
+pub(crate) use run::USERS_STORE;
 pub use run::{Parts, PipelineError, Running, State, Summary};
 pub use status::Status;

@@ -37,6 +37,8 @@ const JOBS: usize = 1;
 const PUBLISHING: usize = 1;
 /// Requests of operators: they wait for each other.
 const COMMANDS: usize = 4;
+/// Directory of the per-user store, inside the state directory.
+pub(crate) const USERS_STORE: &str = "users.sled";
 /// Every n-th sample keeps its raw fields as a candidate for a probe.
 const RAW_EVERY: u64 = 16;
 
@@ -286,7 +288,7 @@ fn open_state(config: &Config, state: State, learner: &mut Learner) -> Result<Op
     let dir = &config.state.dir;
     let store = CheckpointStore::open(dir, config.checkpoint.keep)?;
     let committed = store.latest().map_or(0, |commit| commit.number);
-    let users = SledUsers::open(&dir.join("users.sled"), config.state.sled_cache.0, committed)?;
+    let users = SledUsers::open(&dir.join(USERS_STORE), config.state.sled_cache.0, committed)?;
     let Some(commit) = store.latest() else {
         let evaluator = Evaluator::new(&config.evaluate, Box::new(users), AggregateState::default())?;
         return Ok(Opened { store: Some(store), evaluator, recovered: Recovered::default(), status });

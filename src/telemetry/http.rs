@@ -44,6 +44,7 @@ pub async fn serve(
 }
 
 async fn metrics_page(State(shared): State<Shared>) -> Response {
+    shared.metrics.run_upkeep();
     ([(header::CONTENT_TYPE, METRICS_TYPE)], shared.metrics.render()).into_response()
 }
 

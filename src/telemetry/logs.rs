@@ -1,4 +1,5 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -27,7 +28,7 @@ pub fn init_logs(config: &LogConfig) -> Result<(), LogError> {
     let from_environment = std::env::var(FILTER_VARIABLE).ok().filter(|text| !text.is_empty());
     let text = from_environment.as_deref().unwrap_or(&config.filter);
     let filter = parse_filter(text)?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(coloured());
     let started = match config.format {
         LogFormat::Human => tracing_subscriber::registry().with(filter).with(lines).try_init(),
         LogFormat::Json => tracing_subscriber::registry().with(filter).with(lines.json().flatten_event(true)).try_init(),
@@ -35,6 +36,11 @@ pub fn init_logs(config: &LogConfig) -> Result<(), LogError> {
     started.map_err(|e| LogError { filter: text.to_owned(), why: e.to_string() })?;
     log_panics();
     Ok(())
+}
+
+/// Colours are for a terminal, and for nobody who has set `NO_COLOR` (<https://no-color.org>).
+fn coloured() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 fn parse_filter(text: &str) -> Result<EnvFilter, LogError> {

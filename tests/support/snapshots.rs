@@ -1,9 +1,10 @@
 //! Checkpoints made by hand, small enough that their logits can be worked out on paper.
+#![allow(dead_code, unreachable_pub, reason = "every test binary uses its own part")]
 
 use std::collections::BTreeMap;
 
 use rocket_launching::checkpoint::{Commit, FileEntry, Loaded, ProbeSample};
-use rocket_launching::config::{self, ByteLength, Config};
+use rocket_launching::config::{self, ByteLength, Config, PublishConfig};
 use rocket_launching::domain::{Books, PartitionPosition, TopicPartition};
 use rocket_launching::evaluate::{AggregateState, HeadReport, Report};
 use rocket_launching::features::slot_key;
@@ -43,11 +44,10 @@ kind = "log1p"
     )
 }
 
-/// The configuration, with chunks far smaller than a file may ask for, so that there are several.
+/// The configuration, with smaller chunks and fewer versions than a file may ask for, so that there is something to see.
 pub fn config(keep: usize) -> Config {
-    let text = config_text(&format!("publish = {{ keep = {keep}, probes = 4 }}"));
-    let mut config = config::parse(&text, "hand.toml", std::iter::empty()).expect("the test's configuration is valid");
-    config.publish.chunk = ByteLength(CHUNK_BYTES);
+    let mut config = config::parse(&config_text(""), "hand.toml", std::iter::empty()).expect("the test's configuration is valid");
+    config.publish = PublishConfig { chunk: ByteLength(CHUNK_BYTES), keep, probes: 4, ..config.publish };
     config
 }
 
@@ -113,7 +113,7 @@ pub fn commit(number: u64) -> Commit {
         dense: file(),
         rows: vec![file()],
         extra: file(),
-        positions: vec![PartitionPosition { partition, start: 0, low: 100, done: vec![103, 104] }],
+        positions: vec![PartitionPosition { partition, start: 0, low: 100, done: vec![(103, 105)] }],
         books: Books { samples: 100 * number, trained: 100 * number, ..Books::default() },
         evaluation: AggregateState::default(),
         report: Report { heads: BTreeMap::from([("light".to_owned(), light)]), ..Report::default() },

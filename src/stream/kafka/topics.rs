@@ -33,13 +33,12 @@ pub struct TopicCheck {
 }
 
 /// The configured topics and what they are for.
-pub(super) fn configured(config: &Config) -> Vec<(&str, &'static str)> {
-    let topics = &config.topics;
-    let mut all: Vec<(&str, &'static str)> = match topics.mode {
-        StreamMode::Labelled => vec![(&topics.events, "events")],
-        StreamMode::Joined => vec![(&topics.impressions, "impressions"), (&topics.clicks, "clicks")],
+pub(super) fn configured(config: &Config) -> Vec<(String, &'static str)> {
+    let mut all = match config.topics.mode {
+        StreamMode::Labelled => vec![(config.events_topic(), "events")],
+        StreamMode::Joined => vec![(config.impressions_topic(), "impressions"), (config.clicks_topic(), "clicks")],
     };
-    all.extend([(topics.dead_letters.as_str(), "dead_letters"), (topics.snapshots.as_str(), "snapshots")]);
+    all.extend([(config.dead_letters_topic(), "dead_letters"), (config.snapshots_topic(), "snapshots")]);
     all
 }
 
@@ -58,12 +57,12 @@ pub fn check_topics(config: &Config) -> Result<Vec<TopicCheck>, StreamError> {
     Ok(configured(config)
         .into_iter()
         .map(|(topic, role)| {
-            let mut check = TopicCheck { topic: topic.to_owned(), role, partitions: None, problems: Vec::new(), notes: Vec::new() };
-            match known.get(topic) {
+            let mut check = TopicCheck { topic: topic.clone(), role, partitions: None, problems: Vec::new(), notes: Vec::new() };
+            match known.get(&topic) {
                 None => check.problems.push("does not exist; create it with `rocketctl topics create`".to_owned()),
                 Some(shape) => {
                     check_shape(&mut check, shape);
-                    match topic_settings(&admin, topic, config.kafka.timeout.0) {
+                    match topic_settings(&admin, &topic, config.kafka.timeout.0) {
                         Ok(found) => check_settings(&mut check, &found, config),
                         Err(why) => check.notes.push(format!("its settings could not be read from this broker ({why})")),
                     }
