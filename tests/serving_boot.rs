@@ -215,7 +215,7 @@ fn a_directory_of_another_model_is_refused() {
     let dir = tempfile::tempdir().expect("tempdir");
     lived(dir.path(), 1, None);
     let other = SubscriberConfig { model: "search".to_owned(), ..config(dir.path()) };
-    let error = Subscriber::start(other, unreachable).err().expect("refused");
+    let error = Subscriber::start(other, unreachable).expect_err("refused");
     assert!(matches!(&error, SubscriberError::Cache(CacheError::OtherModel { .. })), "{error}");
     assert!(error.to_string().contains("give each model a directory of its own"));
     assert_eq!(served(&boot_alone(dir.path())), Some(1), "and nothing in it was touched");

@@ -200,9 +200,7 @@ fn a_probe_that_comes_out_wrong() {
 #[test]
 fn a_probe_that_would_pass_anything() {
     refused("probe", "probe 0 gives", |snapshot| {
-        // As JSON cannot write infinity, a number too large for f32 stands for it.
         snapshot.manifest.probes[0].tolerance = f32::MAX;
-        snapshot.manifest.probes[0].logit = f32::MIN;
     });
 }
 

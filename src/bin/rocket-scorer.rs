@@ -99,6 +99,7 @@ fn run(args: Args) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("tokio runtime")?;
     let listener = runtime.block_on(tokio::net::TcpListener::bind(args.listen));
     let listener = listener.with_context(|| format!("--listen {}", args.listen)).map_err(configuration)?;
+    let address = listener.local_addr().context("--listen")?;
 
     let kafka = KafkaConfig { brokers: args.brokers, properties: args.properties.into_iter().collect(), ..KafkaConfig::default() };
     let topic = args.topic.unwrap_or_else(|| format!("{}.snapshots", args.model));
@@ -111,7 +112,7 @@ fn run(args: Args) -> Result<(), Failure> {
 
     let subscriber = Arc::new(subscriber);
     let limits = Limits { candidates_max: args.candidates_max, ..Limits::default() };
-    tracing::info!(address = %args.listen, model = args.model, "scoring");
+    tracing::info!(address = %address, model = args.model, "scoring");
     let ended = runtime.block_on(async {
         let (stop, mut stopped) = watch::channel(());
         let server = serve(listener, Arc::clone(&subscriber), limits, metrics, async move {

@@ -96,10 +96,10 @@ impl Follower {
                 asked = Instant::now();
             }
             self.shared.behind(u64::try_from(end.saturating_sub(reader.position())).unwrap_or(0));
-            if let Some(record) = reader.next(self.config.poll)? {
-                if let Err(error) = catalog.apply(&record) {
-                    self.note_refused(record.offset, &error);
-                }
+            if let Some(record) = reader.next(self.config.poll)?
+                && let Err(error) = catalog.apply(&record)
+            {
+                self.note_refused(record.offset, &error);
             }
         }
         Ok(())
@@ -168,7 +168,7 @@ impl Follower {
 
     /// A verified model, from disk where this very snapshot is there, else from the topic.
     fn obtain(&self, manifest: &Manifest, offsets: &[i64], reader: &mut dyn LogReader) -> Result<ServedModel, Refusal> {
-        if let Some(model) = self.from_disk(manifest) {
+        if let Some(model) = self.load_cached(manifest) {
             return Ok(model);
         }
         let artifact = self.fetch(manifest, offsets, reader)?;
@@ -181,7 +181,7 @@ impl Follower {
     }
 
     /// A rollback's target is usually on disk still. `None`: fetch it.
-    fn from_disk(&self, manifest: &Manifest) -> Option<ServedModel> {
+    fn load_cached(&self, manifest: &Manifest) -> Option<ServedModel> {
         let loaded = self.cache.load(manifest.version).and_then(|found| match found {
             Some((held, artifact)) if held == *manifest => Ok(Some(ServedModel::open(held, &artifact)?)),
             _ => Ok(None),

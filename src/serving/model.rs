@@ -74,6 +74,9 @@ impl ModelError {
     }
 }
 
+/// Widest tolerance a probe may ask for, in logits up to 1, and in proportion above: a wider one would test nothing.
+const TOLERANCE_MAX: f32 = 0.01;
+
 /// One candidate: the columns that differ from the request's context.
 pub type Candidate = Map<String, Value>;
 
@@ -158,8 +161,8 @@ impl ServedModel {
         let logits = self.net.logits(&self.pooling, &examples);
         for (index, (probe, found)) in self.manifest.probes.iter().zip(logits).enumerate() {
             let (expected, tolerance) = (probe.logit, probe.tolerance);
-            // A NaN on either side, and a tolerance without end, fail the comparison.
-            if !(tolerance.is_finite() && (found - expected).abs() <= tolerance) {
+            // Written so that a NaN on either side fails.
+            if !(tolerance <= TOLERANCE_MAX * expected.abs().max(1.0) && (found - expected).abs() <= tolerance) {
                 return Err(ModelError::Probe { version, index, found, expected, tolerance });
             }
         }

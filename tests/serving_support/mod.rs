@@ -1,5 +1,5 @@
 //! Small random nets, a topic to publish them on, and a scorer in this process.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -4,6 +4,9 @@ use super::*;
 
 const VERSION: Version = Version(7);
 
+/// Name, type, shape, bytes.
+type Tensor = (String, Dtype, Vec<usize>, Vec<u8>);
+
 /// A small xorshift generator: the same numbers on every run.
 struct Noise(u64);
 
@@ -50,7 +53,7 @@ impl Plain {
         Plain { architecture, slots, keys, rows, layers }
     }
 
-    fn tensors(&self) -> Vec<(String, Dtype, Vec<usize>, Vec<u8>)> {
+    fn tensors(&self) -> Vec<Tensor> {
         let floats = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
         let keys = self.keys.iter().flat_map(|key| key.to_le_bytes()).collect();
         let rows = self.keys.len();
@@ -102,7 +105,7 @@ impl Plain {
     }
 }
 
-fn artifact(tensors: &[(String, Dtype, Vec<usize>, Vec<u8>)]) -> Vec<u8> {
+fn artifact(tensors: &[Tensor]) -> Vec<u8> {
     let views = tensors.iter().map(|(name, dtype, shape, data)| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
     serialize(views, None).unwrap()
 }
@@ -126,7 +129,8 @@ fn examples(noise: &mut Noise, count: usize, slots: usize, numbers: usize) -> Ve
 #[test]
 fn the_forward_pass_equals_the_formula_in_f64() {
     let mut noise = Noise(0x2545_F491_4F6C_DD1D);
-    let shapes: [(usize, usize, usize, &[usize], &[usize]); 6] = [
+    type Shape = (usize, usize, usize, &'static [usize], &'static [usize]);
+    let shapes: [Shape; 6] = [
         (3, 2, 4, &[], &[8, 4]),
         (1, 0, 1, &[], &[]),
         (0, 3, 2, &[5], &[]),
@@ -171,7 +175,8 @@ fn refused(plain: &Plain, artifact: &[u8]) -> String {
 #[test]
 fn an_artifact_that_is_not_the_architectures_is_refused() {
     let plain = Plain::random(&mut Noise(5), 2, 1, 4, &[6], &[3]);
-    let cases: [(&str, &dyn Fn(&mut Vec<(String, Dtype, Vec<usize>, Vec<u8>)>)); 7] = [
+    type Alter<'a> = &'a dyn Fn(&mut Vec<Tensor>);
+    let cases: [(&str, Alter<'_>); 7] = [
         ("tensor light.1.bias is missing", &|tensors| tensors.retain(|tensor| tensor.0 != "light.1.bias")),
         ("tensor embedding.keys is missing", &|tensors| tensors.retain(|tensor| tensor.0 != "embedding.keys")),
         ("tensor booster.0.bias is not one", &|tensors| tensors.push(("booster.0.bias".into(), Dtype::F32, vec![1], vec![0; 4]))),
