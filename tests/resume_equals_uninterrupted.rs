@@ -49,3 +49,28 @@ fn joined() {
     let stream = world::joined_stream(1500, 1);
     assert_equal("joined", &stream, &[50, 333, 334, 1200]);
 }
+
+#[test]
+fn a_lost_or_damaged_user_store_restarts_metrics_and_keeps_the_weights() {
+    for damage in ["lost", "damaged"] {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let config = world::config(dir.path(), "labelled", "");
+        let stream = world::labelled_stream(1500);
+        let first = (stream.0.clone(), stream.1[..700].to_vec());
+        world::run(&config, State::Durable, first, None, false);
+        let (before, weights) = last_commit(dir.path());
+        let users = dir.path().join("users.sled");
+        if damage == "lost" {
+            std::fs::remove_dir_all(&users).expect("the store can be removed");
+        } else {
+            std::fs::write(users.join("conf"), "no configuration").expect("the store can be damaged");
+        }
+        let nothing_new = (stream.0.clone(), stream.1[..700].to_vec());
+        let (summary, _) = world::run(&config, State::Durable, nothing_new, None, false);
+        assert!(summary.status.metrics_restarted.is_some(), "{damage}");
+        assert_eq!((summary.status.report.rows, &summary.status.books), (0, &before.books), "{damage}");
+        assert_eq!(last_commit(dir.path()).1.learner, weights.learner, "{damage}");
+        let (summary, _) = world::run(&config, State::Durable, stream, None, true);
+        assert!(summary.status.report.rows > 0 && summary.status.books.done() == 1500, "{damage}");
+    }
+}

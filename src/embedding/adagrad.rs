@@ -7,7 +7,7 @@ const EPSILON: f32 = 1e-10;
 /// `acc ← acc + g²;  w ← w − lr · g / (√acc + 1e-10)`
 ///
 /// The loss is a mean over the batch, so the gradient of a row that occurs in k of B samples is of the order k/B: with larger
-/// batches gradients shrink, and an initial accumulator far above g² (the default 0.1 against (1/256)²) makes early steps small.
+/// batches gradients shrink, and an initial accumulator far above g² makes early steps small.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Adagrad {
     /// Learning rate.

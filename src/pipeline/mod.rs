@@ -12,6 +12,7 @@ mod ingest;
 mod keeper;
 mod progress;
 mod reader;
+mod recover;
 mod run;
 mod seen;
 mod shared;
@@ -20,5 +21,5 @@ mod trainer;
 
 pub use control::Control;
 pub(crate) use run::USERS_STORE;
-pub use run::{Parts, PipelineError, Running, State, Summary};
+pub use run::{OpenSource, Parts, PipelineError, Running, State, Summary};
 pub use status::Status;

@@ -7,19 +7,20 @@ use crossbeam_channel::bounded;
 
 use super::ingest::Ingest;
 use super::keeper::{self, Keeper};
-use super::progress::{Progress, Recovered};
+use super::progress::Progress;
+use super::recover::Recovery;
 use super::shared::Shared;
 use super::trainer::{Checkpoints, Schedule, Trainer};
 use super::{Control, Status, reader};
 use crate::batch::{BatchBuilder, Pace};
-use crate::checkpoint::{CheckpointError, CheckpointStore};
+use crate::checkpoint::CheckpointError;
 use crate::config::Config;
-use crate::domain::{PartitionPosition, Version};
-use crate::evaluate::{AggregateState, EvaluateError, Evaluator, MemoryUsers, UserStates};
+use crate::domain::PartitionPosition;
+use crate::evaluate::EvaluateError;
 use crate::features::{FeatureError, FeatureSpec};
 use crate::join::Joiner;
 use crate::publish::Publisher;
-use crate::store::{SledUsers, StoreError};
+use crate::store::StoreError;
 use crate::stream::{DeadLetterSink, Source, StreamError};
 use crate::telemetry::Health;
 use crate::train::{Learner, TrainError};
@@ -130,7 +131,7 @@ impl Running {
         let Parts { config, state, source, dead_letters, publisher, health, finish_at_end } = parts;
         let spec = FeatureSpec::new(&config.schema)?;
         let mut learner = Learner::new(&config.model, &config.train, &spec)?;
-        let Opened { mut store, evaluator, recovered, mut status } = open_state(&config, state, &mut learner)?;
+        let Recovery { mut store, evaluator, recovered, mut status } = Recovery::open(&config, state, &mut learner)?;
         let source = source(&recovered.positions)?;
         let memory_ms = config.join.memory.as_millis();
         let memory = recovered.memory.clone();
@@ -269,37 +270,4 @@ impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {
         self.0.stop();
     }
-}
-
-/// State as recovered.
-struct Opened {
-    store: Option<CheckpointStore>,
-    evaluator: Evaluator,
-    recovered: Recovered,
-    status: Status,
-}
-
-fn open_state(config: &Config, state: State, learner: &mut Learner) -> Result<Opened, PipelineError> {
-    let mut status = Status { model: config.name.clone(), device: config.train.device.clone(), ..Status::default() };
-    if state == State::Memory {
-        let evaluator = Evaluator::new(&config.evaluate, Box::new(MemoryUsers::default()), AggregateState::default())?;
-        return Ok(Opened { store: None, evaluator, recovered: Recovered::default(), status });
-    }
-    let dir = &config.state.dir;
-    let store = CheckpointStore::open(dir, config.checkpoint.keep)?;
-    let committed = store.latest().map_or(0, |commit| commit.number);
-    let users = SledUsers::open(&dir.join(USERS_STORE), config.state.sled_cache.0, committed)?;
-    let Some(commit) = store.latest() else {
-        let evaluator = Evaluator::new(&config.evaluate, Box::new(users), AggregateState::default())?;
-        return Ok(Opened { store: Some(store), evaluator, recovered: Recovered::default(), status });
-    };
-    let loaded = CheckpointStore::load(dir, commit)?;
-    learner.restore(loaded.learner)?;
-    let (users, aggregates): (Box<dyn UserStates>, _) = (Box::new(users), commit.evaluation.clone());
-    let evaluator = Evaluator::new(&config.evaluate, users, aggregates)?;
-    status.checkpoint = Some(Version(commit.number));
-    status.checkpoint_ms = Some(commit.created_ms);
-    tracing::info!(checkpoint = commit.number, samples = commit.books.samples, "recovered");
-    let recovered = Recovered { positions: commit.positions.clone(), books: commit.books.clone(), memory: loaded.memory };
-    Ok(Opened { store: Some(store), evaluator, recovered, status })
 }
