@@ -280,7 +280,8 @@ mod tests {
     const RULE: Adagrad = Adagrad { lr: 0.1 };
 
     fn table(dim: usize, init_scale: f32) -> Table {
-        Table::new(&EmbeddingConfig { dim, init_scale }, &OptimizerConfig::default(), 7)
+        let optimizer = OptimizerConfig { embedding_initial_accumulator: 0.1, ..OptimizerConfig::default() };
+        Table::new(&EmbeddingConfig { dim, init_scale }, &optimizer, 7)
     }
 
     fn weights(table: &Table, key: u64) -> Vec<f32> {
