@@ -163,8 +163,8 @@ impl Source for KafkaSource {
         Ok(Polled::Records)
     }
 
-    /// Leaves records in the client's queue, whose bound then stops the fetching. librdkafka's own pause would throw away what is fetched,
-    /// and was seen not to go on after a resume. Not polling costs nothing here: there is no group that would expel us.
+    /// Leaves records in the client's queue, whose bound then stops the fetching; librdkafka's own pause would throw them away and fetch them
+    /// again. Not polling costs nothing here: there is no group that would expel us.
     fn pause(&mut self, paused: bool) -> Result<(), StreamError> {
         self.paused = paused;
         Ok(())

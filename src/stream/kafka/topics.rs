@@ -110,6 +110,12 @@ fn check_settings(check: &mut TopicCheck, found: &BTreeMap<String, String>, conf
     } else if policy.contains("compact") {
         check.problems.push(format!("cleanup.policy is {policy}; compaction drops records that share a key: set it to delete"));
     }
+    let is_events = matches!(check.role, "events" | "impressions" | "clicks");
+    if is_events && found.get("message.timestamp.type").is_some_and(|value| value == "CreateTime") {
+        check
+            .notes
+            .push("message.timestamp.type is CreateTime: retention deletes events that are sent with old times as they come in".to_owned());
+    }
     if found.get("min.insync.replicas").is_some_and(|value| value == "1") {
         check.notes.push("min.insync.replicas is 1: an acknowledged record can be lost with its broker; production wants 2".to_owned());
     }
