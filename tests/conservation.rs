@@ -1,11 +1,11 @@
 //! Promise: every event read is trained, dropped for a named reason, or dead-lettered, exactly once; and how partitions interleave
 //! changes nothing.
 
-#[path = "support/world.rs"]
-mod world;
+mod support;
 
 use rocket_launching::domain::DropReason;
 use rocket_launching::pipeline::State;
+use support::world;
 
 #[test]
 fn every_event_ends_in_exactly_one_place() {

@@ -1,18 +1,14 @@
 //! Promise: `kill -9` at any moment loses nothing and counts nothing twice: against a real broker, the killed daemon ends bit-equal to one
 //! that ran through.
 
-#[path = "support/broker.rs"]
-mod broker;
-#[path = "support/daemon.rs"]
-mod daemon;
-#[path = "support/world.rs"]
-mod world;
+mod support;
 
-use broker::RealBroker;
-use daemon::Daemon;
 use rocket_launching::checkpoint::{CheckpointStore, Commit, Loaded};
 use rocket_launching::config::Config;
 use rocket_launching::stream::{KafkaProducer, create_topics};
+use support::broker::RealBroker;
+use support::daemon::Daemon;
+use support::world;
 
 const ROWS: usize = 6400;
 /// Events done at which the daemon is killed: before the first checkpoint, shortly after, and on.

@@ -1,11 +1,11 @@
 //! Promise: a run that was stopped and resumed, however often and wherever, ends bit-equal to one that was not.
 
-#[path = "support/world.rs"]
-mod world;
+mod support;
 
 use rocket_launching::checkpoint::{CheckpointStore, Commit, Loaded};
 use rocket_launching::domain::{PartitionPosition, Record, TopicPartition};
 use rocket_launching::pipeline::State;
+use support::world;
 
 fn last_commit(dir: &std::path::Path) -> (Commit, Loaded) {
     let store = CheckpointStore::open(dir, 3).expect("the state opens");

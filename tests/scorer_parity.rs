@@ -1,7 +1,6 @@
 //! Promise: what an ad server computes from a snapshot equals what the trainer's backend computes from its weights, to 1e-5.
 
-#[path = "support/world.rs"]
-mod world;
+mod support;
 
 use rocket_launching::batch::{BatchBuilder, Pace};
 use rocket_launching::checkpoint::CheckpointStore;
@@ -14,6 +13,7 @@ use rocket_launching::serving::{Catalog, ServedModel};
 use rocket_launching::stream::{LogReader, MemoryLog};
 use rocket_launching::train::Learner;
 use rocket_launching::wire::{Decoded, EventDecoder};
+use support::world;
 
 use std::time::Duration;
 

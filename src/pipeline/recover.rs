@@ -3,16 +3,13 @@
 use std::path::Path;
 
 use super::progress::Recovered;
-use super::{PipelineError, State, Status};
+use super::{PipelineError, State, Status, USERS_STORE};
 use crate::checkpoint::{CheckpointStore, Commit};
 use crate::config::Config;
 use crate::domain::Version;
 use crate::evaluate::{AggregateState, Evaluator, MemoryUsers};
 use crate::store::{SledUsers, StoreError};
 use crate::train::Learner;
-
-/// Directory of the per-user store, under the state directory.
-const USERS_DIR: &str = "users.sled";
 
 /// State as of the last commit.
 pub(super) struct Recovery {
@@ -35,7 +32,7 @@ impl Recovery {
         }
         let dir = &config.state.dir;
         let store = CheckpointStore::open(dir, config.checkpoint.keep)?;
-        let users_dir = dir.join(USERS_DIR);
+        let users_dir = dir.join(USERS_STORE);
         let cache = config.state.sled_cache.0;
         let Some(commit) = store.latest() else {
             let users = SledUsers::open(&users_dir, cache, 0)?;
@@ -80,8 +77,15 @@ fn open_users(dir: &Path, cache: u64, commit: &Commit) -> Result<Result<SledUser
     Ok(Ok(users))
 }
 
+/// Renames the store to a name that is free, so that nothing is destroyed and a second accident does not stand in the way.
 fn set_aside(dir: &Path, number: u64) -> Result<(), PipelineError> {
-    let aside = dir.with_extension(format!("sled.unusable-at-{number}"));
+    let mut aside = dir.with_extension(format!("unusable-at-{number}"));
+    for again in 2.. {
+        if !aside.exists() {
+            break;
+        }
+        aside = dir.with_extension(format!("unusable-at-{number}.{again}"));
+    }
     match std::fs::rename(dir, &aside) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(StoreError::Sled { path: dir.to_owned(), why: format!("cannot be set aside as {}: {source}", aside.display()) }.into())

@@ -1,13 +1,15 @@
 //! What several test files share.
-#![allow(dead_code, reason = "every test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "every test binary includes this and uses its own part")]
 
 pub mod broker;
+pub mod daemon;
+pub mod world;
 
 use std::time::{Duration, Instant};
 
 use rocket_launching::config::{
-    AdminConfig, CheckpointConfig, Config, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, ModelConfig, PublishConfig, SchemaConfig, Span,
-    StateConfig, TimeUnit, TopicsConfig, TrainConfig,
+    AdminConfig, CheckpointConfig, Config, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, ModelConfig, PublishConfig, SchemaConfig,
+    Span, StateConfig, TimeUnit, TopicsConfig, TrainConfig,
 };
 
 /// How long a test waits for something that must happen, before it fails. Never a measure of speed.

@@ -170,12 +170,12 @@ impl Outbox {
         Ok(batch.wait(&self.kafka))
     }
 
-    /// Queues one record on a batch that somebody else waits for.
+    /// Queues one record on a batch that somebody else waits for; `index` names it in a [`Failure`].
     ///
     /// # Errors
     /// As [`Outbox::send_all`].
-    pub(super) fn send(&self, batch: &Arc<Batch>, record: Outgoing<'_>) -> Result<(), StreamError> {
-        queue(&self.producer()?, batch, 0, record);
+    pub(super) fn send(&self, batch: &Arc<Batch>, index: usize, record: Outgoing<'_>) -> Result<(), StreamError> {
+        queue(&self.producer()?, batch, index, record);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::outbox::{Batch, Outbox, Outgoing, not_acknowledged};
+use super::outbox::{Batch, Failure, Outbox, Outgoing, not_acknowledged};
 use crate::config::KafkaConfig;
 use crate::stream::StreamError;
 
@@ -8,6 +8,8 @@ use crate::stream::StreamError;
 pub struct KafkaProducer {
     outbox: Outbox,
     sent: Arc<Batch>,
+    /// The topics sent to; a record's index in the batch is its topic's place here.
+    topics: Mutex<Vec<String>>,
 }
 
 impl KafkaProducer {
@@ -16,7 +18,7 @@ impl KafkaProducer {
     /// # Errors
     /// [`StreamError::Unreachable`], [`StreamError::Setting`].
     pub fn open(kafka: &KafkaConfig) -> Result<Self, StreamError> {
-        Ok(KafkaProducer { outbox: Outbox::open(kafka, &[])?, sent: Arc::default() })
+        Ok(KafkaProducer { outbox: Outbox::open(kafka, &[])?, sent: Arc::default(), topics: Mutex::default() })
     }
 
     /// Queues one record, waiting while the client's own queue is full. `partition`: `None` hashes the key.
@@ -31,10 +33,11 @@ impl KafkaProducer {
         payload: Option<&[u8]>,
         timestamp_ms: Option<i64>,
     ) -> Result<(), StreamError> {
-        if let Some((_, error)) = self.sent.failed() {
-            return Err(not_acknowledged(topic, &error));
+        if let Some(failure) = self.sent.failed() {
+            return Err(self.refused(&failure));
         }
-        self.outbox.send(&self.sent, Outgoing { topic, partition, key, payload, headers: None, timestamp_ms })
+        let record = Outgoing { topic, partition, key, payload, headers: None, timestamp_ms };
+        self.outbox.send(&self.sent, self.place(topic), record)
     }
 
     /// Waits until everything queued is acknowledged.
@@ -42,9 +45,19 @@ impl KafkaProducer {
     /// # Errors
     /// [`StreamError::NotAcknowledged`] if anything was not.
     pub fn flush(&self) -> Result<(), StreamError> {
-        match self.sent.wait(self.outbox.kafka()).first() {
-            None => Ok(()),
-            Some((_, error)) => Err(not_acknowledged("(any of those sent to)", error)),
-        }
+        self.sent.wait(self.outbox.kafka()).first().map_or(Ok(()), |failure| Err(self.refused(failure)))
+    }
+
+    fn place(&self, topic: &str) -> usize {
+        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.iter().position(|known| known == topic).unwrap_or_else(|| {
+            topics.push(topic.to_owned());
+            topics.len() - 1
+        })
+    }
+
+    fn refused(&self, (place, error): &Failure) -> StreamError {
+        let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        not_acknowledged(topics.get(*place).map_or("", String::as_str), error)
     }
 }

@@ -37,6 +37,8 @@ const REFUSED: &[(&str, &str)] = &[
 
 /// Waiting for a fetch to fill up costs freshness: at the client's default of 500 ms the median from sending to reading was above 100 ms.
 const EVENTS_FETCH_WAIT_MS: &str = "10";
+/// How long fetching rests once the queue below was full. At the client's default of a second, a fast reader would starve.
+const EVENTS_QUEUE_REST_MS: &str = "20";
 /// Snapshots come once a minute and there are many servers: ten requests a second each leave the broker alone.
 const LOG_FETCH_WAIT_MS: &str = "100";
 /// Fetched but not yet polled events, KiB. Bounds memory while the trainer is behind; a second's worth at 100,000 events of 300 bytes.
@@ -73,7 +75,10 @@ pub(super) fn consumer<T: FromClientConfigAndContext<Context>>(kafka: &KafkaConf
     let mut config = common(kafka);
     match reading {
         Reading::Events => {
-            config.set("fetch.wait.max.ms", EVENTS_FETCH_WAIT_MS).set("queued.max.messages.kbytes", EVENTS_QUEUED_KBYTES);
+            config
+                .set("fetch.wait.max.ms", EVENTS_FETCH_WAIT_MS)
+                .set("fetch.queue.backoff.ms", EVENTS_QUEUE_REST_MS)
+                .set("queued.max.messages.kbytes", EVENTS_QUEUED_KBYTES);
         }
         Reading::Log => {
             config

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AdminOptions, OwnedResourceSpecifier, ResourceSpecifier};
+use rdkafka::error::KafkaError;
 
 use super::context::Context;
 use super::metadata::{TopicShape, Topics};
@@ -54,23 +55,24 @@ pub(super) fn snapshot_message_bytes(config: &Config) -> u64 {
 pub fn check_topics(config: &Config) -> Result<Vec<TopicCheck>, StreamError> {
     let admin: AdminClient<Context> = settings::admin(&config.kafka)?;
     let known = Topics::fetch(admin.inner(), &config.kafka)?;
-    Ok(configured(config)
-        .into_iter()
-        .map(|(topic, role)| {
-            let mut check = TopicCheck { topic: topic.clone(), role, partitions: None, problems: Vec::new(), notes: Vec::new() };
-            match known.get(&topic) {
-                None => check.problems.push("does not exist; create it with `rocketctl topics create`".to_owned()),
-                Some(shape) => {
-                    check_shape(&mut check, shape);
-                    match topic_settings(&admin, &topic, config.kafka.timeout.0) {
-                        Ok(found) => check_settings(&mut check, &found, config),
-                        Err(why) => check.notes.push(format!("its settings could not be read from this broker ({why})")),
-                    }
-                }
-            }
-            check
-        })
-        .collect())
+    let topics = configured(config);
+    let existing: Vec<&str> = topics.iter().map(|(topic, _)| topic.as_str()).filter(|topic| known.get(topic).is_some()).collect();
+    let told = topic_settings(&admin, &existing, config.kafka.timeout.0);
+    let check = |(topic, role): &(String, &'static str)| {
+        let mut check = TopicCheck { topic: topic.clone(), role, partitions: None, problems: Vec::new(), notes: Vec::new() };
+        let Some(shape) = known.get(topic) else {
+            check.problems.push("does not exist; create it with `rocketctl topics create`".to_owned());
+            return check;
+        };
+        check_shape(&mut check, shape);
+        match told.as_ref().map(|told| told.get(topic)) {
+            Ok(Some(found)) => check_settings(&mut check, found, config),
+            Ok(None) => check.notes.push("this broker does not tell its settings".to_owned()),
+            Err(why) => check.notes.push(format!("this broker does not tell its settings ({why})")),
+        }
+        check
+    };
+    Ok(topics.iter().map(check).collect())
 }
 
 fn check_shape(check: &mut TopicCheck, shape: &TopicShape) {
@@ -108,17 +110,33 @@ fn check_settings(check: &mut TopicCheck, found: &BTreeMap<String, String>, conf
     } else if policy.contains("compact") {
         check.problems.push(format!("cleanup.policy is {policy}; compaction drops records that share a key: set it to delete"));
     }
+    let is_events = matches!(check.role, "events" | "impressions" | "clicks");
+    if is_events && found.get("message.timestamp.type").is_some_and(|value| value == "CreateTime") {
+        check
+            .notes
+            .push("message.timestamp.type is CreateTime: retention deletes events that are sent with old times as they come in".to_owned());
+    }
     if found.get("min.insync.replicas").is_some_and(|value| value == "1") {
         check.notes.push("min.insync.replicas is 1: an acknowledged record can be lost with its broker; production wants 2".to_owned());
     }
 }
 
-fn topic_settings(admin: &AdminClient<Context>, topic: &str, timeout: Duration) -> Result<BTreeMap<String, String>, String> {
-    let asked = [ResourceSpecifier::Topic(topic)];
-    let answer = block_on(admin.describe_configs(&asked, &AdminOptions::new().request_timeout(Some(timeout))));
-    let resource = answer.map_err(|error| error.to_string())?.into_iter().next().ok_or("no answer")?.map_err(|code| code.to_string())?;
-    if resource.entries.is_empty() {
-        return Err("it tells none".to_owned());
+/// Settings by topic, in one request; a topic that the broker says nothing about is left out.
+fn topic_settings(
+    admin: &AdminClient<Context>,
+    topics: &[&str],
+    timeout: Duration,
+) -> Result<BTreeMap<String, BTreeMap<String, String>>, KafkaError> {
+    let asked: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+    if asked.is_empty() {
+        return Ok(BTreeMap::new());
     }
-    Ok(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
+    let answers = block_on(admin.describe_configs(&asked, &AdminOptions::new().request_timeout(Some(timeout))))?;
+    let told = answers.into_iter().flatten().filter_map(|resource| match resource.specifier {
+        OwnedResourceSpecifier::Topic(topic) if !resource.entries.is_empty() => {
+            Some((topic, resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect()))
+        }
+        _ => None,
+    });
+    Ok(told.collect())
 }
