@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use rocket_launching::batch::{BatchBuilder, Pace};
 use rocket_launching::checkpoint::CheckpointStore;
 use rocket_launching::domain::Role;
@@ -14,8 +16,6 @@ use rocket_launching::stream::{LogReader, MemoryLog};
 use rocket_launching::train::Learner;
 use rocket_launching::wire::{Decoded, EventDecoder};
 use support::world;
-
-use std::time::Duration;
 
 #[test]
 fn the_scorer_equals_the_trainer() {

@@ -10,7 +10,7 @@ const IDS_MAX: usize = 1 << 22;
 pub struct Pace {
     /// At this many samples ...
     pub rows: usize,
-    /// ... or this many milliseconds after its first sample or ended event.
+    /// ... or this many milliseconds after its first sample (or an ended event before it).
     pub linger_ms: i64,
 }
 
@@ -64,10 +64,10 @@ impl BatchBuilder {
         self.open.ended.push(ended);
     }
 
-    /// The batch whose linger has passed, if any.
+    /// The batch whose linger has passed, if any. Ended events without a sample have nothing to wait for.
     pub fn tick(&mut self, now_ms: i64) -> Option<Batch> {
         let opened_ms = self.opened_ms?;
-        if now_ms.saturating_sub(opened_ms) >= self.pace.linger_ms { self.flush() } else { None }
+        if self.open.rows() == 0 || now_ms.saturating_sub(opened_ms) >= self.pace.linger_ms { self.flush() } else { None }
     }
 
     /// Whatever is left.
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!((batch.rows(), batch.ended.as_slice()), (1, [dropped(7)].as_slice()));
         assert!(builder.tick(5000).is_none());
         builder.end(dropped(8), 6000);
-        let batch = builder.flush().expect("the ended event alone");
+        let batch = builder.tick(6000).expect("an ended event alone does not wait");
         assert_eq!((batch.rows(), batch.bounds.as_slice(), batch.is_empty()), (0, [0].as_slice(), false));
     }
 
