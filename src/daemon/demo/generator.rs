@@ -13,17 +13,18 @@ const ITEMS: usize = 800;
 /// Popularity exponents: most impressions go to few items, less so for users.
 const USER_ZIPF: f64 = 0.6;
 const ITEM_ZIPF: f64 = 0.9;
-/// Latent dimensions and their spread: user·item has a standard deviation of about 1.
-const LATENT: usize = 4;
-const LATENT_STD: f64 = 0.7;
-/// Puts the click rate near one in eight.
-const BASE: f64 = -2.2;
-const QUALITY_STD: f64 = 0.6;
+/// Latent dimensions and their spread: user·item has a standard deviation of about 0.6. What few impressions per user can teach is limited.
+const LATENT: usize = 2;
+const LATENT_STD: f64 = 0.65;
+/// Puts the click rate near one in seven.
+const BASE: f64 = -2.0;
+const QUALITY_STD: f64 = 0.9;
+const AFFINITY_STD: f64 = 0.5;
 /// Item quality swings by this much, once in [`DRIFT_PERIOD_MS`]: what was learnt grows old.
 const DRIFT: f64 = 0.6;
 const DRIFT_PERIOD_MS: f64 = 2.0 * 3_600_000.0;
 /// Lower places are looked at less.
-const POSITION_BIAS: f64 = -0.35;
+const POSITION_BIAS: f64 = -0.5;
 const POSITIONS: u32 = 10;
 const PRICE_EFFECT: f64 = -0.25;
 const HOUR_EFFECT: f64 = 0.2;
@@ -106,7 +107,7 @@ impl World {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let users = (0..USERS).map(|_| user(&mut rng)).collect();
         let items = (0..ITEMS).map(|_| item(&mut rng)).collect();
-        let affinity = (0..CATEGORIES).map(|_| std::array::from_fn(|_| 0.3 * normal(&mut rng))).collect();
+        let affinity = (0..CATEGORIES).map(|_| std::array::from_fn(|_| AFFINITY_STD * normal(&mut rng))).collect();
         let zipf = |n: usize, exponent| Zipf::new(n as f64, exponent).expect("constants above");
         World { rng, users, items, affinity, user_pick: zipf(USERS, USER_ZIPF), item_pick: zipf(ITEMS, ITEM_ZIPF), window_ms, now_ms: 0.0, drawn: 0 }
     }

@@ -101,7 +101,9 @@ pub fn demo(options: &Options, environment: impl Iterator<Item = (String, String
     create_topics(&broker, &config)?;
     let scorer = Scorer::start(&config, &place.dir.join("scorer"), metrics)?;
     let rows = options.rows.or(options.data.is_none().then_some(ROWS));
-    Stage::open(config, scorer, traffic, rows)?.play()
+    let r = Stage::open(config, scorer, traffic, rows)?.play();
+    for t in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() { eprintln!("DBG {:?}", std::fs::read_to_string(t.path().join("comm"))); }
+    r
 }
 
 fn open_traffic(options: &Options, config: &Config) -> Result<Traffic, Failure> {
