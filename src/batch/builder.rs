@@ -1,6 +1,9 @@
 use super::{Batch, Ended};
 use crate::domain::Sample;
-use crate::features::FeatureSpec;
+use crate::features::{FeatureSpec, Features};
+
+/// A batch also closes at this many ids: bags are of any length, and a batch of long ones must fit memory like any other (32 MiB of ids).
+const IDS_MAX: usize = 1 << 22;
 
 /// When a batch closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,37 +15,154 @@ pub struct Pace {
 }
 
 /// Collects samples into batches. Time comes in as an argument (any monotonic milliseconds).
+///
+/// Rows and kept raw fields depend on the sequence of samples alone, unless linger cuts a batch short.
 #[derive(Debug)]
-pub struct BatchBuilder {}
+pub struct BatchBuilder {
+    spec: FeatureSpec,
+    pace: Pace,
+    raw_every: u64,
+    /// Samples taken over the life of the builder.
+    taken: u64,
+    /// When the open batch got its first sample or ended event.
+    opened_ms: Option<i64>,
+    open: Batch,
+    scratch: Features,
+}
 
 impl BatchBuilder {
-    /// An empty builder; every `raw_every`-th sample keeps its raw fields (0: none).
+    /// An empty builder; the first and then every `raw_every`-th sample keeps its raw fields (0: none).
     #[must_use]
     pub fn new(spec: FeatureSpec, pace: Pace, raw_every: u64) -> Self {
-        let _ = (spec, pace, raw_every);
-        todo!()
+        BatchBuilder { spec, pace, raw_every, taken: 0, opened_ms: None, open: empty(), scratch: Features::default() }
     }
 
     /// Adds a sample; returns the batch it filled.
     pub fn push(&mut self, sample: Sample, now_ms: i64) -> Option<Batch> {
-        let _ = (sample, now_ms);
-        todo!()
+        self.opened_ms.get_or_insert(now_ms);
+        self.spec.extract(sample.time, &sample.fields, &mut self.scratch);
+        let batch = &mut self.open;
+        let base = batch.ids.len() as u32;
+        batch.ids.extend_from_slice(&self.scratch.ids);
+        batch.bounds.extend(self.scratch.bounds.iter().skip(1).map(|bound| base + bound));
+        batch.numbers.extend_from_slice(&self.scratch.numbers);
+        if self.raw_every > 0 && self.taken.is_multiple_of(self.raw_every) {
+            batch.raw.push((batch.labels.len(), sample.fields));
+        }
+        self.taken += 1;
+        batch.labels.push(sample.label);
+        batch.users.push(sample.user);
+        batch.times.push(sample.time);
+        batch.impressions.push(sample.impression);
+        batch.origins.push(sample.origins);
+        if batch.rows() >= self.pace.rows || batch.ids.len() >= IDS_MAX { self.flush() } else { None }
     }
 
     /// Adds an event that ended without a sample.
     pub fn end(&mut self, ended: Ended, now_ms: i64) {
-        let _ = (ended, now_ms);
-        todo!()
+        self.opened_ms.get_or_insert(now_ms);
+        self.open.ended.push(ended);
     }
 
     /// The batch whose linger has passed, if any.
     pub fn tick(&mut self, now_ms: i64) -> Option<Batch> {
-        let _ = now_ms;
-        todo!()
+        let opened_ms = self.opened_ms?;
+        if now_ms.saturating_sub(opened_ms) >= self.pace.linger_ms { self.flush() } else { None }
     }
 
     /// Whatever is left.
     pub fn flush(&mut self) -> Option<Batch> {
-        todo!()
+        self.opened_ms.take()?;
+        Some(std::mem::replace(&mut self.open, empty()))
+    }
+}
+
+fn empty() -> Batch {
+    Batch { bounds: vec![0], ..Batch::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{FeatureConfig, FeatureKind, Pooling, SchemaConfig, TimeUnit};
+    use crate::domain::{DropReason, EventTime, Field, Origin, PartitionIndex, UserId};
+    use crate::features::slot_key;
+
+    fn builder(rows: usize, raw_every: u64) -> BatchBuilder {
+        let kinds = [
+            ("item", FeatureKind::Categorical),
+            ("x", FeatureKind::Standardise { mean: 0.0, std: 1.0 }),
+            ("tags", FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".into() }),
+        ];
+        let schema = SchemaConfig {
+            time: "ts".into(),
+            time_unit: TimeUnit::Ms,
+            user: "user".into(),
+            item: "item".into(),
+            label: "label".into(),
+            impression: None,
+            features: kinds.into_iter().map(|(name, kind)| FeatureConfig { name: name.into(), column: None, kind }).collect(),
+        };
+        BatchBuilder::new(FeatureSpec::new(&schema).unwrap(), Pace { rows, linger_ms: 100 }, raw_every)
+    }
+
+    fn origin(offset: i64) -> Origin {
+        Origin { partition: PartitionIndex(0), offset }
+    }
+
+    fn sample(n: i64) -> Sample {
+        let tags = (0..n % 3).map(|t| t.to_string().into_boxed_str()).collect();
+        Sample {
+            origins: vec![origin(n)],
+            time: EventTime(n),
+            impression: None,
+            user: UserId(format!("u{n}").into()),
+            label: n % 2 == 0,
+            fields: Box::new([Field::Text(n.to_string().into()), Field::Number(n as f64), Field::List(tags)]),
+        }
+    }
+
+    fn dropped(offset: i64) -> Ended {
+        Ended::Dropped(origin(offset), DropReason::Tombstone)
+    }
+
+    #[test]
+    fn closes_at_rows_and_keeps_rows_together() {
+        let mut builder = builder(3, 0);
+        assert!(builder.push(sample(0), 0).is_none());
+        assert!(builder.push(sample(1), 0).is_none());
+        let batch = builder.push(sample(2), 0).expect("three rows");
+        assert_eq!(batch.rows(), 3);
+        assert_eq!(batch.bounds, [0, 1, 1, 2, 3, 4, 6]);
+        assert_eq!(batch.ids[4..6], [slot_key("tags", "0"), slot_key("tags", "1")]);
+        assert_eq!(batch.ids[3], slot_key("item", "2"));
+        assert_eq!(batch.numbers, [0.0, 1.0, 2.0]);
+        assert_eq!(batch.labels, [true, false, true]);
+        assert_eq!(batch.origins, [[origin(0)], [origin(1)], [origin(2)]]);
+        assert!(builder.flush().is_none());
+    }
+
+    #[test]
+    fn linger_counts_from_the_first_sample_or_ended_event() {
+        let mut builder = builder(100, 0);
+        assert!(builder.tick(1_000_000).is_none(), "an empty batch never closes");
+        builder.end(dropped(7), 1000);
+        assert!(builder.push(sample(1), 1090).is_none());
+        assert!(builder.tick(1099).is_none());
+        let batch = builder.tick(1100).expect("100 ms after the ended event");
+        assert_eq!((batch.rows(), batch.ended.as_slice()), (1, [dropped(7)].as_slice()));
+        assert!(builder.tick(5000).is_none());
+        builder.end(dropped(8), 6000);
+        let batch = builder.flush().expect("the ended event alone");
+        assert_eq!((batch.rows(), batch.bounds.as_slice(), batch.is_empty()), (0, [0].as_slice(), false));
+    }
+
+    #[test]
+    fn raw_fields_are_counted_over_the_life_of_the_builder() {
+        let mut builder = builder(4, 3);
+        let batches: Vec<Batch> = (0..8).filter_map(|n| builder.push(sample(n), 0)).collect();
+        let kept: Vec<Vec<usize>> = batches.iter().map(|batch| batch.raw.iter().map(|(row, _)| *row).collect()).collect();
+        assert_eq!(kept, [vec![0, 3], vec![2]], "samples 0, 3 and 6");
+        assert_eq!(*batches[1].raw[0].1, *sample(6).fields);
     }
 }

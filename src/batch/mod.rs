@@ -4,7 +4,7 @@ mod builder;
 
 pub use builder::{BatchBuilder, Pace};
 
-use crate::domain::{DropReason, EventTime, Field, ImpressionId, Label, Origin, UserId};
+use crate::domain::{DropReason, EventTime, Field, ImpressionId, Label, Origin, PartitionIndex, UserId};
 
 /// A mini-batch. Row i of every per-row vector is the same sample.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -52,4 +52,13 @@ pub enum Ended {
     Dropped(Origin, DropReason),
     /// Acknowledged by the dead-letter topic.
     DeadLettered(Origin),
+    /// Offsets `[from, to)` do not exist on the broker.
+    Missing {
+        /// Where.
+        partition: PartitionIndex,
+        /// First.
+        from: i64,
+        /// After the last.
+        to: i64,
+    },
 }

@@ -1,7 +1,15 @@
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
+use super::CheckpointError;
 use crate::domain::{Books, PartitionPosition};
 use crate::evaluate::{AggregateState, Report};
+
+/// First line of every commit record.
+const MAGIC: &str = "rocket-launching commit";
+/// Format of the record after the first line.
+const FORMAT: u32 = 1;
 
 /// A file that belongs to a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,4 +45,44 @@ pub struct Commit {
     pub report: Report,
     /// blake3 of the config's JSON, hex.
     pub config_hash: String,
+}
+
+/// The first line: what follows, and its hash.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    magic: String,
+    format: u32,
+    blake3: String,
+}
+
+impl Commit {
+    /// Every file it needs.
+    pub fn files(&self) -> impl Iterator<Item = &FileEntry> {
+        self.rows.iter().chain([&self.dense, &self.extra])
+    }
+
+    /// A line that names format and hash, then the record as JSON.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let body = serde_json::to_string(self).expect("plain structs serialise");
+        let header = Header { magic: MAGIC.to_owned(), format: FORMAT, blake3: blake3::hash(body.as_bytes()).to_hex().to_string() };
+        let header = serde_json::to_string(&header).expect("plain structs serialise");
+        format!("{header}\n{body}").into_bytes()
+    }
+
+    pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Self, CheckpointError> {
+        let corrupt = |why: &dyn std::fmt::Display| CheckpointError::corrupt(path, why);
+        let text = std::str::from_utf8(bytes).map_err(|e| corrupt(&e))?;
+        let (header, body) = text.split_once('\n').ok_or_else(|| corrupt(&"no header line"))?;
+        let header: Header = serde_json::from_str(header).map_err(|e| corrupt(&e))?;
+        if header.magic != MAGIC {
+            return Err(corrupt(&format_args!("starts with `{}`, not `{MAGIC}`", header.magic)));
+        }
+        if header.format != FORMAT {
+            return Err(corrupt(&format_args!("format {}, this program reads {FORMAT}: run the program that wrote it", header.format)));
+        }
+        if blake3::hash(body.as_bytes()).to_hex().as_str() != header.blake3 {
+            return Err(corrupt(&"its hash differs from what its first line says"));
+        }
+        serde_json::from_str(body).map_err(|e| corrupt(&e))
+    }
 }

@@ -37,3 +37,14 @@ pub enum CheckpointError {
         why: String,
     },
 }
+
+impl CheckpointError {
+    pub(super) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| CheckpointError::Io { doing, path, source }
+    }
+
+    pub(super) fn corrupt(path: impl Into<PathBuf>, why: impl std::fmt::Display) -> Self {
+        CheckpointError::Corrupt { path: path.into(), why: why.to_string() }
+    }
+}

@@ -1,9 +1,17 @@
-use std::path::Path;
+use std::collections::HashSet;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
 
-use super::{CheckpointError, Commit};
+use super::files::{self, Extra};
+use super::{CheckpointError, Commit, FileEntry};
 use crate::domain::{Books, EventTime, ImpressionId, PartitionPosition};
 use crate::evaluate::{AggregateState, Report};
 use crate::train::LearnerState;
+
+/// Directory of weights, rows and the rest.
+const FILES_DIR: &str = "checkpoints";
+/// Directory of commit records.
+const COMMITS_DIR: &str = "commits";
 
 /// A raw event and the light net's logit for it at the checkpoint: a snapshot's self-test.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -54,16 +62,90 @@ pub struct Loaded {
 
 /// The checkpoint directory. One process at a time.
 #[derive(Debug)]
-pub struct CheckpointStore {}
+pub struct CheckpointStore {
+    dir: PathBuf,
+    keep: usize,
+    latest: Option<Commit>,
+    /// Highest number any file bears, committed or not.
+    highest: u64,
+    /// Held for the lifetime of the store.
+    _lock: File,
+}
 
 impl CheckpointStore {
-    /// Opens (or makes) the directory and takes its lock.
+    /// Opens (or makes) the directory, takes its lock, and finds the newest commit whose record and files are whole.
     ///
     /// # Errors
-    /// [`CheckpointError::Locked`], [`CheckpointError::Io`].
+    /// [`CheckpointError::Locked`], [`CheckpointError::Io`], [`CheckpointError::NoUsableCommit`].
     pub fn open(dir: &Path, keep: usize) -> Result<Self, CheckpointError> {
-        let _ = (dir, keep);
-        todo!()
+        for dir in [dir.to_owned(), dir.join(FILES_DIR), dir.join(COMMITS_DIR)] {
+            fs::create_dir_all(&dir).map_err(CheckpointError::io("creating directory", &dir))?;
+        }
+        let lock_path = dir.join("lock");
+        let lock = File::create(&lock_path).map_err(CheckpointError::io("creating", &lock_path))?;
+        lock.try_lock().map_err(|e| match e {
+            TryLockError::WouldBlock => CheckpointError::Locked { path: dir.to_owned() },
+            TryLockError::Error(source) => CheckpointError::Io { doing: "locking", path: lock_path, source },
+        })?;
+        let mut numbers = numbers_in(&dir.join(COMMITS_DIR))?;
+        numbers.sort_unstable();
+        let highest = numbers_in(&dir.join(FILES_DIR))?.into_iter().chain(numbers.iter().copied()).max().unwrap_or(0);
+        let latest = newest_whole(dir, &numbers)?;
+        Ok(CheckpointStore { dir: dir.to_owned(), keep, latest, highest, _lock: lock })
+    }
+
+    /// The newest commit.
+    #[must_use]
+    pub fn latest(&self) -> Option<&Commit> {
+        self.latest.as_ref()
+    }
+
+    /// A kept commit by its number.
+    ///
+    /// # Errors
+    /// [`CheckpointError`]: it is not kept, or damaged.
+    pub fn commit(&self, number: u64) -> Result<Commit, CheckpointError> {
+        read_commit(&self.dir, number)
+    }
+
+    /// The number the next checkpoint takes: above every one ever used here, and above `floor`.
+    pub fn next_number(&mut self, floor: u64) -> u64 {
+        self.highest = self.highest.max(floor) + 1;
+        self.highest
+    }
+
+    /// Writes the files, then the commit record; then removes what the kept commits (and `also_keep`) no longer need. A draft whose
+    /// rows are not full builds on the latest commit.
+    ///
+    /// # Errors
+    /// [`CheckpointError`]; the latest commit is still the one before.
+    pub fn write(&mut self, draft: Draft, also_keep: Option<u64>) -> Result<&Commit, CheckpointError> {
+        let files_dir = self.dir.join(FILES_DIR);
+        let number = draft.number;
+        let mut rows = if draft.learner.rows.full { Vec::new() } else { self.latest.as_ref().map_or_else(Vec::new, |commit| commit.rows.clone()) };
+        rows.push(files::write_durable(&files_dir, &file_name("rows", number, "safetensors"), &files::encode_rows(&draft.learner.rows))?);
+        let dense = files::write_durable(&files_dir, &file_name("dense", number, "safetensors"), &files::encode_dense(&draft.learner.dense))?;
+        let extra = serde_json::to_vec(&Extra { memory: draft.memory, probes: draft.probes }).expect("plain structs serialise");
+        let extra = files::write_durable(&files_dir, &file_name("extra", number, "json"), &extra)?;
+        let commit = Commit {
+            number,
+            created_ms: draft.created_ms,
+            dense,
+            rows,
+            extra,
+            positions: draft.positions,
+            books: draft.books,
+            evaluation: draft.evaluation,
+            report: draft.report,
+            config_hash: draft.config_hash,
+        };
+        files::write_durable(&self.dir.join(COMMITS_DIR), &file_name("commit", number, "json"), &commit.encode())?;
+        self.highest = self.highest.max(number);
+        let commit = self.latest.insert(commit);
+        if let Err(e) = retain(&self.dir, self.keep, also_keep) {
+            tracing::warn!(error = %e, "old checkpoints could not be removed; they only take space");
+        }
+        Ok(commit)
     }
 
     /// Reads a committed checkpoint, every hash checked.
@@ -71,7 +153,207 @@ impl CheckpointStore {
     /// # Errors
     /// [`CheckpointError::Corrupt`], [`CheckpointError::Io`].
     pub fn load(dir: &Path, commit: &Commit) -> Result<Loaded, CheckpointError> {
-        let _ = (dir, commit);
-        todo!()
+        let dir = dir.join(FILES_DIR);
+        let dense = files::decode_dense(&dir.join(&commit.dense.name), &files::read_verified(&dir, &commit.dense)?)?;
+        let mut rows = None;
+        for entry in &commit.rows {
+            let path = dir.join(&entry.name);
+            let part = files::decode_rows(&path, &files::read_verified(&dir, entry)?)?;
+            match &mut rows {
+                None if part.full => rows = Some(part),
+                Some(base) if base.dim == part.dim => files::overlay(base, part),
+                None => return Err(CheckpointError::corrupt(path, "the first rows file of a checkpoint must be a full one")),
+                Some(base) => {
+                    return Err(CheckpointError::corrupt(path, format_args!("dim {} after files of dim {}", part.dim, base.dim)));
+                }
+            }
+        }
+        let rows = rows.ok_or_else(|| CheckpointError::corrupt(&dir, format_args!("commit {} names no rows file", commit.number)))?;
+        let extra_path = dir.join(&commit.extra.name);
+        let extra: Extra = serde_json::from_slice(&files::read_verified(&dir, &commit.extra)?).map_err(|e| CheckpointError::corrupt(extra_path, e))?;
+        Ok(Loaded { learner: LearnerState { dense, rows }, memory: extra.memory, probes: extra.probes })
+    }
+}
+
+fn file_name(kind: &str, number: u64, extension: &str) -> String {
+    format!("{kind}-{number:020}.{extension}")
+}
+
+/// The number in `kind-<number>.extension`.
+fn number_of(name: &str) -> Option<u64> {
+    name.split_once('-')?.1.split_once('.')?.0.parse().ok()
+}
+
+fn numbers_in(dir: &Path) -> Result<Vec<u64>, CheckpointError> {
+    Ok(names_in(dir)?.iter().filter_map(|name| number_of(name)).collect())
+}
+
+fn names_in(dir: &Path) -> Result<Vec<String>, CheckpointError> {
+    let entries = fs::read_dir(dir).map_err(CheckpointError::io("listing", dir))?;
+    entries.map(|entry| Ok(entry.map_err(CheckpointError::io("listing", dir))?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+fn read_commit(dir: &Path, number: u64) -> Result<Commit, CheckpointError> {
+    let path = dir.join(COMMITS_DIR).join(file_name("commit", number, "json"));
+    let bytes = fs::read(&path).map_err(CheckpointError::io("reading", &path))?;
+    Commit::decode(&path, &bytes)
+}
+
+/// The newest commit that is whole; `None` where there is none at all.
+fn newest_whole(dir: &Path, numbers: &[u64]) -> Result<Option<Commit>, CheckpointError> {
+    let mut problems = Vec::new();
+    for number in numbers.iter().rev() {
+        let whole = read_commit(dir, *number).and_then(|commit| {
+            let files_dir = dir.join(FILES_DIR);
+            commit.files().try_for_each(|entry| files::read_verified(&files_dir, entry).map(drop))?;
+            Ok(commit)
+        });
+        match whole {
+            Ok(commit) => return Ok(Some(commit)),
+            Err(e) => {
+                tracing::error!(checkpoint = number, error = %e, "checkpoint is damaged; falling back to the one before");
+                problems.push(e.to_string());
+            }
+        }
+    }
+    if problems.is_empty() { Ok(None) } else { Err(CheckpointError::NoUsableCommit { path: dir.to_owned(), why: problems.join("; ") }) }
+}
+
+/// Removes commit records beyond the newest `keep` (but `also_keep`), then files that no record names.
+fn retain(dir: &Path, keep: usize, also_keep: Option<u64>) -> Result<(), CheckpointError> {
+    let commits_dir = dir.join(COMMITS_DIR);
+    let files_dir = dir.join(FILES_DIR);
+    let mut numbers = numbers_in(&commits_dir)?;
+    numbers.sort_unstable();
+    let mut needed: HashSet<String> = HashSet::new();
+    let first_kept = numbers.len().saturating_sub(keep.max(1));
+    for (index, number) in numbers.into_iter().enumerate() {
+        if index >= first_kept || Some(number) == also_keep {
+            if let Ok(commit) = read_commit(dir, number) {
+                needed.extend(commit.files().map(|FileEntry { name, .. }| name.clone()));
+            }
+        } else {
+            let path = commits_dir.join(file_name("commit", number, "json"));
+            fs::remove_file(&path).map_err(CheckpointError::io("removing", &path))?;
+        }
+    }
+    files::sync_dir(&commits_dir)?;
+    for name in names_in(&files_dir)? {
+        if !needed.contains(&name) {
+            let path = files_dir.join(&name);
+            fs::remove_file(&path).map_err(CheckpointError::io("removing", &path))?;
+        }
+    }
+    Ok(())
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::{DenseState, RowsState, TensorLayout};
+
+    fn draft(number: u64, keys: &[u64], full: bool) -> Draft {
+        let value = number as f32;
+        Draft {
+            number,
+            learner: LearnerState {
+                dense: DenseState {
+                    layout: vec![TensorLayout { name: "light.0.bias".to_owned(), shape: vec![2] }],
+                    params: vec![value, -0.0],
+                    m: vec![0.5, f32::MIN_POSITIVE],
+                    v: vec![1e-30, 2.0],
+                    steps: number * 10,
+                },
+                rows: RowsState { dim: 1, keys: keys.to_vec(), data: keys.iter().flat_map(|key| [*key as f32 + value, value]).collect(), full },
+            },
+            memory: vec![(EventTime(5), ImpressionId(u128::MAX))],
+            probes: vec![ProbeSample { time_ms: 1, fields: vec![serde_json::json!("a")], logit: 0.1 }],
+            positions: Vec::new(),
+            books: Books { samples: number, ..Books::default() },
+            evaluation: AggregateState::default(),
+            report: Report::default(),
+            config_hash: String::new(),
+            created_ms: 7,
+        }
+    }
+
+    fn numbers(store: &CheckpointStore) -> Vec<u64> {
+        let mut numbers = numbers_in(&store.dir.join(COMMITS_DIR)).unwrap();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    #[test]
+    fn a_chain_of_touched_rows_reads_back_as_one_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
+        assert!(store.latest().is_none());
+        store.write(draft(1, &[10, 20], true), None).unwrap();
+        store.write(draft(2, &[20, 30], false), None).unwrap();
+        drop(store);
+        let store = CheckpointStore::open(dir.path(), 3).unwrap();
+        let loaded = CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap();
+        assert_eq!(loaded.learner.rows.keys, [10, 20, 30]);
+        assert_eq!(loaded.learner.rows.data, [11.0, 1.0, 22.0, 2.0, 32.0, 2.0]);
+        let expected = draft(2, &[], false);
+        assert_eq!(loaded.learner.dense.params.iter().map(|p| p.to_bits()).collect::<Vec<_>>(), [2.0f32.to_bits(), (-0.0f32).to_bits()]);
+        assert_eq!(loaded.learner.dense, expected.learner.dense);
+        assert_eq!((loaded.memory, loaded.probes), (expected.memory, expected.probes));
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_falls_back_to_the_commit_before() {
+        for kind in ["commits/commit", "checkpoints/dense", "checkpoints/rows", "checkpoints/extra"] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
+            store.write(draft(1, &[1], true), None).unwrap();
+            store.write(draft(2, &[1], false), None).unwrap();
+            drop(store);
+            let extension = if kind.contains("dense") || kind.contains("rows") { "safetensors" } else { "json" };
+            let path = dir.path().join(format!("{kind}-{:020}.{extension}", 2));
+            let mut bytes = fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
+            assert_eq!(store.latest().unwrap().number, 1, "{kind}");
+            assert_eq!(store.next_number(0), 3, "a number is never used again");
+        }
+    }
+
+    #[test]
+    fn when_every_commit_is_damaged_it_says_so_and_starts_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
+        store.write(draft(1, &[1], true), None).unwrap();
+        drop(store);
+        let path = dir.path().join(COMMITS_DIR).join(file_name("commit", 1, "json"));
+        fs::write(&path, "{}").unwrap();
+        let error = CheckpointStore::open(dir.path(), 3).unwrap_err();
+        assert!(matches!(&error, CheckpointError::NoUsableCommit { why, .. } if why.contains("commit-")), "{error}");
+    }
+
+    #[test]
+    fn retention_keeps_what_the_kept_commits_are_built_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = CheckpointStore::open(dir.path(), 2).unwrap();
+        store.write(draft(1, &[1], true), None).unwrap();
+        for number in 2..=5 {
+            store.write(draft(number, &[number], false), Some(2)).unwrap();
+        }
+        assert_eq!(numbers(&store), [2, 4, 5]);
+        assert_eq!(CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap().learner.rows.keys, [1, 2, 3, 4, 5]);
+        store.write(draft(6, &[9], true), None).unwrap();
+        store.write(draft(7, &[9], false), None).unwrap();
+        assert_eq!(numbers(&store), [6, 7]);
+        assert!(!dir.path().join(FILES_DIR).join(file_name("rows", 1, "safetensors")).exists());
+    }
+
+    #[test]
+    fn two_processes_cannot_share_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = CheckpointStore::open(dir.path(), 1).unwrap();
+        assert!(matches!(CheckpointStore::open(dir.path(), 1), Err(CheckpointError::Locked { .. })));
     }
 }

@@ -4,20 +4,27 @@
 
 mod load;
 mod model;
+mod place;
 mod runtime;
 mod schema;
 mod units;
+mod validate;
 
 pub use load::{ConfigError, load, parse};
 pub use model::{EmbeddingConfig, HintConfig, ModelConfig, OptimizerConfig, SharedGrad, TrainConfig};
 pub use runtime::{
-    AdminConfig, CheckpointConfig, Emit, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, LogFormat, PublishConfig, StartAt, StateConfig,
-    StreamMode, TopicsConfig,
+    AdminConfig, CheckpointConfig, Emit, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, LogFormat, OWNED_KAFKA_PROPERTIES,
+    PublishConfig, StartAt, StateConfig, StreamMode, TopicsConfig,
 };
-pub use schema::{FeatureConfig, FeatureKind, Pooling, SchemaConfig, TimeUnit};
+pub use schema::{FeatureConfig, FeatureFault, FeatureKind, Pooling, SchemaConfig, TimeUnit};
 pub use units::{ByteLength, Span};
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
+
+/// What the environment variables begin with that are laid over the file.
+pub const ENVIRONMENT_PREFIX: &str = "ROCKET__";
 
 /// Everything the daemon is told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,4 +67,112 @@ pub struct Config {
     /// Logs.
     #[serde(default)]
     pub log: LogConfig,
+}
+
+impl Config {
+    /// Topic of labelled events.
+    #[must_use]
+    pub fn events_topic(&self) -> String {
+        self.topic(&self.topics.events, "events")
+    }
+
+    /// Topic of impressions.
+    #[must_use]
+    pub fn impressions_topic(&self) -> String {
+        self.topic(&self.topics.impressions, "impressions")
+    }
+
+    /// Topic of clicks.
+    #[must_use]
+    pub fn clicks_topic(&self) -> String {
+        self.topic(&self.topics.clicks, "clicks")
+    }
+
+    /// Topic of dead letters.
+    #[must_use]
+    pub fn dead_letters_topic(&self) -> String {
+        self.topic(&self.topics.dead_letters, "dlq")
+    }
+
+    /// Topic of snapshots.
+    #[must_use]
+    pub fn snapshots_topic(&self) -> String {
+        self.topic(&self.topics.snapshots, "snapshots")
+    }
+
+    fn topic(&self, given: &str, suffix: &str) -> String {
+        if given.is_empty() { format!("{}.{suffix}", self.name) } else { given.to_owned() }
+    }
+
+    /// Path of the admin socket; a relative one lies in the state directory.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.state.dir.join(&self.admin.socket)
+    }
+
+    /// The configuration as JSON for logs and listings, secrets among `kafka.properties` replaced by `***`.
+    #[must_use]
+    pub fn redacted(&self) -> serde_json::Value {
+        let mut shown = self.clone();
+        shown.kafka.properties = shown.kafka.redacted_properties();
+        serde_json::to_value(shown).expect("keys are text, and paths come from TOML, which is UTF-8")
+    }
+
+    /// blake3 of the configuration's JSON, hex: equal configurations have equal hashes. Secrets are left out, so that a changed password is
+    /// no other configuration and nothing about it can be told from a published hash.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        blake3::hash(self.redacted().to_string().as_bytes()).to_hex().to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minimal(more: &str) -> Config {
+        let schema = "[schema]\ntime = \"ts\"\nuser = \"u\"\nitem = \"i\"\nfeatures = [{ name = \"i\", kind = \"categorical\" }]\n";
+        parse(&format!("name = \"ads\"\n{schema}{more}"), "test.toml", std::iter::empty()).expect("a good config")
+    }
+
+    #[test]
+    fn topics_are_derived_from_the_name_unless_given() {
+        let config = minimal("[topics]\nclicks = \"raw-clicks\"\n");
+        assert_eq!(config.events_topic(), "ads.events");
+        assert_eq!(config.impressions_topic(), "ads.impressions");
+        assert_eq!(config.clicks_topic(), "raw-clicks");
+        assert_eq!(config.dead_letters_topic(), "ads.dlq");
+        assert_eq!(config.snapshots_topic(), "ads.snapshots");
+    }
+
+    #[test]
+    fn the_socket_lies_in_the_state_directory_unless_absolute() {
+        assert_eq!(minimal("[state]\ndir = \"/var/lib/r\"\n").admin_socket(), PathBuf::from("/var/lib/r/admin.sock"));
+        assert_eq!(minimal("[admin]\nsocket = \"/run/r.sock\"\n").admin_socket(), PathBuf::from("/run/r.sock"));
+    }
+
+    #[test]
+    fn secrets_are_neither_shown_nor_hashed() {
+        let with = |password: &str| {
+            minimal(&format!(
+                "[kafka.properties]\n\"sasl.password\" = \"{password}\"\n\"ssl.key.location\" = \"{password}\"\n\"client.id\" = \"c7\"\n"
+            ))
+        };
+        let config = with("hunter2");
+        for shown in [config.redacted().to_string(), format!("{config:?}")] {
+            assert!(!shown.contains("hunter2"), "{shown}");
+            assert!(shown.contains("sasl.password") && shown.contains("c7"), "{shown}");
+        }
+        assert_eq!(config.kafka.properties["sasl.password"], "hunter2");
+        assert_eq!(config.hash(), with("changed").hash());
+        assert_ne!(config.hash(), minimal("").hash());
+        assert_eq!(config.hash().len(), 64);
+    }
+
+    #[test]
+    fn written_and_read_back_it_is_the_same() {
+        let config = minimal("[model]\nlight = [7]\n");
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
+    }
 }

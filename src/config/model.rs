@@ -6,6 +6,9 @@ use super::units::Span;
 const BATCH_ROWS: usize = 256;
 /// A batch that is not full closes after this: bounds freshness on a thin stream.
 const LINGER: Span = Span::from_millis(1000);
+/// Below the squared gradients of a mean loss, (1/batch)² and less: a larger start freezes rare ids (KuaiRand, one pass: light AUC .722 at
+/// 1e-8, .713 at 1e-3, .699 at 0.1).
+const ACCUMULATOR: f32 = 1e-8;
 /// λ of the published CTR run, on the margin of one logit (mean over the batch).
 const HINT_WEIGHT: f32 = 0.3;
 
@@ -27,7 +30,13 @@ pub struct ModelConfig {
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        ModelConfig { embedding: EmbeddingConfig::default(), shared: Vec::new(), light: vec![64, 32], booster: vec![256, 128, 64], control: true }
+        ModelConfig {
+            embedding: EmbeddingConfig::default(),
+            shared: Vec::new(),
+            light: vec![64, 32],
+            booster: vec![256, 128, 64],
+            control: true,
+        }
     }
 }
 
@@ -127,12 +136,12 @@ pub struct OptimizerConfig {
     pub epsilon: f64,
     /// Adagrad's learning rate.
     pub embedding_lr: f32,
-    /// Adagrad's initial accumulator.
+    /// Adagrad's initial accumulator, in squared gradients.
     pub embedding_initial_accumulator: f32,
 }
 
 impl Default for OptimizerConfig {
     fn default() -> Self {
-        OptimizerConfig { dense_lr: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, embedding_lr: 0.05, embedding_initial_accumulator: 0.1 }
+        OptimizerConfig { dense_lr: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, embedding_lr: 0.05, embedding_initial_accumulator: ACCUMULATOR }
     }
 }

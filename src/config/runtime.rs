@@ -4,8 +4,40 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{ByteLength, Span};
 
+/// librdkafka settings that this program depends on and sets itself, each with what to do instead. Their synonyms are among them.
+pub const OWNED_KAFKA_PROPERTIES: &[(&str, &str)] = &[
+    ("bootstrap.servers", "set kafka.brokers instead"),
+    ("metadata.broker.list", "set kafka.brokers instead"),
+    ("group.id", "set kafka.group instead"),
+    ("group.instance.id", "partitions are assigned by this program, not by a group"),
+    ("group.protocol", "partitions are assigned by this program, not by a group"),
+    ("socket.timeout.ms", "set kafka.timeout instead"),
+    ("request.timeout.ms", "set kafka.timeout instead"),
+    ("message.timeout.ms", "set kafka.timeout instead"),
+    ("delivery.timeout.ms", "set kafka.timeout instead"),
+    ("enable.auto.commit", "fixed to false: positions belong to the checkpoint"),
+    ("auto.commit.enable", "fixed to false: positions belong to the checkpoint"),
+    ("enable.auto.offset.store", "fixed to false: positions belong to the checkpoint"),
+    ("auto.offset.reset", "fixed to error: a lost position must be seen; where a first start begins is topics.start"),
+    ("check.crcs", "fixed to true: a corrupt record must not be learned from"),
+    ("isolation.level", "fixed to read_committed: an aborted event never happened"),
+    ("allow.auto.create.topics", "fixed to false: use `rocketctl topics create`"),
+    ("enable.partition.eof", "fixed: the end of a log is told by it"),
+    ("acks", "fixed to all: an acknowledged record must survive its broker"),
+    ("request.required.acks", "fixed to all: an acknowledged record must survive its broker"),
+    ("enable.idempotence", "fixed to true: a retry must not write a record twice"),
+    ("transactional.id", "transactions are not used"),
+    ("log.queue", "fixed to true: log lines go to this program's log"),
+    ("test.mock.num.brokers", "it would give every client a cluster of its own; set kafka.brokers to the embedded broker's address"),
+];
+
+/// What the value of a secret is shown as.
+const REDACTED: &str = "***";
+/// A property with one of these in its name holds a secret, or says where one is.
+const SECRET_WORDS: [&str; 5] = ["password", "secret", "key", "token", "oauthbearer.config"];
+
 /// Broker connection.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KafkaConfig {
     /// `host:port`, comma-separated.
@@ -26,6 +58,25 @@ impl Default for KafkaConfig {
             properties: std::collections::BTreeMap::new(),
             timeout: Span::from_secs(10),
         }
+    }
+}
+
+impl KafkaConfig {
+    /// The properties, secrets replaced.
+    pub(super) fn redacted_properties(&self) -> std::collections::BTreeMap<String, String> {
+        let secret = |key: &str| SECRET_WORDS.iter().any(|word| key.to_lowercase().contains(word));
+        self.properties.iter().map(|(key, value)| (key.clone(), if secret(key) { REDACTED.to_owned() } else { value.clone() })).collect()
+    }
+}
+
+impl std::fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaConfig")
+            .field("brokers", &self.brokers)
+            .field("group", &self.group)
+            .field("properties", &self.redacted_properties())
+            .field("timeout", &self.timeout)
+            .finish()
     }
 }
 
@@ -140,7 +191,12 @@ pub struct EvaluateConfig {
 
 impl Default for EvaluateConfig {
     fn default() -> Self {
-        EvaluateConfig { windows: vec![Span::from_secs(3600), Span::from_secs(86_400)], user_impressions_max: 1024, windows_kept: 48, from: None }
+        EvaluateConfig {
+            windows: vec![Span::from_secs(3600), Span::from_secs(86_400)],
+            user_impressions_max: 1024,
+            windows_kept: 48,
+            from: None,
+        }
     }
 }
 

@@ -56,10 +56,19 @@ pub struct Record {
 pub struct PartitionPosition {
     /// Which partition.
     pub partition: TopicPartition,
-    /// First offset that counted: `low - start + done.len()` events are done.
+    /// First offset that counted.
     pub start: i64,
     /// Reading resumes here.
     pub low: i64,
-    /// Offsets ≥ `low` that are done, sorted.
-    pub done: Vec<i64>,
+    /// Ranges `[from, to)` of offsets above `low` that are done, rising and apart.
+    pub done: Vec<(i64, i64)>,
+}
+
+impl PartitionPosition {
+    /// How many offsets are done: those of `[start, low)` and those in `done`.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        let above: i64 = self.done.iter().map(|(from, to)| to - from).sum();
+        u64::try_from(self.low - self.start + above).unwrap_or(0)
+    }
 }

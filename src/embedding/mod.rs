@@ -1,1 +1,69 @@
 //! The collisionless growing embedding table with sparse Adagrad.
+//!
+//! All slots share one table of `dim` floats per id. A batch is read in three moves: [`Gather::read`] pools its ids into one input
+//! matrix on the host, so that autodiff sees a leaf of `[rows, width]` and never the table; [`Gather::scatter`] turns the gradient of
+//! that matrix into one gradient per distinct id; [`Gather::apply`] updates those rows. Nothing in the table changes before `apply`,
+//! so a batch that is given up leaves no trace, not even rows for its new ids.
+//!
+//! Everything runs on the calling thread and in the order of the batch: the same batches give the same bits.
+
+mod adagrad;
+mod gather;
+mod table;
+
+pub use adagrad::Adagrad;
+pub use gather::Gather;
+pub use table::{RowsState, Table, TableError};
+
+use crate::config::Pooling;
+use crate::features::FeatureSpec;
+
+/// How a batch's ids and numbers become a net's input vector: the slots' pooled rows side by side, then the numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputLayout {
+    /// Pooling of each slot.
+    pub poolings: Vec<Pooling>,
+    /// Numeric inputs.
+    pub numbers: usize,
+    /// Floats per embedding row.
+    pub dim: usize,
+}
+
+impl InputLayout {
+    /// The layout of a schema's features over rows of `dim` floats.
+    #[must_use]
+    pub fn new(spec: &FeatureSpec, dim: usize) -> Self {
+        InputLayout { poolings: spec.slots().iter().map(|slot| slot.pooling).collect(), numbers: spec.numbers().len(), dim }
+    }
+
+    /// Width of the input vector: slots · dim + numbers.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.poolings.len() * self.dim + self.numbers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{FeatureConfig, FeatureKind, SchemaConfig, TimeUnit};
+
+    #[test]
+    fn a_layout_is_as_wide_as_the_features_say() {
+        let feature = |name: &str, kind| FeatureConfig { name: name.to_owned(), column: None, kind };
+        let bag = FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".to_owned() };
+        let schema = SchemaConfig {
+            time: "time".to_owned(),
+            time_unit: TimeUnit::Ms,
+            user: "user".to_owned(),
+            item: "item".to_owned(),
+            label: "label".to_owned(),
+            impression: None,
+            features: vec![feature("item", FeatureKind::Categorical), feature("price", FeatureKind::Log1p), feature("tags", bag)],
+        };
+        let spec = FeatureSpec::new(&schema).expect("a sound schema");
+        let layout = InputLayout::new(&spec, 8);
+        assert_eq!(layout, InputLayout { poolings: vec![Pooling::Sum, Pooling::Mean], numbers: 1, dim: 8 });
+        assert_eq!(layout.width(), spec.inputs(8));
+    }
+}

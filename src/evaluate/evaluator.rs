@@ -1,69 +1,318 @@
+use std::cmp::Reverse;
+
+use serde::{Deserialize, Serialize};
+
+use super::cache::UserCache;
+use super::gauc::IMPRESSIONS_CAP;
+use super::record::{self, WINDOWS_CAP};
+use super::totals::{HintTotals, Standing, Totals};
+use super::user::{Impression, User};
+use super::windows::{Live, Windows};
 use super::{EvaluateError, Report, UserLine, UserStates};
 use crate::batch::Batch;
 use crate::config::EvaluateConfig;
-use crate::domain::UserId;
+use crate::domain::{Head, UserId};
 use crate::train::StepReport;
 
+/// Lines that [`Evaluator::top_users`] gathers beyond the ones asked for before it ranks them: a scan holds few, and sorts seldom.
+const TOP_SLACK: usize = 1024;
+
 /// The aggregates that go into a commit record; integers and bit-exact sums, so that a recovered run equals an uninterrupted one.
-#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct AggregateState {}
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AggregateState {
+    since_start: Totals,
+    users_truncated: u64,
+    /// Highest event time measured.
+    latest_ms: Option<i64>,
+    hint: HintTotals,
+    windows: Vec<Windows>,
+}
 
 /// Keeps the metrics. Used by one thread (the one that owns sled).
-pub struct Evaluator {}
+pub struct Evaluator {
+    lengths: Vec<i64>,
+    windows_kept: usize,
+    impressions_max: usize,
+    from_ms: i64,
+    state: AggregateState,
+    users: Box<dyn UserStates>,
+    cache: UserCache,
+    /// Number of the write that is not committed yet.
+    writing: Option<u64>,
+    live: Vec<Option<Live>>,
+    mask: Vec<u32>,
+}
 
 impl Evaluator {
-    /// Starts from `state` (default: from nothing) over the users of `users`.
+    /// Starts from `state` (default: from nothing) over the users of `users`. Lengths of windows may have changed since `state` was
+    /// taken: windows of a length that is gone are forgotten, a new length starts with its next window.
     ///
     /// # Errors
-    /// [`EvaluateError::From`].
-    pub fn new(config: &EvaluateConfig, users: Box<dyn UserStates>, state: AggregateState) -> Result<Self, EvaluateError> {
-        let _ = (config, users, state);
-        todo!()
+    /// [`EvaluateError::From`], [`EvaluateError::Setting`].
+    pub fn new(config: &EvaluateConfig, users: Box<dyn UserStates>, mut state: AggregateState) -> Result<Self, EvaluateError> {
+        let lengths = lengths(config)?;
+        let impressions_max = config.user_impressions_max;
+        if impressions_max == 0 || impressions_max > IMPRESSIONS_CAP {
+            return Err(EvaluateError::Setting {
+                key: "user_impressions_max",
+                value: impressions_max.to_string(),
+                allowed: format!("1 to {IMPRESSIONS_CAP}"),
+            });
+        }
+        let mut known = std::mem::take(&mut state.windows);
+        for len_ms in &lengths {
+            let place = known.iter().position(|windows| windows.len_ms == *len_ms);
+            state.windows.push(place.map_or_else(|| Windows::new(*len_ms, state.latest_ms), |place| known.swap_remove(place)));
+        }
+        Ok(Evaluator {
+            windows_kept: config.windows_kept,
+            impressions_max,
+            from_ms: from_ms(config)?,
+            live: Vec::with_capacity(lengths.len()),
+            lengths,
+            state,
+            users,
+            cache: UserCache::default(),
+            writing: None,
+            mask: Vec::new(),
+        })
     }
 
-    /// Takes the prequential scores of a trained batch. Not called for batches that were not applied.
+    /// Takes the prequential scores of a trained batch. Not called for batches that were not applied; one is ignored.
     ///
     /// # Errors
     /// [`EvaluateError`] of the store or a record.
     pub fn observe(&mut self, batch: &Batch, report: &StepReport) -> Result<(), EvaluateError> {
-        let _ = (batch, report);
-        todo!()
+        if !report.applied {
+            return Ok(());
+        }
+        let scores = Head::ALL.map(|head| report.scores.head(head).unwrap_or_default());
+        for (row, ((user, time), label)) in batch.users.iter().zip(&batch.times).zip(&batch.labels).enumerate() {
+            let logits = scores.map(|logits| logits.get(row).copied().filter(|logit| logit.is_finite()).unwrap_or(f32::NAN));
+            // A step that was applied has finite scores; a row without one has no place in any sum.
+            if time.0 >= self.from_ms && !logits[Head::Light.index()].is_nan() {
+                self.measure(user, &Impression { time: time.0, label: *label, logits }, report.hint_share)?;
+            }
+        }
+        Ok(())
     }
 
     /// Metrics as of now.
     #[must_use]
     pub fn report(&self) -> Report {
-        todo!()
+        let AggregateState { since_start, users_truncated, hint, windows, .. } = &self.state;
+        Report {
+            rows: since_start.rows,
+            clicks: since_start.clicks,
+            users: since_start.users,
+            gauc_users_skipped: since_start.users_skipped,
+            gauc_users_truncated: *users_truncated,
+            heads: since_start.heads(),
+            hint: hint.report(),
+            windows: windows.iter().flat_map(Windows::reports).collect(),
+        }
     }
 
-    /// The `n` users with most impressions, from the store as of the last commit.
+    /// The `n` users with most impressions, from the store as of the last commit; ties by id.
     ///
     /// # Errors
     /// [`EvaluateError`].
     pub fn top_users(&mut self, n: usize) -> Result<Vec<UserLine>, EvaluateError> {
-        let _ = n;
-        todo!()
+        let rank = |lines: &mut Vec<UserLine>| {
+            lines.sort_unstable_by(|a, b| (Reverse(a.impressions), &a.user).cmp(&(Reverse(b.impressions), &b.user)));
+            lines.truncate(n);
+        };
+        let (mut lines, mut broken) = (Vec::new(), None);
+        let lengths = &self.lengths;
+        self.users.scan(&mut |id, bytes| match read(&id, &bytes, lengths) {
+            Ok(user) => {
+                lines.push(line(id, &user));
+                if lines.len() >= n.saturating_add(TOP_SLACK) {
+                    rank(&mut lines);
+                }
+            }
+            Err(error) => broken = Some(error),
+        })?;
+        rank(&mut lines);
+        broken.map_or(Ok(lines), Err)
     }
 
-    /// The aggregates as of now, after writing every user changed since the last call to the store under checkpoint `number`, durably.
+    /// The aggregates as of now, after writing every user that differs from the last commit to the store under checkpoint `number`,
+    /// durably.
     ///
     /// # Errors
     /// [`EvaluateError::Store`].
     pub fn checkpoint(&mut self, number: u64) -> Result<AggregateState, EvaluateError> {
-        let _ = number;
-        todo!()
+        self.users.write(number, &self.cache.records(&self.lengths))?;
+        self.cache.written();
+        self.writing = Some(number);
+        Ok(self.state.clone())
     }
 
-    /// Checkpoint `number` is committed.
+    /// Checkpoint `number` is committed. A number other than the last one written is ignored: nothing was written under it.
     pub fn committed(&mut self, number: u64) {
-        let _ = number;
-        todo!()
+        if self.writing == Some(number) {
+            self.users.committed(number);
+            self.cache.committed();
+            self.writing = None;
+        }
     }
 
     /// Users in the cache.
     #[must_use]
     pub fn cached_users(&self) -> usize {
-        let _: Option<UserId> = None;
-        todo!()
+        self.cache.len()
+    }
+
+    fn measure(&mut self, id: &UserId, impression: &Impression, hint_share: f64) -> Result<(), EvaluateError> {
+        if !self.cache.contains(id) {
+            let user = match self.users.load(id)? {
+                Some(bytes) => read(id, &bytes, &self.lengths)?,
+                None => User::new(self.lengths.len()),
+            };
+            self.cache.insert(id.clone(), user);
+        }
+        let state = &mut self.state;
+        state.latest_ms = state.latest_ms.max(Some(impression.time));
+        state.since_start.add(impression);
+        state.hint.add(impression, hint_share);
+        self.live.clear();
+        for windows in &mut state.windows {
+            if windows.enter(impression.time, self.windows_kept) {
+                windows.open.add(impression);
+            }
+            self.live.push(windows.live());
+        }
+        let user = self.cache.change(id).expect("the user was put into the cache above");
+        let before = standings(user, &self.live);
+        let truncated = user.truncated;
+        user.insert(impression, self.impressions_max, &self.live, &mut self.mask);
+        state.users_truncated += u64::from(user.truncated && !truncated);
+        let after = standings(user, &self.live);
+        let totals = std::iter::once(&mut state.since_start).chain(state.windows.iter_mut().map(|windows| &mut windows.open));
+        for ((totals, before), after) in totals.zip(&before).zip(&after) {
+            totals.replace(before, after);
+        }
+        Ok(())
+    }
+}
+
+/// Where a user stands since start (nowhere before the first impression), then in the open window of each length.
+fn standings(user: &User, live: &[Option<Live>]) -> Vec<Standing> {
+    let since_start = Standing::of((!user.times.is_empty()).then_some(&user.total));
+    let windows = live.iter().enumerate().map(|(kind, live)| Standing::of(user.in_window(kind, live.as_ref())));
+    std::iter::once(since_start).chain(windows).collect()
+}
+
+fn read(id: &UserId, bytes: &[u8], lengths: &[i64]) -> Result<User, EvaluateError> {
+    record::decode(bytes, lengths).map_err(|why| EvaluateError::Record { user: id.0.to_string(), why: why.to_string() })
+}
+
+fn line(id: UserId, user: &User) -> UserLine {
+    let auc = Head::ALL.iter().zip(&user.total.heads).filter_map(|(head, pairs)| Some((head.name().to_owned(), pairs.auc()?))).collect();
+    let light = user.total.heads[Head::Light.index()];
+    UserLine { user: id.0.into(), impressions: u64::from(light.rows()), clicks: u64::from(light.pos), auc }
+}
+
+fn lengths(config: &EvaluateConfig) -> Result<Vec<i64>, EvaluateError> {
+    let lengths: Vec<i64> = config.windows.iter().map(|span| span.as_millis()).collect();
+    let setting = |value: String, allowed: String| Err(EvaluateError::Setting { key: "windows", value, allowed });
+    if lengths.len() > WINDOWS_CAP {
+        return setting(format!("{} lengths", lengths.len()), format!("at most {WINDOWS_CAP}"));
+    }
+    for (place, len_ms) in lengths.iter().enumerate() {
+        if *len_ms < 1 || lengths[..place].contains(len_ms) {
+            return setting(format!("{len_ms} ms"), "each length once, of 1 ms or more".to_owned());
+        }
+    }
+    Ok(lengths)
+}
+
+fn from_ms(config: &EvaluateConfig) -> Result<i64, EvaluateError> {
+    let Some(value) = &config.from else { return Ok(i64::MIN) };
+    let time: jiff::Timestamp = value.parse().map_err(|e: jiff::Error| EvaluateError::From { value: value.clone(), why: e.to_string() })?;
+    Ok(time.as_millisecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Span;
+    use crate::domain::EventTime;
+    use crate::evaluate::MemoryUsers;
+    use crate::train::Scores;
+
+    fn evaluator(config: &EvaluateConfig) -> Evaluator {
+        Evaluator::new(config, Box::new(MemoryUsers::default()), AggregateState::default()).unwrap()
+    }
+
+    fn observe(evaluator: &mut Evaluator, rows: &[(&str, i64, bool, f32)]) {
+        let batch = Batch {
+            users: rows.iter().map(|row| UserId(row.0.into())).collect(),
+            times: rows.iter().map(|row| EventTime(row.1)).collect(),
+            labels: rows.iter().map(|row| row.2).collect(),
+            ..Batch::default()
+        };
+        let light: Vec<f32> = rows.iter().map(|row| row.3).collect();
+        let scores = Scores { booster: light.iter().map(|l| -l).collect(), light, control: None };
+        let report = StepReport { scores, loss: 0.0, hint_mse: 0.0, hint_share: 0.25, applied: true };
+        evaluator.observe(&batch, &report).unwrap();
+    }
+
+    #[test]
+    fn figures_of_a_small_stream() {
+        let mut evaluator = evaluator(&EvaluateConfig { from: Some("1970-01-01T00:00:01Z".to_owned()), ..EvaluateConfig::default() });
+        observe(&mut evaluator, &[("a", 999, true, -9.0), ("a", 1000, true, 1.0), ("a", 1001, false, -1.0), ("b", 1002, false, 0.5)]);
+        let report = evaluator.report();
+        assert_eq!((report.rows, report.clicks, report.users, report.gauc_users_skipped), (3, 1, 2, 1));
+        assert_eq!(report.heads.keys().collect::<Vec<_>>(), ["booster", "light"]);
+        assert_eq!((report.heads["light"].gauc, report.heads["booster"].gauc), (Some(1.0), Some(0.0)));
+        assert_eq!(report.hint.gradient_share, Some(0.25));
+        assert_eq!(report.hint.mse, Some((4.0 + 4.0 + 1.0) / 3.0));
+        assert_eq!(report.windows.len(), 2);
+    }
+
+    #[test]
+    fn a_batch_that_was_not_applied_and_scores_that_are_not_finite_leave_no_trace() {
+        let mut evaluator = evaluator(&EvaluateConfig::default());
+        observe(&mut evaluator, &[("a", 1, true, f32::NAN), ("b", 1, true, f32::INFINITY)]);
+        let report = StepReport { scores: Scores::default(), loss: 0.0, hint_mse: 0.0, hint_share: 0.0, applied: false };
+        evaluator
+            .observe(&Batch { users: vec![UserId("a".into())], times: vec![EventTime(0)], labels: vec![true], ..Batch::default() }, &report)
+            .unwrap();
+        assert_eq!(evaluator.report().rows, 0);
+        assert_eq!(evaluator.cached_users(), 0);
+    }
+
+    #[test]
+    fn top_users_are_those_of_the_last_commit() {
+        let mut evaluator = evaluator(&EvaluateConfig::default());
+        observe(&mut evaluator, &[("a", 1, true, 0.0), ("b", 2, false, 0.0), ("b", 3, true, 0.0), ("c", 4, false, 1.0)]);
+        evaluator.checkpoint(1).unwrap();
+        assert_eq!(evaluator.top_users(2).unwrap(), []);
+        evaluator.committed(1);
+        observe(&mut evaluator, &[("c", 5, true, 0.0), ("c", 6, true, 0.0)]);
+        let top = evaluator.top_users(2).unwrap();
+        let summary: Vec<_> =
+            top.iter().map(|line| (line.user.as_str(), line.impressions, line.clicks, line.auc.get("light").copied())).collect();
+        assert_eq!(summary, [("b", 2, 1, Some(0.5)), ("a", 1, 1, None)]);
+    }
+
+    #[test]
+    fn settings_that_cannot_be_are_named() {
+        let refused = |config: EvaluateConfig| {
+            Evaluator::new(&config, Box::new(MemoryUsers::default()), AggregateState::default())
+                .err()
+                .map(|e| e.to_string())
+                .unwrap_or_default()
+        };
+        let twice = vec![Span::from_secs(1), Span::from_secs(1)];
+        assert!(refused(EvaluateConfig { windows: twice, ..EvaluateConfig::default() }).contains("evaluate.windows = 1000 ms"));
+        assert!(refused(EvaluateConfig { windows: vec![Span::from_millis(0)], ..EvaluateConfig::default() }).contains("evaluate.windows"));
+        assert!(refused(EvaluateConfig { user_impressions_max: 0, ..EvaluateConfig::default() }).contains("1 to 16384"));
+        assert!(
+            refused(EvaluateConfig { from: Some("yesterday".to_owned()), ..EvaluateConfig::default() })
+                .contains("evaluate.from = \"yesterday\"")
+        );
     }
 }

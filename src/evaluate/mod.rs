@@ -1,9 +1,26 @@
 //! Prequential metrics: AUC, logloss, calibration, per-user GAUC, hint health; tumbling windows and since start.
+//!
+//! Every sum is an integer (counts, or fixed-point numbers): what is added can be taken away again without a trace, the order of
+//! additions does not matter, and a state restored from its JSON goes on bit by bit like one that was never interrupted.
+//!
+//! architecture invariant: no sled and no clock. Records of users are opaque bytes behind [`UserStates`]; time is event time.
 
+mod bytes;
+mod cache;
 mod evaluator;
+mod fixed;
+mod gauc;
+mod histogram;
+mod record;
 mod report;
+mod totals;
+mod user;
 mod users;
+mod windows;
 
 pub use evaluator::{AggregateState, Evaluator};
 pub use report::{HeadReport, HintReport, Report, UserLine, WindowReport};
 pub use users::{EvaluateError, MemoryUsers, UserStates};
+
+/// One value per head, in the order of [`crate::domain::Head::index`].
+type PerHead<T> = [T; crate::domain::Head::ALL.len()];

@@ -6,4 +6,4 @@ mod hash;
 mod transform;
 
 pub use hash::slot_key;
-pub use transform::{FeatureError, FeatureSpec, Features, SlotSpec};
+pub use transform::{FeatureError, FeatureSpec, Features, NUMBER_LIMIT, SlotSpec};

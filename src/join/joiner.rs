@@ -1,4 +1,8 @@
-use crate::config::{JoinConfig, StreamMode};
+use std::collections::BTreeMap;
+
+use super::watermark::Watermark;
+use super::windows::{Turn, Windows, turn};
+use crate::config::{Emit, JoinConfig, StreamMode};
 use crate::domain::{DropReason, Event, EventTime, ImpressionId, Origin, PartitionIndex, Sample};
 
 /// What comes out of the join.
@@ -11,44 +15,332 @@ pub enum JoinOutput {
 }
 
 /// The join's state machine. In `Labelled` mode events pass straight through.
+///
+/// Every event pushed comes out exactly once: as an origin of a sample or as a drop; until then it is counted by [`Joiner::pending`].
 #[derive(Debug)]
-pub struct Joiner {}
+pub struct Joiner {
+    mode: StreamMode,
+    emit: Emit,
+    grace_ms: i64,
+    watermark: Watermark,
+    /// Events that are not settled yet, where output is in order.
+    sorting: BTreeMap<Turn, Event>,
+    windows: Windows,
+}
 
 impl Joiner {
     /// `partitions`: how many the source has; `memory`: impressions closed before a restart (the checkpoint's).
     #[must_use]
-    pub fn new(mode: StreamMode, config: &JoinConfig, partitions: usize, memory: impl IntoIterator<Item = (EventTime, ImpressionId)>) -> Self {
-        let _ = (mode, config, partitions, memory.into_iter().count());
-        todo!()
+    pub fn new(
+        mode: StreamMode,
+        config: &JoinConfig,
+        partitions: usize,
+        memory: impl IntoIterator<Item = (EventTime, ImpressionId)>,
+    ) -> Self {
+        Joiner {
+            mode,
+            emit: config.emit,
+            grace_ms: config.grace.as_millis(),
+            watermark: Watermark::new(partitions, config.idle.as_millis()),
+            sorting: BTreeMap::new(),
+            windows: Windows::new(config, memory),
+        }
     }
 
     /// Takes one event at processing time `now_ms`.
+    ///
+    /// # Panics
+    /// On an event that breaks the decoder's promises: no label on a labelled topic, no impression id on the others.
     pub fn push(&mut self, event: Event, now_ms: i64, out: &mut Vec<JoinOutput>) {
-        let _ = (event, now_ms, out);
-        todo!()
+        if self.mode == StreamMode::Labelled {
+            out.push(JoinOutput::Sample(labelled(event)));
+            return;
+        }
+        let Event { origin, time, .. } = event;
+        let late = self.settled().is_some_and(|settled| time.0 <= settled);
+        if late || self.emit == Emit::OnClick {
+            self.windows.take(event, out);
+        } else {
+            self.sorting.insert(turn(time, origin), event);
+        }
+        self.watermark.event(origin.partition, time.0, now_ms);
+        self.advance(out);
     }
 
     /// An event that ended before the join (a dead letter, a drop, an offset already done) was seen on this partition: it is not idle.
     pub fn saw(&mut self, partition: PartitionIndex, now_ms: i64) {
-        let _ = (partition, now_ms);
-        todo!()
+        self.watermark.saw(partition, now_ms);
     }
 
     /// Lets processing time pass: idle partitions stop holding the watermark; when all are idle, event time moves with processing time.
+    ///
+    /// Call it when everything read so far has been pushed: a partition whose events still wait on the way here is not idle.
     pub fn tick(&mut self, now_ms: i64, out: &mut Vec<JoinOutput>) {
-        let _ = (now_ms, out);
-        todo!()
+        self.watermark.tick(now_ms);
+        self.advance(out);
     }
 
     /// Closes every window: the stream has ended.
     pub fn finish(&mut self, out: &mut Vec<JoinOutput>) {
-        let _ = out;
-        todo!()
+        self.settle(i64::MAX, out);
     }
 
     /// Events held back: impressions and clicks whose sample has not been emitted.
     #[must_use]
     pub fn pending(&self) -> u64 {
-        todo!()
+        self.sorting.len() as u64 + self.windows.held()
+    }
+
+    /// Event time up to which nothing more is expected.
+    fn settled(&self) -> Option<i64> {
+        self.watermark.value().map(|watermark| watermark.saturating_sub(self.grace_ms))
+    }
+
+    fn advance(&mut self, out: &mut Vec<JoinOutput>) {
+        if let Some(settled) = self.settled() {
+            self.settle(settled, out);
+        }
+    }
+
+    fn settle(&mut self, until: i64, out: &mut Vec<JoinOutput>) {
+        while let Some(entry) = self.sorting.first_entry().filter(|entry| entry.key().0 <= until) {
+            // What was due before this event comes before it; what is due at its time comes after, so that it can still take part.
+            self.windows.settle(entry.key().0.saturating_sub(1), out);
+            self.windows.take(entry.remove(), out);
+        }
+        self.windows.settle(until, out);
+    }
+}
+
+fn labelled(event: Event) -> Sample {
+    let Event { origin, time, impression, user, label, fields, .. } = event;
+    let label = label.expect("the decoder refuses labelled events without a label");
+    Sample { origins: vec![origin], time, impression, user, label, fields }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Span;
+    use crate::domain::{Field, Role, UserId};
+
+    const WINDOW: i64 = 100;
+    const GRACE: i64 = 10;
+    const MEMORY: i64 = 500;
+    const IDLE: i64 = 1_000;
+
+    /// (id, label) of samples, (offset, reason) of drops.
+    type Outcome = (Vec<(u128, bool)>, Vec<(i64, DropReason)>);
+
+    /// Partition 0 has impressions, partition 1 clicks; offsets are the numbers of the events.
+    struct Bench {
+        joiner: Joiner,
+        out: Vec<JoinOutput>,
+        offset: i64,
+    }
+
+    impl Bench {
+        fn new(emit: Emit, memory: &[(i64, u128)]) -> Self {
+            let span = |ms: i64| Span::from_millis(ms as u64);
+            let config = JoinConfig { window: span(WINDOW), grace: span(GRACE), emit, memory: span(MEMORY), idle: span(IDLE) };
+            let memory = memory.iter().map(|(time, id)| (EventTime(*time), ImpressionId(*id)));
+            Bench { joiner: Joiner::new(StreamMode::Joined, &config, 2, memory), out: Vec::new(), offset: 0 }
+        }
+
+        fn event(&mut self, role: Role, time: i64, id: u128) -> i64 {
+            let offset = self.offset;
+            self.offset += 1;
+            let partition = PartitionIndex(u32::from(role == Role::Click));
+            let event = Event {
+                origin: Origin { partition, offset },
+                role,
+                time: EventTime(time),
+                impression: Some(ImpressionId(id)),
+                user: UserId("u".into()),
+                label: None,
+                fields: Box::new([Field::Number(id as f64)]),
+            };
+            self.joiner.push(event, 0, &mut self.out);
+            offset
+        }
+
+        fn impression(&mut self, time: i64, id: u128) -> i64 {
+            self.event(Role::Impression, time, id)
+        }
+
+        fn click(&mut self, time: i64, id: u128) -> i64 {
+            self.event(Role::Click, time, id)
+        }
+
+        /// Moves both partitions' event time to `time` by an impression and a click that stay open.
+        fn move_to(&mut self, time: i64) {
+            self.impression(time, 1_000_000 + time as u128);
+            self.click(time, 1_000_000 + time as u128);
+        }
+
+        /// What came out since the last call.
+        fn outcome(&mut self) -> Outcome {
+            let (mut samples, mut drops) = (Vec::new(), Vec::new());
+            for output in self.out.drain(..) {
+                match output {
+                    JoinOutput::Sample(sample) => samples.push((sample.impression.unwrap().0, sample.label)),
+                    JoinOutput::Dropped(origin, reason) => drops.push((origin.offset, reason)),
+                }
+            }
+            (samples, drops)
+        }
+    }
+
+    #[test]
+    fn labelled_events_pass_straight_through() {
+        let mut joiner = Joiner::new(StreamMode::Labelled, &JoinConfig::default(), 1, []);
+        let event = Event {
+            origin: Origin { partition: PartitionIndex(0), offset: 4 },
+            role: Role::Labelled,
+            time: EventTime(5),
+            impression: None,
+            user: UserId("u".into()),
+            label: Some(true),
+            fields: Box::default(),
+        };
+        let mut out = Vec::new();
+        joiner.push(event.clone(), 0, &mut out);
+        let origins = vec![event.origin];
+        let sample = Sample { origins, time: event.time, impression: None, user: event.user, label: true, fields: event.fields };
+        assert_eq!((out, joiner.pending()), (vec![JoinOutput::Sample(sample)], 0));
+    }
+
+    #[test]
+    fn an_impression_closes_when_the_watermark_has_passed_window_and_grace() {
+        let mut bench = Bench::new(Emit::InOrder, &[]);
+        bench.impression(1000, 1);
+        let click = bench.click(1050, 1);
+        bench.impression(1010, 2);
+        assert_eq!(bench.joiner.pending(), 3);
+        bench.move_to(1000 + WINDOW + GRACE - 1);
+        assert_eq!(bench.outcome(), (vec![], vec![]));
+        bench.move_to(1000 + WINDOW + GRACE);
+        let JoinOutput::Sample(sample) = &bench.out[0] else { panic!("{:?}", bench.out) };
+        assert_eq!(sample.origins[1], Origin { partition: PartitionIndex(1), offset: click });
+        assert_eq!(bench.outcome(), (vec![(1, true)], vec![]));
+        bench.move_to(1010 + WINDOW + GRACE);
+        assert_eq!(bench.outcome(), (vec![(2, false)], vec![]));
+    }
+
+    #[test]
+    fn samples_leave_in_the_order_of_impression_times() {
+        let mut bench = Bench::new(Emit::InOrder, &[]);
+        for (time, id) in [(1005, 1), (1001, 2), (1003, 3), (1001, 4)] {
+            bench.impression(time, id);
+        }
+        bench.click(1050, 1);
+        bench.joiner.finish(&mut bench.out);
+        assert_eq!(bench.outcome().0, [(2, false), (4, false), (3, false), (1, true)]);
+        assert_eq!(bench.joiner.pending(), 0);
+    }
+
+    #[test]
+    fn a_click_counts_from_grace_before_its_impression_to_the_end_of_its_window() {
+        for (click_time, expected) in [
+            (1000 - GRACE - 1, Err(DropReason::ClickWithoutImpression)),
+            (1000 - GRACE, Ok(true)),
+            (1000, Ok(true)),
+            (1000 + WINDOW, Ok(true)),
+            (1000 + WINDOW + 1, Err(DropReason::LateClick)),
+        ] {
+            for click_first in [false, true] {
+                let mut bench = Bench::new(Emit::InOrder, &[]);
+                let click;
+                if click_first {
+                    click = bench.click(click_time, 1);
+                    bench.impression(1000, 1);
+                } else {
+                    bench.impression(1000, 1);
+                    click = bench.click(click_time, 1);
+                }
+                bench.joiner.finish(&mut bench.out);
+                let (samples, drops) = bench.outcome();
+                match expected {
+                    Ok(label) => assert_eq!((samples, drops), (vec![(1, label)], vec![]), "{click_time} {click_first}"),
+                    Err(reason) => assert_eq!((samples, drops), (vec![(1, false)], vec![(click, reason)]), "{click_time} {click_first}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn duplicates_and_unknown_clicks_are_told_apart() {
+        let mut bench = Bench::new(Emit::InOrder, &[]);
+        bench.impression(1000, 1);
+        let second = bench.impression(1001, 1);
+        bench.click(1010, 1);
+        let again = bench.click(1011, 1);
+        let unknown = bench.click(1012, 9);
+        bench.move_to(1012 + 2 * GRACE);
+        assert_eq!(
+            bench.outcome().1,
+            [(second, DropReason::DuplicateImpression), (again, DropReason::DuplicateClick), (unknown, DropReason::ClickWithoutImpression)]
+        );
+    }
+
+    #[test]
+    fn closed_impressions_are_remembered_and_then_forgotten() {
+        let mut bench = Bench::new(Emit::InOrder, &[]);
+        bench.impression(1000, 1);
+        bench.move_to(1000 + WINDOW + GRACE);
+        assert_eq!(bench.outcome().0, [(1, false)]);
+        let (late, twice) = (bench.click(1000 + MEMORY, 1), bench.impression(1000 + MEMORY, 1));
+        let forgotten = bench.click(1000 + MEMORY + 1, 1);
+        bench.move_to(1000 + MEMORY + 1 + 2 * GRACE);
+        let drops = bench.outcome().1;
+        assert!(drops.contains(&(late, DropReason::LateClick)), "{drops:?}");
+        assert!(drops.contains(&(twice, DropReason::DuplicateImpression)), "{drops:?}");
+        assert!(drops.contains(&(forgotten, DropReason::ClickWithoutImpression)), "{drops:?}");
+    }
+
+    #[test]
+    fn what_was_closed_before_a_restart_is_remembered() {
+        let mut bench = Bench::new(Emit::InOrder, &[(1000, 1)]);
+        let (twice, late) = (bench.impression(1000, 1), bench.click(1020, 1));
+        bench.joiner.finish(&mut bench.out);
+        assert_eq!(bench.outcome(), (vec![], vec![(twice, DropReason::DuplicateImpression), (late, DropReason::LateClick)]));
+    }
+
+    #[test]
+    fn on_click_a_positive_leaves_at_its_click() {
+        let mut bench = Bench::new(Emit::OnClick, &[]);
+        bench.impression(1000, 1);
+        bench.impression(1001, 2);
+        bench.click(1005, 2);
+        assert_eq!(bench.outcome(), (vec![(2, true)], vec![]));
+        let (again, twice) = (bench.click(1006, 2), bench.impression(1006, 2));
+        assert_eq!(bench.outcome().1, [(again, DropReason::DuplicateClick), (twice, DropReason::DuplicateImpression)]);
+        bench.click(1007, 3);
+        assert_eq!(bench.outcome().0, []);
+        bench.impression(1006, 3);
+        assert_eq!(bench.outcome(), (vec![(3, true)], vec![]), "its click was there before it");
+        bench.move_to(1000 + WINDOW + GRACE);
+        assert!(bench.outcome().0.contains(&(1, false)));
+    }
+
+    #[test]
+    fn a_late_impression_still_becomes_a_sample() {
+        let mut bench = Bench::new(Emit::InOrder, &[]);
+        bench.move_to(5000);
+        bench.impression(1000, 1);
+        assert_eq!(bench.outcome(), (vec![(1, false)], vec![]));
+        let late = bench.click(1001, 1);
+        assert_eq!(bench.outcome().1, [(late, DropReason::ClickWithoutImpression)], "its memory is over as well");
+    }
+
+    #[test]
+    fn silence_closes_windows_too() {
+        let mut bench = Bench::new(Emit::InOrder, &[]);
+        bench.joiner.tick(0, &mut bench.out);
+        bench.impression(1000, 1);
+        bench.joiner.tick(IDLE + WINDOW + GRACE - 1, &mut bench.out);
+        assert_eq!(bench.outcome().0, []);
+        bench.joiner.tick(IDLE + WINDOW + GRACE, &mut bench.out);
+        assert_eq!(bench.outcome().0, [(1, false)]);
     }
 }

@@ -1,5 +1,21 @@
 //! Impressions ⋈ clicks on the impression id, in event time. No clock: time comes in as an argument.
+//!
+//! The **watermark** says how far event time has come: the least of the partitions' newest event times, idle partitions left out. An event
+//! may come up to `grace` later than the watermark, so everything up to *watermark − grace* is **settled**: what is going to come has come.
+//!
+//! | happening | when |
+//! |---|---|
+//! | a click counts | `t_impression − grace <= t_click <= t_impression + window` (a click's clock may be behind) |
+//! | an impression closes | settled time reaches `t_impression + window`: watermark `>= t_impression + window + grace` |
+//! | a click without impression is given up | settled time reaches `t_click + grace`, the last time its impression may bear |
+//! | a closed impression is forgotten | settled time passes `t_impression + memory` |
+//!
+//! With `emit = "in_order"` events are sorted until they are settled and then taken in the order of (time, partition, offset): as long as
+//! nothing comes later than `grace` within its own partition, all output is the same for every interleaving of the partitions. With
+//! `emit = "on_click"` events are taken as they arrive.
 
 mod joiner;
+mod watermark;
+mod windows;
 
 pub use joiner::{JoinOutput, Joiner};

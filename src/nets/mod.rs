@@ -1,3 +1,25 @@
 //! Trunk, heads and loss of the co-training step, in Burn.
 //!
+//! ```text
+//! inputs X ─ shared dense layers ─ trunk ─┬─ booster ─ z
+//!                                         ├─ light ─── l      H(y,l) + H(y,z) + λ·mean((l − sg(z))²)
+//!                                         └─ control ─ c      H(y,c), trunk stopped
+//! ```
+//!
+//! All dense parameters are one flat vector, Adam's moments two more, so that an optimizer step is a dozen operations however many
+//! layers there are. A pass is: forward on the device, loss and its gradient by each logit on the host in f64 ([`loss`]), backward from
+//! those on the device.
+//!
 //! architecture invariant: Burn code and nothing else; the only room besides `train` that knows Burn.
+
+mod adam;
+mod forward;
+mod layout;
+mod loss;
+mod state;
+
+pub use adam::Adam;
+pub use forward::{Gradients, Nets, Pass};
+pub use layout::{Layout, Part, TensorLayout};
+pub use loss::{LogitGradients, Loss, Rule, Scores, loss};
+pub use state::{DenseError, DenseState};

@@ -1,1 +1,163 @@
+//! The thread that decodes, joins and batches.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use super::reader::Chunk;
+use super::seen::Seen;
+use super::shared::Shared;
+use crate::batch::{Batch, BatchBuilder, Ended};
+use crate::domain::{DropReason, Record, TopicPartition};
+use crate::join::{JoinOutput, Joiner};
+use crate::stream::{DeadLetter, DeadLetterSink};
+use crate::wire::{Decoded, EventDecoder};
+
+/// How often idle partitions and lingering batches are looked at.
+const TICK: Duration = Duration::from_millis(20);
+/// First and longest pause before dead letters are sent again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Nobody takes batches any more.
+struct Closed;
+
+/// Everything between records and batches.
+pub(super) struct Ingest {
+    pub(super) partitions: Vec<TopicPartition>,
+    /// By partition.
+    pub(super) seen: Vec<Seen>,
+    pub(super) decoder: EventDecoder,
+    pub(super) joiner: Joiner,
+    pub(super) builder: BatchBuilder,
+    pub(super) dead_letters: Box<dyn DeadLetterSink>,
+    pub(super) batches: Sender<Batch>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) finish_at_end: bool,
+    pub(super) started: Instant,
+    /// Reused between chunks.
+    pub(super) joined: Vec<JoinOutput>,
+}
+
+impl Ingest {
+    /// Runs until the reader is gone. A stop leaves what is not yet in a closed batch to be read again after the next start; the end of
+    /// a finite source closes every window and batch.
+    pub(super) fn run(mut self, chunks: &Receiver<Chunk>) {
+        let _closed = self.take(chunks);
+    }
+
+    fn take(&mut self, chunks: &Receiver<Chunk>) -> Result<(), Closed> {
+        loop {
+            match chunks.recv_timeout(TICK) {
+                Ok(Chunk::Records(records)) => self.records(records)?,
+                Ok(Chunk::End) if self.finish_at_end => {
+                    self.joiner.finish(&mut self.joined);
+                    self.hand_on_joined()?;
+                    return self.flush(true);
+                }
+                Ok(Chunk::End) | Err(RecvTimeoutError::Disconnected) => return self.flush(false),
+                // A linger passes only while nothing comes: on a backlog, batches close by rows alone and so do not depend on the clock.
+                Err(RecvTimeoutError::Timeout) => {
+                    let now_ms = self.now_ms();
+                    self.joiner.tick(now_ms, &mut self.joined);
+                    self.hand_on_joined()?;
+                    let batch = self.builder.tick(now_ms);
+                    self.send(batch)?;
+                }
+            }
+        }
+    }
+
+    fn now_ms(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn records(&mut self, records: Vec<Record>) -> Result<(), Closed> {
+        let now_ms = self.now_ms();
+        let mut letters = Vec::new();
+        for record in records {
+            if !self.is_new(&record, now_ms) {
+                continue;
+            }
+            self.shared.count_read();
+            match self.decoder.decode(&record) {
+                Ok(Decoded::Event(event)) => {
+                    self.joiner.push(event, now_ms, &mut self.joined);
+                    self.hand_on_joined()?;
+                }
+                Ok(Decoded::Tombstone) => {
+                    self.joiner.saw(record.origin.partition, now_ms);
+                    self.builder.end(Ended::Dropped(record.origin, DropReason::Tombstone), now_ms);
+                }
+                Err(error) => {
+                    self.joiner.saw(record.origin.partition, now_ms);
+                    let partition = self.partitions[record.origin.partition.0 as usize].clone();
+                    letters.push(DeadLetter { record, partition, stage: "decode", class: error.class().to_owned(), message: error.to_string() });
+                }
+            }
+        }
+        self.joiner.tick(now_ms, &mut self.joined);
+        self.hand_on_joined()?;
+        self.bury(&letters)
+    }
+
+    /// Offsets already done or already seen are skipped; offsets that do not exist are booked as missing.
+    fn is_new(&mut self, record: &Record, now_ms: i64) -> bool {
+        let partition = record.origin.partition;
+        let mut missing = Vec::new();
+        let new = self.seen[partition.0 as usize].take(record.origin.offset, &mut missing);
+        for (from, to) in missing {
+            self.builder.end(Ended::Missing { partition, from, to }, now_ms);
+        }
+        if !new {
+            self.joiner.saw(partition, now_ms);
+        }
+        new
+    }
+
+    /// Sends dead letters until they are acknowledged, then books them. A stop in between leaves them to be read again.
+    fn bury(&mut self, letters: &[DeadLetter]) -> Result<(), Closed> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let mut pause = RETRY.0;
+        while let Err(error) = self.dead_letters.send(letters) {
+            tracing::warn!(%error, letters = letters.len(), "dead letters were not acknowledged; trying again");
+            if self.shared.stopping() {
+                return Err(Closed);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(RETRY.1);
+        }
+        let now_ms = self.now_ms();
+        for letter in letters {
+            self.builder.end(Ended::DeadLettered(letter.record.origin), now_ms);
+        }
+        Ok(())
+    }
+
+    fn hand_on_joined(&mut self) -> Result<(), Closed> {
+        let now_ms = self.now_ms();
+        let mut joined = std::mem::take(&mut self.joined);
+        for output in joined.drain(..) {
+            match output {
+                JoinOutput::Sample(sample) => {
+                    let batch = self.builder.push(sample, now_ms);
+                    self.send(batch)?;
+                }
+                JoinOutput::Dropped(origin, reason) => self.builder.end(Ended::Dropped(origin, reason), now_ms),
+            }
+        }
+        self.joined = joined;
+        Ok(())
+    }
+
+    /// What is left: all of it, or only the events that have already ended.
+    fn flush(&mut self, samples_too: bool) -> Result<(), Closed> {
+        let left = self.builder.flush().map(|batch| if samples_too { batch } else { Batch { ended: batch.ended, ..Batch::default() } });
+        self.send(left.filter(|batch| !batch.is_empty()))
+    }
+
+    fn send(&self, batch: Option<Batch>) -> Result<(), Closed> {
+        batch.map_or(Ok(()), |batch| self.batches.send(batch).map_err(|_| Closed))
+    }
+}

@@ -1,11 +1,25 @@
 //! Stages, channels, threads, shutdown: the only wiring.
+//!
+//! ```text
+//! reader ─chunks─▶ ingest (decode, join, batch) ─batches─▶ trainer ─evaluations─▶ evaluate (sled)
+//!                                                            └─jobs─▶ checkpoint (files) ─▶ publish (snapshot topic)
+//! ```
+//! Every arrow is a bounded channel; a full one waits, and a reader that waits pauses its source but keeps polling it. A thread ends when
+//! what feeds it ends, so a stop runs down the line. An error or a panic on any thread ends the pipeline with an error.
 
 mod control;
 mod ingest;
+mod keeper;
 mod progress;
+mod reader;
+mod recover;
 mod run;
+mod seen;
+mod shared;
 mod status;
+mod trainer;
 
 pub use control::Control;
-pub use run::{Parts, PipelineError, Running, State, Summary};
+pub(crate) use run::USERS_STORE;
+pub use run::{OpenSource, Parts, PipelineError, Running, State, Summary};
 pub use status::Status;

@@ -1,8 +1,50 @@
-use super::{Control, Status};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crossbeam_channel::bounded;
+
+use super::ingest::Ingest;
+use super::keeper::{self, Keeper};
+use super::progress::Progress;
+use super::recover::Recovery;
+use super::shared::Shared;
+use super::trainer::{Checkpoints, Schedule, Trainer};
+use super::{Control, Status, reader};
+use crate::batch::{BatchBuilder, Pace};
+use crate::checkpoint::CheckpointError;
 use crate::config::Config;
+use crate::domain::PartitionPosition;
+use crate::evaluate::EvaluateError;
+use crate::features::{FeatureError, FeatureSpec};
+use crate::join::Joiner;
 use crate::publish::Publisher;
+use crate::store::StoreError;
 use crate::stream::{DeadLetterSink, Source, StreamError};
 use crate::telemetry::Health;
+use crate::train::{Learner, TrainError};
+use crate::wire::EventDecoder;
+
+/// Chunks between reader and ingest: one being decoded, one ready.
+const CHUNKS: usize = 1;
+/// Batches between ingest and trainer: one being trained, one ready, one being filled.
+const BATCHES: usize = 1;
+/// Scored batches between trainer and evaluate: measuring is faster than training, this only smooths.
+const SCORED: usize = 8;
+/// Checkpoints on their way: the trainer never starts a second one.
+const JOBS: usize = 1;
+/// Committed checkpoints waiting to be published: a publisher that is behind skips versions.
+const PUBLISHING: usize = 1;
+/// Requests of operators: they wait for each other.
+const COMMANDS: usize = 4;
+/// Directory of the per-user store, inside the state directory.
+pub(crate) const USERS_STORE: &str = "users.sled";
+/// Every n-th sample keeps its raw fields as a candidate for a probe.
+const RAW_EVERY: u64 = 16;
+
+/// Opens the source at these positions (empty: a first start).
+pub type OpenSource = Box<dyn FnOnce(&[PartitionPosition]) -> Result<Box<dyn Source>, StreamError> + Send>;
 
 /// What a pipeline is made of.
 pub struct Parts {
@@ -10,8 +52,8 @@ pub struct Parts {
     pub config: Config,
     /// Durable state, or none (backtest).
     pub state: State,
-    /// Opens the source at these positions (empty: a first start).
-    pub source: Box<dyn FnOnce(&[crate::domain::PartitionPosition]) -> Result<Box<dyn Source>, StreamError> + Send>,
+    /// Where events come from.
+    pub source: OpenSource,
     /// Broken events.
     pub dead_letters: Box<dyn DeadLetterSink>,
     /// Snapshots; none: nothing is published.
@@ -23,6 +65,7 @@ pub struct Parts {
 }
 
 /// Where state lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Under `config.state.dir`.
     Durable,
@@ -39,21 +82,27 @@ pub enum PipelineError {
     Stream(#[from] StreamError),
     /// Features.
     #[error(transparent)]
-    Feature(#[from] crate::features::FeatureError),
+    Feature(#[from] FeatureError),
     /// Learner.
     #[error(transparent)]
-    Train(#[from] crate::train::TrainError),
+    Train(#[from] TrainError),
     /// Metrics.
     #[error(transparent)]
-    Evaluate(#[from] crate::evaluate::EvaluateError),
+    Evaluate(#[from] EvaluateError),
     /// Checkpoints.
     #[error(transparent)]
-    Checkpoint(#[from] crate::checkpoint::CheckpointError),
+    Checkpoint(#[from] CheckpointError),
     /// sled.
     #[error(transparent)]
-    Store(#[from] crate::store::StoreError),
+    Store(#[from] StoreError),
+    /// The last checkpoint could not be written; the log says why.
+    #[error("the last checkpoint was not committed (see the log); events since the one before are read again at the next start")]
+    NotCommitted,
+    /// The operating system gives no thread.
+    #[error("starting thread {0}: {1}")]
+    Spawn(&'static str, std::io::Error),
     /// A thread panicked; its message is in the log.
-    #[error("thread {0} panicked")]
+    #[error("thread {0} panicked; its message is in the log")]
     Panicked(&'static str),
 }
 
@@ -62,12 +111,16 @@ pub enum PipelineError {
 pub struct Summary {
     /// Status at the end.
     pub status: Status,
-    /// Seconds from first record to end.
+    /// Seconds from start to end.
     pub seconds: f64,
 }
 
 /// A running pipeline.
-pub struct Running {}
+pub struct Running {
+    threads: Vec<(&'static str, JoinHandle<()>)>,
+    control: Control,
+    health: Health,
+}
 
 impl Running {
     /// Recovers, opens the source, starts the threads.
@@ -75,21 +128,146 @@ impl Running {
     /// # Errors
     /// [`PipelineError`].
     pub fn start(parts: Parts) -> Result<Self, PipelineError> {
-        let _ = parts;
-        todo!()
+        let Parts { config, state, source, dead_letters, publisher, health, finish_at_end } = parts;
+        let spec = FeatureSpec::new(&config.schema)?;
+        let mut learner = Learner::new(&config.model, &config.train, &spec)?;
+        let Recovery { mut store, evaluator, recovered, mut status } = Recovery::open(&config, state, &mut learner)?;
+        let source = source(&recovered.positions)?;
+        let memory_ms = config.join.memory.as_millis();
+        let memory = recovered.memory.clone();
+        let progress = Progress::new(source.partitions(), source.starts(), recovered, memory_ms);
+        status.books = progress.books().clone();
+        status.positions = progress.positions();
+        status.table_rows = learner.table_rows() as u64;
+        status.ready = true;
+        let shared = Arc::new(Shared::new(status, evaluator.report()));
+
+        let (chunks_in, chunks) = bounded(CHUNKS);
+        let (batches_in, batches) = bounded(BATCHES);
+        let (evaluations_in, evaluations) = bounded(SCORED);
+        let (commands_in, commands) = bounded(COMMANDS);
+        let (questions_in, questions) = bounded(COMMANDS);
+        let control = Control { shared: Arc::clone(&shared), commands: commands_in, questions: questions_in };
+        let mut threads = Threads { list: Vec::new(), shared: Arc::clone(&shared) };
+
+        let pace = Pace { rows: config.train.batch_rows, linger_ms: config.train.linger.as_millis() };
+        let ingest = Ingest {
+            partitions: source.partitions().to_vec(),
+            seen: progress.seen(),
+            decoder: EventDecoder::new(&config.schema),
+            joiner: Joiner::new(config.topics.mode, &config.join, source.partitions().len(), memory),
+            builder: BatchBuilder::new(spec.clone(), pace, RAW_EVERY),
+            dead_letters,
+            batches: batches_in,
+            shared: Arc::clone(&shared),
+            finish_at_end,
+            started: Instant::now(),
+            joined: Vec::new(),
+        };
+        threads.spawn("ingest", move || {
+            ingest.run(&chunks);
+            Ok(())
+        })?;
+        let reading = Arc::clone(&shared);
+        threads.spawn("reader", move || reader::read(source, &chunks_in, &reading))?;
+
+        let checkpoints = match store.take() {
+            None => None,
+            Some(mut store) => {
+                let floor = publisher.as_ref().and_then(Publisher::highest_version).map_or(0, |version| version.0);
+                let next_number = store.next_number(floor);
+                let published_now = Arc::new(AtomicU64::new(0));
+                let publishing = match publisher {
+                    None => None,
+                    Some(publisher) => {
+                        let (publish_in, publish) = bounded(PUBLISHING);
+                        let (dir, published_now, shared) = (config.state.dir.clone(), Arc::clone(&published_now), Arc::clone(&shared));
+                        threads.spawn("publish", move || {
+                            keeper::publish(publisher, &dir, &published_now, &publish, &shared);
+                            Ok(())
+                        })?;
+                        Some(publish_in)
+                    }
+                };
+                let (jobs_in, jobs) = bounded(JOBS);
+                let (done_in, done) = bounded(JOBS);
+                let keeper = Keeper {
+                    store,
+                    config_hash: config.hash(),
+                    evaluations: evaluations_in.clone(),
+                    publishing,
+                    published_now,
+                    done: done_in,
+                    shared: Arc::clone(&shared),
+                };
+                threads.spawn("checkpoint", move || {
+                    keeper.run(&jobs);
+                    Ok(())
+                })?;
+                Some(Checkpoints { jobs: jobs_in, done, next_number })
+            }
+        };
+        let measuring = Arc::clone(&shared);
+        threads.spawn("evaluate", move || keeper::evaluate(evaluator, &evaluations, &questions, &measuring))?;
+        let schedule = Schedule::new(progress.books().samples, progress.books().done());
+        let trainer = Trainer { config, spec, learner, progress, evaluations: evaluations_in, checkpoints, shared, health: health.clone(), schedule };
+        threads.spawn("trainer", move || trainer.run(&batches, &commands))?;
+        health.ready(true);
+        Ok(Running { threads: threads.list, control, health })
     }
 
     /// Handle.
     #[must_use]
     pub fn control(&self) -> Control {
-        todo!()
+        self.control.clone()
     }
 
     /// Waits for the end. Blocking.
     ///
     /// # Errors
-    /// [`PipelineError`].
+    /// [`PipelineError`]: the first one of any thread.
     pub fn join(self) -> Result<Summary, PipelineError> {
-        todo!()
+        let shared = &self.control.shared;
+        for (name, thread) in self.threads {
+            if thread.join().is_err() {
+                shared.fail(PipelineError::Panicked(name));
+            }
+        }
+        self.health.ready(false);
+        match shared.take_failure() {
+            Some(error) => Err(error),
+            None => Ok(Summary { status: shared.status(), seconds: shared.seconds() }),
+        }
+    }
+}
+
+/// Threads as they are started; an error of one stops all.
+struct Threads {
+    list: Vec<(&'static str, JoinHandle<()>)>,
+    shared: Arc<Shared>,
+}
+
+impl Threads {
+    fn spawn(&mut self, name: &'static str, work: impl FnOnce() -> Result<(), PipelineError> + Send + 'static) -> Result<(), PipelineError> {
+        let shared = Arc::clone(&self.shared);
+        let guarded = move || {
+            let unfinished = StopOnPanic(&shared);
+            if let Err(error) = work() {
+                shared.fail(error);
+            }
+            std::mem::forget(unfinished);
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(guarded).map_err(|e| PipelineError::Spawn(name, e))?;
+        self.list.push((name, thread));
+        Ok(())
+    }
+}
+
+/// Stops reading when its thread unwinds; `join` then reports the panic.
+struct StopOnPanic<'a>(&'a Shared);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }

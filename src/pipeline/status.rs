@@ -34,6 +34,9 @@ pub struct Status {
     pub promoted: bool,
     /// Why publishing failed or held back last time.
     pub publish_problem: Option<String>,
+    /// Why metrics started afresh at the last start, if they did.
+    #[serde(default)]
+    pub metrics_restarted: Option<String>,
     /// Positions as of now.
     pub positions: Vec<PartitionPosition>,
     /// Metrics.

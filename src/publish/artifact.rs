@@ -1,1 +1,234 @@
+//! A learner's state → the light net's safetensors bytes.
+//!
+//! architecture invariant: no booster, no control head, no optimizer state. What servers do not need does not leave the trainer.
 
+use std::borrow::Cow;
+
+use safetensors::{Dtype, SafeTensorError, View};
+
+use crate::train::{DenseState, LearnerState, RowsState};
+use crate::wire::snapshot::{Architecture, TensorInfo};
+
+/// Prefixes of the dense tensors that are served.
+const SERVED_PREFIXES: [&str; 2] = ["shared.", "light."];
+
+/// A checkpoint from which no artifact can be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ArtifactError {
+    /// Flat vectors and layout, or keys and rows, differ in length.
+    #[error("{what} holds {found} floats, expected {expected}")]
+    Length { what: &'static str, found: usize, expected: usize },
+    /// The light head has no layer.
+    #[error("the checkpoint holds no layer of the light head")]
+    NoLight,
+    /// safetensors would not write it.
+    #[error("safetensors: {0}")]
+    Encode(#[from] SafeTensorError),
+}
+
+/// The bytes of a light net, and what is in them.
+#[derive(Debug)]
+pub(super) struct LightArtifact {
+    /// safetensors.
+    pub(super) bytes: Vec<u8>,
+    /// Every tensor, by name.
+    pub(super) tensors: Vec<TensorInfo>,
+    /// Shapes, read off the tensors.
+    pub(super) architecture: Architecture,
+}
+
+/// One tensor, little-endian bytes.
+struct Tensor {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl View for &Tensor {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// Encodes the light net of `learner`. Rows stand in the order of their keys, so that the same state gives the same bytes whatever
+/// order its table knows them in.
+///
+/// # Shapes
+/// `embedding.keys` U64 `[rows]`, `embedding.rows` F32 `[rows, dim]`, `shared.*` and `light.*` F32 as in the learner's layout.
+pub(super) fn encode(learner: &LearnerState) -> Result<LightArtifact, ArtifactError> {
+    let mut tensors = served_layers(&learner.dense)?;
+    let architecture = architecture(&tensors, learner.rows.dim)?;
+    tensors.extend(embedding(&learner.rows)?);
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), None)?;
+    let tensors =
+        tensors.into_iter().map(|(name, tensor)| TensorInfo { name, dtype: format!("{:?}", tensor.dtype), shape: tensor.shape }).collect();
+    Ok(LightArtifact { bytes, tensors, architecture })
+}
+
+/// The dense tensors that are served, in the learner's order.
+fn served_layers(dense: &DenseState) -> Result<Vec<(String, Tensor)>, ArtifactError> {
+    let expected = dense.layout.iter().map(|layout| layout.shape.iter().product::<usize>()).sum();
+    if dense.params.len() != expected {
+        return Err(ArtifactError::Length { what: "the dense vector", found: dense.params.len(), expected });
+    }
+    let mut rest = dense.params.as_slice();
+    let mut served = Vec::new();
+    for layout in &dense.layout {
+        let (values, tail) = rest.split_at(layout.shape.iter().product());
+        rest = tail;
+        if SERVED_PREFIXES.iter().any(|prefix| layout.name.starts_with(prefix)) {
+            served.push((layout.name.clone(), floats(layout.shape.clone(), values.iter())));
+        }
+    }
+    Ok(served)
+}
+
+/// Keys and weights, sorted by key; the accumulators stay behind.
+fn embedding(rows: &RowsState) -> Result<[(String, Tensor); 2], ArtifactError> {
+    let expected = rows.keys.len() * 2 * rows.dim;
+    if rows.data.len() != expected {
+        return Err(ArtifactError::Length { what: "the embedding", found: rows.data.len(), expected });
+    }
+    let mut order: Vec<usize> = (0..rows.keys.len()).collect();
+    order.sort_unstable_by_key(|&row| rows.keys[row]);
+    let keys = order.iter().flat_map(|&row| rows.keys[row].to_le_bytes()).collect();
+    let weights = order.iter().flat_map(|&row| &rows.data[row * 2 * rows.dim..][..rows.dim]);
+    Ok([
+        ("embedding.keys".to_owned(), Tensor { dtype: Dtype::U64, shape: vec![order.len()], bytes: keys }),
+        ("embedding.rows".to_owned(), floats(vec![order.len(), rows.dim], weights)),
+    ])
+}
+
+fn floats<'a>(shape: Vec<usize>, values: impl Iterator<Item = &'a f32>) -> Tensor {
+    Tensor { dtype: Dtype::F32, shape, bytes: values.flat_map(|value| value.to_le_bytes()).collect() }
+}
+
+/// The widths that the layers themselves have: a manifest then describes its artifact even if the configuration has changed since.
+fn architecture(layers: &[(String, Tensor)], embedding_dim: usize) -> Result<Architecture, ArtifactError> {
+    let weights = |prefix: &str| -> Vec<(usize, usize)> {
+        (0..)
+            .map_while(|index| {
+                let name = format!("{prefix}{index}.weight");
+                let (_, tensor) = layers.iter().find(|(found, _)| *found == name)?;
+                match tensor.shape.as_slice() {
+                    &[input, output] => Some((input, output)),
+                    _ => None,
+                }
+            })
+            .collect()
+    };
+    let shared = weights("shared.");
+    let light = weights("light.");
+    let (_, hidden) = light.split_last().ok_or(ArtifactError::NoLight)?;
+    let first = shared.first().or_else(|| light.first()).ok_or(ArtifactError::NoLight)?;
+    Ok(Architecture {
+        embedding_dim,
+        inputs: first.0,
+        shared: shared.iter().map(|layer| layer.1).collect(),
+        light: hidden.iter().map(|layer| layer.1).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::SafeTensors;
+
+    use super::*;
+    use crate::train::TensorLayout;
+
+    fn learner() -> LearnerState {
+        let layout: Vec<TensorLayout> = [
+            ("shared.0.weight", vec![3, 2]),
+            ("shared.0.bias", vec![2]),
+            ("light.0.weight", vec![2, 4]),
+            ("light.0.bias", vec![4]),
+            ("light.1.weight", vec![4, 1]),
+            ("light.1.bias", vec![1]),
+            ("booster.0.weight", vec![2, 1]),
+            ("booster.0.bias", vec![1]),
+            ("control.0.weight", vec![2, 1]),
+            ("control.0.bias", vec![1]),
+        ]
+        .into_iter()
+        .map(|(name, shape)| TensorLayout { name: name.to_owned(), shape })
+        .collect();
+        let length = layout.iter().map(|layout| layout.shape.iter().product::<usize>()).sum::<usize>();
+        let params: Vec<f32> = (0..length).map(|i| i as f32).collect();
+        LearnerState {
+            dense: DenseState { layout, m: vec![-1.0; length], v: vec![-2.0; length], params, steps: 9 },
+            rows: RowsState { dim: 2, keys: vec![70, 3], data: vec![0.1, 0.2, 9.0, 9.0, 0.3, 0.4, 9.0, 9.0], full: true },
+        }
+    }
+
+    fn read(bytes: &[u8], name: &str) -> Vec<f32> {
+        let tensors = SafeTensors::deserialize(bytes).unwrap();
+        tensors.tensor(name).unwrap().data().chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect()
+    }
+
+    #[test]
+    fn holds_the_light_net_and_nothing_else() {
+        let artifact = encode(&learner()).unwrap();
+        let tensors = SafeTensors::deserialize(&artifact.bytes).unwrap();
+        let mut names = tensors.names();
+        names.sort_unstable();
+        let expected = [
+            "embedding.keys",
+            "embedding.rows",
+            "light.0.bias",
+            "light.0.weight",
+            "light.1.bias",
+            "light.1.weight",
+            "shared.0.bias",
+            "shared.0.weight",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(artifact.tensors.iter().map(|tensor| tensor.name.as_str()).collect::<Vec<_>>(), expected);
+        assert_eq!(read(&artifact.bytes, "shared.0.bias"), [6.0, 7.0]);
+        assert_eq!(read(&artifact.bytes, "light.1.weight"), [20.0, 21.0, 22.0, 23.0]);
+    }
+
+    #[test]
+    fn rows_are_sorted_and_bear_weights_without_accumulators() {
+        let artifact = encode(&learner()).unwrap();
+        let tensors = SafeTensors::deserialize(&artifact.bytes).unwrap();
+        assert_eq!(tensors.tensor("embedding.keys").unwrap().data(), [3u64.to_le_bytes(), 70u64.to_le_bytes()].concat());
+        assert_eq!(read(&artifact.bytes, "embedding.rows"), [0.3, 0.4, 0.1, 0.2]);
+    }
+
+    #[test]
+    fn the_order_of_the_table_does_not_change_the_bytes() {
+        let mut turned = learner();
+        turned.rows.keys.reverse();
+        turned.rows.data.rotate_left(4);
+        assert_eq!(encode(&learner()).unwrap().bytes, encode(&turned).unwrap().bytes);
+    }
+
+    #[test]
+    fn architecture_is_read_off_the_layers() {
+        let artifact = encode(&learner()).unwrap();
+        assert_eq!(artifact.architecture, Architecture { embedding_dim: 2, inputs: 3, shared: vec![2], light: vec![4] });
+    }
+
+    #[test]
+    fn refuses_a_state_that_contradicts_itself() {
+        let mut short = learner();
+        short.rows.data.pop();
+        assert!(matches!(encode(&short), Err(ArtifactError::Length { what: "the embedding", found: 7, expected: 8 })));
+        let mut short = learner();
+        short.dense.params.pop();
+        assert!(matches!(encode(&short), Err(ArtifactError::Length { what: "the dense vector", .. })));
+        let mut headless = learner();
+        headless.dense.layout.iter_mut().for_each(|layout| layout.name = layout.name.replace("light.", "heavy."));
+        assert!(matches!(encode(&headless), Err(ArtifactError::NoLight)));
+    }
+}

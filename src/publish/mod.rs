@@ -3,8 +3,11 @@
 //! architecture invariant: no Burn, no nets. A snapshot is read back from the committed files, so that only what is durable is published.
 
 mod artifact;
+mod manifest;
 mod operator;
 mod publisher;
+mod retention;
+mod topic;
 
-pub use operator::{Operator, OperatorError};
-pub use publisher::{Published, PublishError, Publisher};
+pub use operator::{Operator, OperatorError, held_versions};
+pub use publisher::{PublishError, Published, Publisher};

@@ -1,7 +1,18 @@
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::topic::{Entry, Topic, entry};
+use super::{artifact, manifest, retention};
 use crate::checkpoint::{Commit, Loaded};
-use crate::config::Config;
+use crate::config::{Config, PublishConfig, SchemaConfig};
 use crate::domain::Version;
+use crate::serving::ServedModel;
 use crate::stream::{LogReader, LogWriter, StreamError};
+use crate::wire::snapshot::{Act, AuditEntry, Key, Lease, Manifest, PROTOCOL, Pointer, RECORD_BYTES_MAX, seal};
+
+/// Whom the audit log names for what the trainer does.
+const ACTOR: &str = "trainer";
+/// Chunks in flight at once: bounds the copies that a send holds beside the artifact.
+const CHUNKS_PER_SEND: usize = 8;
 
 /// Why nothing was published.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +57,14 @@ pub struct Published {
 }
 
 /// Publishes snapshots under a lease. Used by one thread.
-pub struct Publisher {}
+pub struct Publisher {
+    topic: Topic,
+    model: String,
+    schema: SchemaConfig,
+    config: PublishConfig,
+    instance: String,
+    epoch: u64,
+}
 
 impl Publisher {
     /// Reads the topic to its end, takes the lease with the next epoch, reads again to see that it is ours.
@@ -54,14 +72,33 @@ impl Publisher {
     /// # Errors
     /// [`PublishError`].
     pub fn open(config: &Config, instance: &str, reader: Box<dyn LogReader>, writer: Box<dyn LogWriter>) -> Result<Self, PublishError> {
-        let _ = (config, instance, reader, writer);
-        todo!()
+        let topic = Topic::open(&config.name, reader, writer)?;
+        let epoch = topic.catalog().epoch() + 1;
+        let lease = Lease {
+            proto: PROTOCOL,
+            model: config.name.clone(),
+            seq: topic.catalog().seq() + 1,
+            epoch,
+            instance: instance.to_owned(),
+            at_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
+        };
+        topic.append(&[entry(&Key::Lease, Some(seal(&lease)))])?;
+        let mut publisher = Publisher {
+            topic,
+            model: config.name.clone(),
+            schema: config.schema.clone(),
+            config: config.publish.clone(),
+            instance: instance.to_owned(),
+            epoch,
+        };
+        publisher.check_lease()?;
+        Ok(publisher)
     }
 
     /// Highest version the topic has ever shown us: checkpoint numbers must stay above it.
     #[must_use]
     pub fn highest_version(&self) -> Option<Version> {
-        todo!()
+        self.topic.catalog().highest_version()
     }
 
     /// Chunks, acknowledgements, manifest, acknowledgement, then `current` unless a pin forbids; then collects old versions.
@@ -70,7 +107,150 @@ impl Publisher {
     /// # Errors
     /// [`PublishError`].
     pub fn publish(&mut self, commit: &Commit, loaded: &Loaded, now_ms: i64) -> Result<Published, PublishError> {
-        let _ = (commit, loaded, now_ms);
-        todo!()
+        let version = Version(commit.number);
+        self.check_lease()?;
+        self.check_number(version)?;
+        let artifact = artifact::encode(&loaded.learner).map_err(|error| PublishError::Gate { version, why: error.to_string() })?;
+        let chunks: Vec<&[u8]> = artifact.bytes.chunks(self.chunk_bytes(version)?).collect();
+        let manifest = manifest::build(&self.model, &self.schema, &self.config, commit, &loaded.probes, &artifact, &chunks);
+        ServedModel::open(manifest.clone(), &artifact.bytes).map_err(|error| PublishError::Gate { version, why: error.to_string() })?;
+
+        let mut published = Published { version, bytes: manifest.artifact.bytes, chunks: chunks.len(), promoted: false, held_by: None };
+        if !self.holds(&manifest)? {
+            self.send(manifest, &chunks)?;
+        }
+        published.held_by = self.promote(version, now_ms)?;
+        published.promoted = published.held_by.is_none();
+        if let Err(error) = self.collect(version) {
+            tracing::warn!(%error, "old snapshots were not collected; the next publish tries again");
+        }
+        Ok(published)
+    }
+
+    /// Reads to the end; the last valid lease has to be ours.
+    fn check_lease(&mut self) -> Result<(), PublishError> {
+        self.topic.refresh()?;
+        match self.topic.catalog().lease() {
+            Some(lease) if lease.epoch == self.epoch && lease.instance == self.instance => Ok(()),
+            Some(lease) => Err(PublishError::Superseded { ours: self.epoch, theirs: lease.epoch, instance: lease.instance.clone() }),
+            None => {
+                Err(StreamError::NotAcknowledged { topic: Key::Lease.encode(), why: "the lease just written did not come back".to_owned() }
+                    .into())
+            }
+        }
+    }
+
+    /// A number below what the topic has shown may have been another snapshot's.
+    fn check_number(&self, version: Version) -> Result<(), PublishError> {
+        match self.highest_version() {
+            Some(highest) if version < highest && !self.topic.catalog().manifests().contains_key(&version) => Err(PublishError::Gate {
+                version,
+                why: format!(
+                    "the snapshot topic has already shown version {highest}, and versions are never reused; checkpoint numbers must go on above it"
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn chunk_bytes(&self, version: Version) -> Result<usize, PublishError> {
+        match usize::try_from(self.config.chunk.0) {
+            Ok(bytes @ 1..=RECORD_BYTES_MAX) => Ok(bytes),
+            _ => Err(PublishError::Gate {
+                version,
+                why: format!("publish.chunk = {} bytes; a record holds 1 to {RECORD_BYTES_MAX}", self.config.chunk.0),
+            }),
+        }
+    }
+
+    /// Is this very snapshot on the topic, whole?
+    fn holds(&self, manifest: &Manifest) -> Result<bool, PublishError> {
+        let catalog = self.topic.catalog();
+        match catalog.manifests().get(&manifest.version) {
+            None => Ok(false),
+            Some(held) if held.artifact.blake3 == manifest.artifact.blake3 => Ok(catalog.chunk_offsets(manifest.version).is_some()),
+            Some(held) => Err(PublishError::Gate {
+                version: manifest.version,
+                why: format!(
+                    "the snapshot topic holds other bytes under this number ({}…, written by epoch {}); is another trainer using the name `{}`?",
+                    held.artifact.blake3.get(..12).unwrap_or_default(),
+                    held.epoch,
+                    self.model
+                ),
+            }),
+        }
+    }
+
+    /// Chunks first; the manifest only after every chunk is acknowledged and the lease is seen to be ours still.
+    fn send(&mut self, mut manifest: Manifest, chunks: &[&[u8]]) -> Result<(), PublishError> {
+        let version = manifest.version;
+        manifest.epoch = self.epoch;
+        manifest.seq = self.topic.catalog().seq() + 1;
+        let bytes = seal(&manifest).len();
+        if bytes > RECORD_BYTES_MAX {
+            let why = format!("its manifest takes {bytes} bytes, a record {RECORD_BYTES_MAX}; lower publish.probes or raise publish.chunk");
+            return Err(PublishError::Gate { version, why });
+        }
+        let entries = (0u32..).zip(chunks).map(|(index, chunk)| entry(&Key::Chunk(version, index), Some(chunk.to_vec())));
+        let mut entries = entries.peekable();
+        while entries.peek().is_some() {
+            let group: Vec<Entry> = entries.by_ref().take(CHUNKS_PER_SEND).collect();
+            self.topic.append(&group)?;
+        }
+        self.check_lease()?;
+        manifest.seq = self.topic.catalog().seq() + 1;
+        self.topic.append(&[entry(&Key::Manifest(version), Some(seal(&manifest)))])?;
+        self.check_lease()
+    }
+
+    /// Moves `current`; says who holds it back, if somebody does.
+    fn promote(&mut self, version: Version, now_ms: i64) -> Result<Option<String>, PublishError> {
+        let catalog = self.topic.catalog();
+        if let Some(pin) = catalog.pin()
+            && let Some(pinned) = pin.version
+            && pinned != version
+        {
+            return Ok(Some(format!("version {pinned} is pinned by {}: {}", pin.actor, pin.reason)));
+        }
+        let current = catalog.current().map(|pointer| pointer.version);
+        match current {
+            Some(current) if current == version => return Ok(None),
+            Some(current) if current > version => return Ok(Some(format!("`current` is at version {current} already"))),
+            _ => {}
+        }
+        let seq = catalog.seq() + 1;
+        let reason = format!("checkpoint {version} published");
+        let pointer = Pointer {
+            proto: PROTOCOL,
+            model: self.model.clone(),
+            seq,
+            epoch: self.epoch,
+            version,
+            actor: ACTOR.to_owned(),
+            reason: reason.clone(),
+            at_ms: now_ms,
+        };
+        let audit = AuditEntry {
+            proto: PROTOCOL,
+            model: self.model.clone(),
+            seq: seq + 1,
+            act: Act::Promote,
+            from: catalog.target(),
+            to: Some(version),
+            actor: ACTOR.to_owned(),
+            reason,
+            at_ms: now_ms,
+        };
+        self.topic.append(&[entry(&Key::Current, Some(seal(&pointer))), entry(&Key::Audit(audit.seq), Some(seal(&audit)))])?;
+        self.topic.refresh()?;
+        Ok(None)
+    }
+
+    fn collect(&mut self, newest: Version) -> Result<(), StreamError> {
+        let (manifests, chunks) = retention::tombstones(self.topic.catalog(), self.config.keep, newest);
+        for entries in [manifests, chunks].iter().filter(|entries| !entries.is_empty()) {
+            self.topic.append(entries)?;
+        }
+        Ok(())
     }
 }

@@ -2,11 +2,21 @@
 //!
 //! architecture invariant: compiles without Burn, sled and the trainer (`--no-default-features --features serving`).
 
+mod artifact;
 mod cache;
 mod catalog;
+mod follower;
 pub mod http;
+mod matmul;
 mod model;
+mod net;
+mod shared;
 mod subscriber;
 
-pub use catalog::{Catalog, CatalogError};
-pub use model::{Candidate, LightNet, ModelError, ServedModel};
+pub use artifact::HEADER_BYTES_MAX;
+pub use cache::{Boot, CacheError, Seen, SnapshotCache};
+pub use catalog::{Catalog, CatalogError, Marks};
+pub use model::{Candidate, ModelError, ServedModel};
+pub use net::LightNet;
+pub use shared::{Incident, SubscriberStatus};
+pub use subscriber::{Subscriber, SubscriberConfig, SubscriberError};

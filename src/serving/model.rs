@@ -1,8 +1,12 @@
 use serde_json::{Map, Value};
 
+use super::artifact::{listing, parse};
+use super::net::{EXAMPLES_PER_BLOCK, LightNet};
+use crate::config::Pooling;
 use crate::domain::{EventTime, Version};
-use crate::features::Features;
-use crate::wire::snapshot::{Architecture, Manifest};
+use crate::features::{FeatureSpec, Features};
+use crate::wire::snapshot::{Manifest, Probe, field_from_json, schema_hash};
+use crate::wire::{DecodeError, EventDecoder};
 
 /// Why a snapshot cannot be served. Each variant is a value of `snapshot_rejected_total{reason}`.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -19,6 +23,14 @@ pub enum ModelError {
     /// The artifact breaks a cap, or holds other tensors than the manifest and architecture say.
     #[error("version {version}: {why}")]
     Artifact {
+        /// Version.
+        version: Version,
+        /// Why.
+        why: String,
+    },
+    /// The schema is not the one that was hashed, cannot be, or does not fit the architecture or the probes.
+    #[error("version {version}: {why}")]
+    Schema {
         /// Version.
         version: Version,
         /// Why.
@@ -48,58 +60,147 @@ pub enum ModelError {
     },
 }
 
-/// Dense layers and embedding rows of the light net, with a hand-written f32 forward pass.
-#[derive(Debug, Clone)]
-pub struct LightNet {}
-
-impl LightNet {
-    /// Reads a safetensors artifact: `embedding.keys` U64 `[rows]`, `embedding.rows` F32 `[rows, dim]`,
-    /// `shared.{i}.weight` F32 `[in, out]`, `shared.{i}.bias` F32 `[out]`, `light.{i}.weight`, `light.{i}.bias` likewise.
-    ///
-    /// # Errors
-    /// [`ModelError`].
-    pub fn from_artifact(version: Version, architecture: &Architecture, slots: usize, artifact: &[u8]) -> Result<Self, ModelError> {
-        let _ = (version, architecture, slots, artifact);
-        todo!()
-    }
-
-    /// Logits `[examples]`.
+impl ModelError {
+    /// The label in metrics and status.
     #[must_use]
-    pub fn logits(&self, pooling: &[crate::config::Pooling], examples: &[Features]) -> Vec<f32> {
-        let _ = (pooling, examples);
-        todo!()
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            ModelError::Hash { .. } => "hash",
+            ModelError::Artifact { .. } => "artifact",
+            ModelError::Schema { .. } => "schema",
+            ModelError::NotFinite { .. } => "not_finite",
+            ModelError::Probe { .. } => "probe",
+        }
     }
 }
+
+/// Widest tolerance a probe may ask for, in logits up to 1, and in proportion above: a wider one would test nothing.
+const TOLERANCE_MAX: f32 = 0.01;
 
 /// One candidate: the columns that differ from the request's context.
 pub type Candidate = Map<String, Value>;
 
 /// A verified model with all it needs to score raw columns.
 #[derive(Debug, Clone)]
-pub struct ServedModel {}
+pub struct ServedModel {
+    manifest: Manifest,
+    decoder: EventDecoder,
+    spec: FeatureSpec,
+    pooling: Vec<Pooling>,
+    net: LightNet,
+}
 
 impl ServedModel {
-    /// Verifies everything: hashes, caps, tensors, finiteness, probes.
+    /// Verifies everything, cheapest first: format and length, hash, schema, tensors, finiteness, and the probes through the very code that
+    /// will score, which warms it up as well.
     ///
     /// # Errors
     /// [`ModelError`].
     pub fn open(manifest: Manifest, artifact: &[u8]) -> Result<Self, ModelError> {
-        let _ = (manifest, artifact);
-        todo!()
+        let version = manifest.version;
+        let refuse = |why: String| ModelError::Artifact { version, why };
+        let said = &manifest.artifact;
+        if (said.format.as_str(), said.codec.as_str()) != ("safetensors", "none") {
+            return Err(refuse(format!("artifact is {} with codec {}; this reader knows safetensors with none", said.format, said.codec)));
+        }
+        if said.bytes != artifact.len() as u64 {
+            return Err(refuse(format!("artifact has {} bytes, its manifest says {}", artifact.len(), said.bytes)));
+        }
+        if blake3::hash(artifact).to_hex().as_str() != said.blake3 {
+            return Err(ModelError::Hash { version, what: "artifact".to_owned() });
+        }
+        let spec = open_schema(&manifest)?;
+        let net = LightNet::from_artifact(version, &manifest.architecture, spec.slots().len(), artifact)?;
+        let mut tensors = said.tensors.clone();
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        if tensors != listing(&parse(version, artifact)?) {
+            return Err(refuse("the manifest lists other tensors than the artifact holds".to_owned()));
+        }
+        let pooling = spec.slots().iter().map(|slot| slot.pooling).collect();
+        let model = ServedModel { decoder: EventDecoder::new(&manifest.schema), manifest, spec, pooling, net };
+        model.probe()?;
+        Ok(model)
     }
 
     /// Its manifest.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
-        todo!()
+        &self.manifest
     }
 
-    /// Probabilities of click `[candidates]`.
+    /// Its version.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.manifest.version
+    }
+
+    /// Probabilities of click `[candidates]`, each between 0 and 1; NaN only where the weights are so large that the logit overflows.
     ///
     /// # Errors
-    /// [`crate::wire::DecodeError`] for columns of a wrong type; the index is the candidate's.
-    pub fn score(&self, time: EventTime, context: &Map<String, Value>, candidates: &[Candidate]) -> Result<Vec<f32>, (usize, crate::wire::DecodeError)> {
-        let _ = (time, context, candidates);
-        todo!()
+    /// [`DecodeError`] for columns of a wrong type; the index is the candidate's.
+    pub fn score(&self, time: EventTime, context: &Map<String, Value>, candidates: &[Candidate]) -> Result<Vec<f32>, (usize, DecodeError)> {
+        let mut scores = Vec::with_capacity(candidates.len());
+        let mut examples: Vec<Features> = Vec::new();
+        for block in candidates.chunks(EXAMPLES_PER_BLOCK) {
+            examples.resize_with(block.len(), Features::default);
+            for (index, (candidate, features)) in block.iter().zip(&mut examples).enumerate() {
+                let fields = self.decoder.fields(context, candidate).map_err(|error| (scores.len() + index, error))?;
+                self.spec.extract(time, &fields, features);
+            }
+            scores.extend(self.net.logits(&self.pooling, &examples).into_iter().map(sigmoid));
+        }
+        Ok(scores)
     }
+
+    fn probe(&self) -> Result<(), ModelError> {
+        let version = self.version();
+        let mut examples = Vec::with_capacity(self.manifest.probes.len());
+        for (index, probe) in self.manifest.probes.iter().enumerate() {
+            examples.push(self.probe_features(probe).map_err(|why| ModelError::Schema { version, why: format!("probe {index}: {why}") })?);
+        }
+        let logits = self.net.logits(&self.pooling, &examples);
+        for (index, (probe, found)) in self.manifest.probes.iter().zip(logits).enumerate() {
+            let (expected, tolerance) = (probe.logit, probe.tolerance);
+            // Written so that a NaN on either side fails.
+            if !(tolerance <= TOLERANCE_MAX * expected.abs().max(1.0) && (found - expected).abs() <= tolerance) {
+                return Err(ModelError::Probe { version, index, found, expected, tolerance });
+            }
+        }
+        Ok(())
+    }
+
+    fn probe_features(&self, probe: &Probe) -> Result<Features, String> {
+        let columns = self.manifest.schema.features.len();
+        if probe.fields.len() != columns {
+            return Err(format!("{} fields, the schema has {columns}", probe.fields.len()));
+        }
+        let fields = probe
+            .fields
+            .iter()
+            .map(|value| field_from_json(value).ok_or_else(|| format!("{value} is no field")))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut features = Features::default();
+        self.spec.extract(EventTime(probe.time_ms), &fields, &mut features);
+        Ok(features)
+    }
+}
+
+fn open_schema(manifest: &Manifest) -> Result<FeatureSpec, ModelError> {
+    let refuse = |why: String| ModelError::Schema { version: manifest.version, why };
+    if schema_hash(&manifest.schema) != manifest.schema_hash {
+        return Err(refuse("the schema does not hash to what its manifest says".to_owned()));
+    }
+    let spec = FeatureSpec::new(&manifest.schema).map_err(|error| refuse(error.to_string()))?;
+    let (dim, inputs) = (manifest.architecture.embedding_dim, manifest.architecture.inputs);
+    // Checked here as well, since the product comes from outside.
+    let fits = spec.slots().len().checked_mul(dim).and_then(|embedded| embedded.checked_add(spec.numbers().len())) == Some(inputs);
+    if !fits {
+        let (slots, numbers) = (spec.slots().len(), spec.numbers().len());
+        return Err(refuse(format!("{slots} slots of {dim} floats and {numbers} numbers do not make {inputs} inputs")));
+    }
+    Ok(spec)
+}
+
+fn sigmoid(logit: f32) -> f32 {
+    1.0 / (1.0 + (-logit).exp())
 }

@@ -1,1 +1,172 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
+use super::cache::{CacheError, Seen, SnapshotCache};
+use super::follower::Follower;
+use super::shared::{Shared, SubscriberStatus};
+use super::{Marks, ServedModel};
+use crate::stream::{LogReader, StreamError};
+
+/// Snapshots kept on disk: the one served, and two to fall back to where a file is damaged.
+const KEEP: usize = 3;
+/// Largest artifact fetched: a hundred million rows of sixteen floats are seven times that, and belong on a server of another kind.
+const ARTIFACT_BYTES_MAX: u64 = 1 << 30;
+/// One wait for the next record; also how soon a stop is noticed.
+const POLL: Duration = Duration::from_millis(100);
+/// How long eight chunks of at most a MiB may take to come.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+/// First wait before connecting again; doubles.
+const BACKOFF_MIN: Duration = Duration::from_millis(200);
+/// Longest wait before connecting again: a server is back this soon after its broker.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// How to follow a topic.
+#[derive(Debug, Clone)]
+pub struct SubscriberConfig {
+    /// Model name; records of others are refused.
+    pub model: String,
+    /// Directory of the snapshots on disk; this subscriber's own.
+    pub cache_dir: PathBuf,
+    /// Snapshots kept there.
+    pub keep: usize,
+    /// Largest artifact fetched, bytes.
+    pub artifact_bytes_max: u64,
+    /// One wait for the next record; also how soon [`Subscriber::stop`] is noticed.
+    pub poll: Duration,
+    /// How long a handful of chunks may take to come.
+    pub fetch_timeout: Duration,
+    /// First wait before connecting again; doubles.
+    pub backoff_min: Duration,
+    /// Longest wait before connecting again.
+    pub backoff_max: Duration,
+}
+
+impl SubscriberConfig {
+    /// With defaults.
+    #[must_use]
+    pub fn new(model: &str, cache_dir: impl Into<PathBuf>) -> Self {
+        SubscriberConfig {
+            model: model.to_owned(),
+            cache_dir: cache_dir.into(),
+            keep: KEEP,
+            artifact_bytes_max: ARTIFACT_BYTES_MAX,
+            poll: POLL,
+            fetch_timeout: FETCH_TIMEOUT,
+            backoff_min: BACKOFF_MIN,
+            backoff_max: BACKOFF_MAX,
+        }
+    }
+}
+
+/// Why there is no subscriber.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscriberError {
+    /// The directory of snapshots.
+    #[error("snapshot cache: {0}")]
+    Cache(#[from] CacheError),
+    /// The thread did not start.
+    #[error("starting the thread that follows the snapshot topic: {0}")]
+    Thread(#[from] std::io::Error),
+    /// The thread panicked.
+    #[error("the thread that follows the snapshot topic panicked; the log says where")]
+    Panicked,
+}
+
+/// Follows a snapshot topic on a thread of its own and serves the version it says, always the last good one.
+///
+/// Boots from disk, so [`Subscriber::model`] may be there before the broker is. Whatever goes wrong with the broker, a record, a snapshot or
+/// the disk, the model served stays; [`Subscriber::status`] says what is wrong.
+#[derive(Debug)]
+pub struct Subscriber {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Subscriber {
+    /// Boots from the cache and starts to follow. `open_reader` is called on the thread, again after every broker error.
+    ///
+    /// # Errors
+    /// [`SubscriberError::Cache`] where the directory cannot be used or is another model's; [`SubscriberError::Thread`].
+    pub fn start(
+        config: SubscriberConfig,
+        open_reader: impl Fn() -> Result<Box<dyn LogReader>, StreamError> + Send + 'static,
+    ) -> Result<Self, SubscriberError> {
+        let cache = SnapshotCache::open(&config.cache_dir, &config.model, config.keep)?;
+        let shared = Arc::new(Shared::new(&config.model));
+        let (marks, target) = match cache.seen() {
+            Ok(Some(Seen { marks, target, .. })) => (marks, target),
+            Ok(None) => (Marks::default(), None),
+            Err(error @ CacheError::Corrupt { .. }) => {
+                shared.rejected("cache", &error.to_string());
+                (Marks::default(), None)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let boot = cache.boot(target);
+        for fault in boot.faults {
+            match fault {
+                fault @ CacheError::OtherModel { .. } => return Err(fault.into()),
+                fault => shared.rejected("cache", &fault.to_string()),
+            }
+        }
+        shared.read_to(marks, target);
+        if let Some(model) = boot.model {
+            tracing::info!(version = model.version().0, "serving a snapshot from disk");
+            shared.booted(model);
+        }
+        let follower = Follower::new(config, cache, (marks, target), Arc::clone(&shared));
+        let thread = std::thread::Builder::new().name("snapshots".to_owned()).spawn(move || follower.run(&open_reader))?;
+        Ok(Subscriber { shared, thread: Some(thread) })
+    }
+
+    /// The model served now; never waits.
+    #[must_use]
+    pub fn model(&self) -> Option<Arc<ServedModel>> {
+        self.shared.model()
+    }
+
+    /// One look at everything.
+    #[must_use]
+    pub fn status(&self) -> SubscriberStatus {
+        self.shared.status(self.is_following())
+    }
+
+    /// False once the thread has ended, by a panic or by a setting that connecting again will not mend ([`Subscriber::refusal`]). The model
+    /// is served on.
+    #[must_use]
+    pub fn is_following(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// The client setting for which the thread gave up, if it did.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        self.shared.refusal()
+    }
+
+    /// Ends the thread and waits for it, at most as long as one call of the broker takes.
+    ///
+    /// # Errors
+    /// [`SubscriberError::Panicked`].
+    pub fn stop(mut self) -> Result<(), SubscriberError> {
+        self.signal();
+        self.thread.take().map_or(Ok(()), |thread| thread.join().map_err(|_| SubscriberError::Panicked))
+    }
+
+    fn signal(&self) {
+        self.shared.stop();
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+/// Tells the thread to end without waiting for it: whatever it is doing, the files on disk are whole.
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.signal();
+    }
+}

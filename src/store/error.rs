@@ -13,7 +13,9 @@ pub enum StoreError {
         why: String,
     },
     /// Written by a newer program.
-    #[error("store {path} has format {found}, newer than this program's {known}: run the newer program, or move the directory away to start GAUC afresh")]
+    #[error(
+        "store {path} has format {found}, newer than this program's {known}: run the newer program, or move the directory away to start GAUC afresh"
+    )]
     Newer {
         /// Directory.
         path: PathBuf,
@@ -23,7 +25,7 @@ pub enum StoreError {
         known: u32,
     },
     /// A record whose checksum or codec is wrong.
-    #[error("store {path}: record {key} is corrupt ({why})")]
+    #[error("store {path}: record {key} is corrupt ({why}); move the directory away to start GAUC afresh (weights do not depend on it)")]
     Corrupt {
         /// Directory.
         path: PathBuf,
@@ -31,5 +33,20 @@ pub enum StoreError {
         key: String,
         /// Why.
         why: String,
+    },
+    /// It has been written too often since the commit to go back to it.
+    #[error(
+        "store {path}: record {key} was committed with checkpoint {found}, after {committed}, which is to be continued from; move the directory away to start \
+         GAUC afresh (weights do not depend on it)"
+    )]
+    Ahead {
+        /// Directory.
+        path: PathBuf,
+        /// Key, printable.
+        key: String,
+        /// Checkpoint of the oldest value there is.
+        found: u64,
+        /// Checkpoint to go back to.
+        committed: u64,
     },
 }

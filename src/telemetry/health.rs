@@ -1,8 +1,21 @@
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Is it alive, is it ready? Shared by the training loop (which reports progress), HTTP and systemd's watchdog.
 #[derive(Debug, Clone)]
-pub struct Health {}
+pub struct Health {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    started: Instant,
+    stall: Duration,
+    /// Milliseconds from `started` to the last progress.
+    progress_ms: AtomicU64,
+    ready: AtomicBool,
+}
 
 /// An answer with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,30 +30,88 @@ impl Health {
     /// Not ready; live until `stall` passes without progress.
     #[must_use]
     pub fn new(stall: Duration) -> Self {
-        let _ = stall;
-        todo!()
+        Health {
+            shared: Arc::new(Shared { started: Instant::now(), stall, progress_ms: AtomicU64::new(0), ready: AtomicBool::new(false) }),
+        }
     }
 
     /// The training loop went round (trained a batch, or found nothing to do).
     pub fn progress(&self) {
-        todo!()
+        let now = u64::try_from(self.shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.shared.progress_ms.fetch_max(now, Ordering::Relaxed);
     }
 
     /// Recovered and reading.
     pub fn ready(&self, ready: bool) {
-        let _ = ready;
-        todo!()
+        self.shared.ready.store(ready, Ordering::Release);
     }
 
     /// Progress within `stall`?
     #[must_use]
     pub fn live(&self) -> Verdict {
-        todo!()
+        self.live_at(self.shared.started.elapsed())
+    }
+
+    fn live_at(&self, since_start: Duration) -> Verdict {
+        let silent = since_start.saturating_sub(Duration::from_millis(self.shared.progress_ms.load(Ordering::Relaxed)));
+        let stall = self.shared.stall;
+        if silent < stall {
+            Verdict { ok: true, why: format!("training loop went round {:.1} s ago", silent.as_secs_f64()) }
+        } else {
+            let why = format!(
+                "training loop has made no progress for {:.1} s (admin.stall is {:.1} s)",
+                silent.as_secs_f64(),
+                stall.as_secs_f64()
+            );
+            Verdict { ok: false, why }
+        }
     }
 
     /// Live and recovered?
     #[must_use]
     pub fn is_ready(&self) -> Verdict {
-        todo!()
+        if self.shared.ready.load(Ordering::Acquire) {
+            self.live()
+        } else {
+            Verdict { ok: false, why: "not recovered yet, or leaving".to_owned() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STALL: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn not_ready_until_told() {
+        let health = Health::new(STALL);
+        assert!(!health.is_ready().ok);
+        assert!(health.live().ok);
+        health.clone().ready(true);
+        assert!(health.is_ready().ok, "clones share one state");
+        health.ready(false);
+        assert!(!health.is_ready().ok);
+    }
+
+    #[test]
+    fn a_stalled_loop_is_not_live() {
+        let health = Health::new(STALL);
+        assert!(health.live_at(STALL - Duration::from_millis(1)).ok);
+        let stalled = health.live_at(STALL);
+        assert!(!stalled.ok);
+        assert!(stalled.why.contains("60.0 s"), "{}", stalled.why);
+
+        health.shared.progress_ms.store(30_000, Ordering::Relaxed);
+        assert!(health.live_at(STALL).ok, "progress half way counts");
+        assert!(!health.live_at(STALL + Duration::from_secs(30)).ok);
+    }
+
+    #[test]
+    fn without_a_stall_limit_reached_readiness_needs_liveness() {
+        let health = Health::new(Duration::ZERO);
+        health.ready(true);
+        assert!(!health.is_ready().ok, "ready but stalled");
     }
 }

@@ -1,3 +1,6 @@
+use crate::embedding::TableError;
+use crate::nets::DenseError;
+
 /// Why a learner cannot be built, restored or stepped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -13,4 +16,16 @@ pub enum TrainError {
     /// A saved state that does not fit the configured model.
     #[error("saved state does not fit the configured model: {0}")]
     Mismatch(String),
+}
+
+impl From<TableError> for TrainError {
+    fn from(error: TableError) -> Self {
+        TrainError::Mismatch(error.to_string())
+    }
+}
+
+impl From<DenseError> for TrainError {
+    fn from(error: DenseError) -> Self {
+        TrainError::Mismatch(error.to_string())
+    }
 }

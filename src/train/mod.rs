@@ -1,9 +1,12 @@
 //! Owns nets, embedding table and optimizers: one [`Learner::step`] per batch.
 
+mod device;
 mod error;
 mod learner;
 mod state;
 
+pub use crate::nets::Scores;
+pub use device::Compute;
 pub use error::TrainError;
-pub use learner::{Learner, Scores, StepReport};
+pub use learner::{Learner, StepReport};
 pub use state::{DenseState, LearnerState, RowsState, TensorLayout};

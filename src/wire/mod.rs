@@ -1,6 +1,7 @@
 //! Bytes ↔ types: events, and the records of the snapshot topic.
 
+mod columns;
 mod event;
 pub mod snapshot;
 
-pub use event::{DecodeError, Decoded, EventDecoder};
+pub use event::{DecodeError, Decoded, EVENT_BYTES_MAX, EventDecoder, LIST_VALUES_MAX, TEXT_BYTES_MAX};

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "every test binary includes this and uses its own part")]
 
 pub mod broker;
+pub mod daemon;
+pub mod world;
 
 use std::time::{Duration, Instant};
 

@@ -44,7 +44,7 @@ impl KafkaDeadLetters {
     /// # Errors
     /// [`StreamError::Unreachable`], [`StreamError::MissingTopic`], [`StreamError::Setting`].
     pub fn open(config: &Config) -> Result<Self, StreamError> {
-        let topic = config.topics.dead_letters.clone();
+        let topic = config.dead_letters_topic();
         Ok(KafkaDeadLetters { outbox: Outbox::open(&config.kafka, &[&topic])?, topic, connector: config.name.clone() })
     }
 

@@ -68,7 +68,7 @@ fn text(bytes: &[u8]) -> String {
 /// [`StreamError::Unreachable`], [`StreamError::MissingTopic`], [`StreamError::Setting`].
 pub fn read_dead_letters(config: &Config, limit: usize) -> Result<(u64, Vec<DeadLetterView>), StreamError> {
     let kafka = &config.kafka;
-    let topic = &config.topics.dead_letters;
+    let topic = &config.dead_letters_topic();
     let consumer: BaseConsumer<Context> = settings::consumer(kafka, Reading::Log)?;
     let partitions = Topics::fetch(consumer.client(), kafka)?.require(topic)?.partitions;
 

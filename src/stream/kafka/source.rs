@@ -9,7 +9,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::context::{Context, Verdict, judge};
 use super::metadata::{Topics, watermarks};
 use super::settings::{self, Reading};
-use crate::config::{Config, KafkaConfig, StartAt, StreamMode, TopicsConfig};
+use crate::config::{Config, KafkaConfig, StartAt, StreamMode};
 use crate::domain::{Origin, PartitionIndex, PartitionPosition, Record, Role, TopicPartition};
 use crate::stream::{Polled, Source, StreamError};
 
@@ -52,8 +52,8 @@ impl KafkaSource {
 
         let mut topics = Vec::new();
         let mut partitions = Vec::new();
-        for (name, role) in event_topics(&config.topics) {
-            let count = known.require(name)?.partitions;
+        for (name, role) in event_topics(config) {
+            let count = known.require(&name)?.partitions;
             let name: Arc<str> = name.into();
             topics.push(AssignedTopic {
                 name: Arc::clone(&name),
@@ -186,10 +186,10 @@ impl Source for KafkaSource {
 }
 
 /// The topics that events are read from, and what they carry.
-pub(super) fn event_topics(topics: &TopicsConfig) -> Vec<(&str, Role)> {
-    match topics.mode {
-        StreamMode::Labelled => vec![(&topics.events, Role::Labelled)],
-        StreamMode::Joined => vec![(&topics.impressions, Role::Impression), (&topics.clicks, Role::Click)],
+pub(super) fn event_topics(config: &Config) -> Vec<(String, Role)> {
+    match config.topics.mode {
+        StreamMode::Labelled => vec![(config.events_topic(), Role::Labelled)],
+        StreamMode::Joined => vec![(config.impressions_topic(), Role::Impression), (config.clicks_topic(), Role::Click)],
     }
 }
 

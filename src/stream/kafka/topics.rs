@@ -34,13 +34,12 @@ pub struct TopicCheck {
 }
 
 /// The configured topics and what they are for.
-pub(super) fn configured(config: &Config) -> Vec<(&str, &'static str)> {
-    let topics = &config.topics;
-    let mut all: Vec<(&str, &'static str)> = match topics.mode {
-        StreamMode::Labelled => vec![(&topics.events, "events")],
-        StreamMode::Joined => vec![(&topics.impressions, "impressions"), (&topics.clicks, "clicks")],
+pub(super) fn configured(config: &Config) -> Vec<(String, &'static str)> {
+    let mut all = match config.topics.mode {
+        StreamMode::Labelled => vec![(config.events_topic(), "events")],
+        StreamMode::Joined => vec![(config.impressions_topic(), "impressions"), (config.clicks_topic(), "clicks")],
     };
-    all.extend([(topics.dead_letters.as_str(), "dead_letters"), (topics.snapshots.as_str(), "snapshots")]);
+    all.extend([(config.dead_letters_topic(), "dead_letters"), (config.snapshots_topic(), "snapshots")]);
     all
 }
 
@@ -56,10 +55,11 @@ pub(super) fn snapshot_message_bytes(config: &Config) -> u64 {
 pub fn check_topics(config: &Config) -> Result<Vec<TopicCheck>, StreamError> {
     let admin: AdminClient<Context> = settings::admin(&config.kafka)?;
     let known = Topics::fetch(admin.inner(), &config.kafka)?;
-    let existing: Vec<&str> = configured(config).into_iter().map(|(topic, _)| topic).filter(|topic| known.get(topic).is_some()).collect();
+    let topics = configured(config);
+    let existing: Vec<&str> = topics.iter().map(|(topic, _)| topic.as_str()).filter(|topic| known.get(topic).is_some()).collect();
     let told = topic_settings(&admin, &existing, config.kafka.timeout.0);
-    let check = |(topic, role): (&str, &'static str)| {
-        let mut check = TopicCheck { topic: topic.to_owned(), role, partitions: None, problems: Vec::new(), notes: Vec::new() };
+    let check = |(topic, role): &(String, &'static str)| {
+        let mut check = TopicCheck { topic: topic.clone(), role, partitions: None, problems: Vec::new(), notes: Vec::new() };
         let Some(shape) = known.get(topic) else {
             check.problems.push("does not exist; create it with `rocketctl topics create`".to_owned());
             return check;
@@ -72,7 +72,7 @@ pub fn check_topics(config: &Config) -> Result<Vec<TopicCheck>, StreamError> {
         }
         check
     };
-    Ok(configured(config).into_iter().map(check).collect())
+    Ok(topics.iter().map(check).collect())
 }
 
 fn check_shape(check: &mut TopicCheck, shape: &TopicShape) {

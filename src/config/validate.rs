@@ -1,0 +1,252 @@
+//! What must hold for single values and across fields, once types are right.
+
+use std::fmt::{Debug, Display};
+
+use super::{ByteLength, Config, FeatureKind, OWNED_KAFKA_PROPERTIES, Span, StreamMode};
+
+/// Below it a snapshot of ordinary size has thousands of records.
+const CHUNK_MIN: ByteLength = ByteLength(64 << 10);
+/// Kafka's default limit of a message is 1 MiB, with key, headers and batch overhead.
+const CHUNK_MAX: ByteLength = ByteLength(900 << 10);
+/// The manifest holds every probe and must fit one record.
+const PROBES_MAX: usize = 256;
+/// Samples above it wait in memory for no gain: throughput is flat from a few thousand rows on.
+const BATCH_ROWS_MAX: usize = 65_536;
+/// Far above any published width; catches a size written where a width belongs.
+const WIDTH_MAX: usize = 65_536;
+/// Far above any published dimension; a row is this many floats, twice with its optimizer state.
+const DIM_MAX: usize = 4096;
+/// Layers of one head; deeper ones have no use without residual connections.
+const LAYERS_MAX: usize = 64;
+/// More than any machine has cores.
+const THREADS_MAX: usize = 4096;
+/// sled needs room for the pages of one write.
+const SLED_CACHE_MIN: ByteLength = ByteLength(1 << 20);
+/// Kafka's limit is 249 characters; the longest suffix of a derived name is `.impressions`.
+const NAME_LENGTH_MAX: usize = 200;
+const TOPIC_LENGTH_MAX: usize = 249;
+
+/// A value that cannot be.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// Full key.
+    pub(super) key: String,
+    /// Its value.
+    pub(super) value: String,
+    /// What is allowed.
+    pub(super) allowed: String,
+}
+
+type Checked = Result<(), Fault>;
+
+/// The first fault, in the order of the sections.
+pub(super) fn validate(config: &Config) -> Checked {
+    name(config)?;
+    kafka(config)?;
+    topics(config)?;
+    join(config)?;
+    schema(config)?;
+    model(config)?;
+    train(config)?;
+    evaluate(config)?;
+    state(config)?;
+    publish(config)?;
+    admin(config)
+}
+
+fn need(holds: bool, key: &str, value: impl Display, allowed: impl Display) -> Checked {
+    if holds { Ok(()) } else { Err(Fault { key: key.to_owned(), value: value.to_string(), allowed: allowed.to_string() }) }
+}
+
+/// As [`need`], the value in quotes.
+fn need_text(holds: bool, key: &str, value: impl Debug, allowed: impl Display) -> Checked {
+    need(holds, key, format_args!("{value:?}"), allowed)
+}
+
+fn positive_span(key: &str, span: Span) -> Checked {
+    need(span.as_millis() > 0, key, span, "expected at least \"1ms\"")
+}
+
+fn at_least<N: PartialOrd + Display>(key: &str, value: N, least: N) -> Checked {
+    let allowed = format!("expected at least {least}");
+    need(value >= least, key, value, allowed)
+}
+
+fn positive(key: &str, value: f64) -> Checked {
+    need(value.is_finite() && value > 0.0, key, value, "expected a finite number above zero")
+}
+
+fn not_negative(key: &str, value: f64) -> Checked {
+    need(value.is_finite() && value >= 0.0, key, value, "expected a finite number, zero or above")
+}
+
+fn name(config: &Config) -> Checked {
+    let legal = config.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let fits = (1..=NAME_LENGTH_MAX).contains(&config.name.len());
+    need_text(
+        legal && fits,
+        "name",
+        &config.name,
+        format!("expected 1 to {NAME_LENGTH_MAX} letters, digits, `_` or `-`: it names topics and files"),
+    )
+}
+
+fn kafka(config: &Config) -> Checked {
+    let kafka = &config.kafka;
+    need_text(!kafka.brokers.trim().is_empty(), "kafka.brokers", &kafka.brokers, "expected `host:port`, several separated by commas")?;
+    need_text(!kafka.group.is_empty(), "kafka.group", &kafka.group, "expected a consumer group's name")?;
+    positive_span("kafka.timeout", kafka.timeout)?;
+    for key in kafka.properties.keys() {
+        let owned = OWNED_KAFKA_PROPERTIES.iter().find(|(owned, _)| owned.eq_ignore_ascii_case(key));
+        if let Some((_, instead)) = owned {
+            return need(false, &format!("kafka.properties.{key}"), "…", format!("this program sets it itself: {instead}"));
+        }
+    }
+    Ok(())
+}
+
+fn topics(config: &Config) -> Checked {
+    let mut used = match config.topics.mode {
+        StreamMode::Labelled => vec![("topics.events", config.events_topic())],
+        StreamMode::Joined => vec![("topics.impressions", config.impressions_topic()), ("topics.clicks", config.clicks_topic())],
+    };
+    used.push(("topics.dead_letters", config.dead_letters_topic()));
+    used.push(("topics.snapshots", config.snapshots_topic()));
+    for (index, (key, topic)) in used.iter().enumerate() {
+        let legal = topic.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) && topic != "." && topic != "..";
+        let allowed = format!("expected 1 to {TOPIC_LENGTH_MAX} letters, digits, `.`, `_` or `-`");
+        need_text(legal && (1..=TOPIC_LENGTH_MAX).contains(&topic.len()), key, topic, allowed)?;
+        if let Some((other, _)) = used.iter().take(index).find(|(_, other)| other == topic) {
+            return need_text(false, key, topic, format!("`{other}` is this topic already; each needs its own"));
+        }
+    }
+    Ok(())
+}
+
+fn join(config: &Config) -> Checked {
+    let join = &config.join;
+    positive_span("join.window", join.window)?;
+    positive_span("join.idle", join.idle)?;
+    let least = Span(join.window.0.saturating_add(join.grace.0));
+    let allowed = format!("expected at least join.window + join.grace = {least}, or late clicks would count as unknown");
+    need(join.memory >= least, "join.memory", join.memory, allowed)
+}
+
+fn schema(config: &Config) -> Checked {
+    let schema = &config.schema;
+    let columns = [("time", &schema.time), ("user", &schema.user), ("item", &schema.item), ("label", &schema.label)];
+    for (key, column) in columns.into_iter().chain(schema.impression.as_ref().map(|column| ("impression", column))) {
+        need_text(!column.is_empty(), &format!("schema.{key}"), column, "expected a column's name")?;
+        let apart = key == "label" || *column != schema.label;
+        need_text(apart, &format!("schema.{key}"), column, "this is the label's column; it can stand for nothing else")?;
+    }
+    let joined = config.topics.mode == StreamMode::Joined;
+    let allowed = "topics.mode = \"joined\" needs the column of the impression id, on impressions and clicks";
+    need(!joined || schema.impression.is_some(), "schema.impression", "none", allowed)?;
+    need(!schema.features.is_empty(), "schema.features", "[]", "expected at least one feature")?;
+    if let Some(fault) = schema.feature_fault() {
+        let key = format!("schema.features[{}].{}", fault.index, fault.key);
+        return need(false, &key, &fault.value, format!("feature `{}`: {}", fault.feature, fault.allowed));
+    }
+    for (index, feature) in schema.features.iter().enumerate() {
+        if feature.kind == FeatureKind::Hour {
+            continue;
+        }
+        let column = feature.column();
+        let leak = if column == schema.label {
+            "the label is what the nets predict; no feature may read it"
+        } else if column == schema.time {
+            "the event time never comes again, so nothing is learned from it; use kind `hour`"
+        } else if schema.impression.as_deref() == Some(column) {
+            "an impression id never comes again, so nothing is learned from it"
+        } else {
+            continue;
+        };
+        let key = if feature.column.is_some() { "column" } else { "name" };
+        return need_text(false, &format!("schema.features[{index}].{key}"), column, leak);
+    }
+    Ok(())
+}
+
+fn model(config: &Config) -> Checked {
+    let model = &config.model;
+    let dim = model.embedding.dim;
+    need((1..=DIM_MAX).contains(&dim), "model.embedding.dim", dim, format!("expected 1 to {DIM_MAX}"))?;
+    not_negative("model.embedding.init_scale", model.embedding.init_scale.into())?;
+    for (key, widths) in [("model.shared", &model.shared), ("model.light", &model.light), ("model.booster", &model.booster)] {
+        need(widths.len() <= LAYERS_MAX, key, format!("{} layers", widths.len()), format!("at most {LAYERS_MAX} layers"))?;
+        for (layer, width) in widths.iter().enumerate() {
+            need((1..=WIDTH_MAX).contains(width), &format!("{key}[{layer}]"), width, format!("expected a width of 1 to {WIDTH_MAX}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn train(config: &Config) -> Checked {
+    let train = &config.train;
+    let cuda = train.device.strip_prefix("cuda:").is_some_and(|index| index.parse::<u16>().is_ok());
+    let known = cuda || train.device == "cpu" || train.device == "tch-cpu";
+    need_text(known, "train.device", &train.device, "expected `cpu`, `tch-cpu` or `cuda:N`, N counting devices from 0")?;
+    need(train.threads <= THREADS_MAX, "train.threads", train.threads, format!("expected 0 (one per core) to {THREADS_MAX}"))?;
+    let rows = train.batch_rows;
+    need((1..=BATCH_ROWS_MAX).contains(&rows), "train.batch_rows", rows, format!("expected 1 to {BATCH_ROWS_MAX}"))?;
+    positive_span("train.linger", train.linger)?;
+    not_negative("train.hint.weight", train.hint.weight.into())?;
+    let optimizer = &train.optimizer;
+    positive("train.optimizer.dense_lr", optimizer.dense_lr)?;
+    for (key, beta) in [("train.optimizer.beta1", optimizer.beta1), ("train.optimizer.beta2", optimizer.beta2)] {
+        need((0.0..1.0).contains(&beta), key, beta, "expected 0 or above and below 1")?;
+    }
+    positive("train.optimizer.epsilon", optimizer.epsilon)?;
+    positive("train.optimizer.embedding_lr", optimizer.embedding_lr.into())?;
+    positive("train.optimizer.embedding_initial_accumulator", optimizer.embedding_initial_accumulator.into())
+}
+
+fn evaluate(config: &Config) -> Checked {
+    let evaluate = &config.evaluate;
+    for (index, window) in evaluate.windows.iter().enumerate() {
+        let key = format!("evaluate.windows[{index}]");
+        positive_span(&key, *window)?;
+        need(!evaluate.windows[..index].contains(window), &key, window, "expected a length that is not in the list already")?;
+    }
+    at_least("evaluate.user_impressions_max", evaluate.user_impressions_max, 2)?;
+    at_least("evaluate.windows_kept", evaluate.windows_kept, 1)?;
+    let Some(from) = &evaluate.from else { return Ok(()) };
+    need_text(from.parse::<jiff::Timestamp>().is_ok(), "evaluate.from", from, "expected a time in RFC 3339, e.g. \"2026-01-31T12:00:00Z\"")
+}
+
+fn state(config: &Config) -> Checked {
+    need_text(!config.state.dir.as_os_str().is_empty(), "state.dir", &config.state.dir, "expected a directory's path")?;
+    let cache = config.state.sled_cache;
+    need(cache >= SLED_CACHE_MIN, "state.sled_cache", cache, format!("expected at least {SLED_CACHE_MIN}"))?;
+    at_least("checkpoint.every_samples", config.checkpoint.every_samples, 1)?;
+    positive_span("checkpoint.every", config.checkpoint.every)?;
+    at_least("checkpoint.full_every", config.checkpoint.full_every, 1)?;
+    at_least("checkpoint.keep", config.checkpoint.keep, 1)
+}
+
+fn publish(config: &Config) -> Checked {
+    let publish = &config.publish;
+    at_least("publish.every_samples", publish.every_samples, 1)?;
+    positive_span("publish.every", publish.every)?;
+    let chunk = publish.chunk;
+    need(
+        (CHUNK_MIN..=CHUNK_MAX).contains(&chunk),
+        "publish.chunk",
+        chunk,
+        format!("expected {CHUNK_MIN} to {CHUNK_MAX}: a record must fit the broker"),
+    )?;
+    need(publish.keep >= 2, "publish.keep", publish.keep, "expected at least 2, or there is nothing to roll back to")?;
+    let probes = publish.probes;
+    need((1..=PROBES_MAX).contains(&probes), "publish.probes", probes, format!("expected 1 to {PROBES_MAX}"))?;
+    positive_span("publish.expires", publish.expires)
+}
+
+fn admin(config: &Config) -> Checked {
+    let admin = &config.admin;
+    need_text(!admin.socket.as_os_str().is_empty(), "admin.socket", &admin.socket, "expected a socket's path")?;
+    let port = admin.http.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    need_text(admin.http.is_empty() || port, "admin.http", &admin.http, "expected `address:port`, or empty to switch it off")?;
+    positive_span("admin.shutdown_deadline", admin.shutdown_deadline)?;
+    positive_span("admin.stall", admin.stall)
+}

@@ -1,0 +1,163 @@
+//! `rocketctl backtest`: one pass over a file through the daemon's own pipeline, without a broker.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::metrics_table;
+use super::output::{self, View, figure, pairs};
+use super::progress::Progress;
+use crate::domain::DropReason;
+use crate::evaluate::{HeadReport, HintReport, WindowReport};
+use crate::pipeline::{Control, Parts, Running, State, Summary};
+use crate::stream::{FileSource, MemoryDeadLetters, Source};
+use crate::telemetry::Health;
+
+/// How often progress is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct BacktestArgs {
+    /// TSV, CSV or JSONL; .gz too.
+    file: PathBuf,
+    /// Measure only impressions from this time on; training covers all. RFC 3339, e.g. 2022-04-27T00:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = rfc3339)]
+    eval_from: Option<String>,
+    /// Print progress where there is no terminal, too.
+    #[arg(long)]
+    progress: bool,
+}
+
+/// JSON of `backtest`.
+#[derive(Debug, Serialize)]
+struct Backtest {
+    /// Samples trained.
+    rows: u64,
+    /// Of them measured (`--eval-from`, `evaluate.from`).
+    rows_measured: u64,
+    /// Clicks among the measured.
+    clicks: u64,
+    /// Users among the measured.
+    users: u64,
+    /// Users with one class only: not in GAUC.
+    gauc_users_skipped: u64,
+    /// Users of whom only the newest impressions are kept.
+    gauc_users_truncated: u64,
+    /// Wall time.
+    seconds: f64,
+    /// Rows over seconds.
+    samples_per_s: f64,
+    /// By head name.
+    heads: BTreeMap<String, HeadReport>,
+    /// Hint health.
+    hint: HintReport,
+    /// Tumbling windows, oldest first.
+    windows: Vec<WindowReport>,
+    /// Events read.
+    events: u64,
+    /// Events trained, dropped by reason, and not decodable; they sum to `events`.
+    trained: u64,
+    /// By reason.
+    dropped: BTreeMap<DropReason, u64>,
+    /// Events that could not be used.
+    dead_letters: u64,
+}
+
+fn rfc3339(text: &str) -> Result<String, String> {
+    text.parse::<jiff::Timestamp>().map(|_| text.to_owned()).map_err(|error| format!("{error}; write it like 2022-04-27T00:00:00Z"))
+}
+
+pub(super) fn run(context: &Context, arguments: BacktestArgs) -> Result<(), Failure> {
+    let mut config = context.config.clone();
+    config.evaluate.from = arguments.eval_from.or(config.evaluate.from);
+    let (schema, mode, path) = (config.schema.clone(), config.topics.mode, arguments.file);
+    let health = Health::new(config.admin.stall.0);
+    let letters = MemoryDeadLetters::default();
+    let running = Running::start(Parts {
+        config,
+        state: State::Memory,
+        source: Box::new(move |_| Ok(Box::new(FileSource::open(&path, &schema, mode)?) as Box<dyn Source>)),
+        dead_letters: Box::new(letters.clone()),
+        publisher: None,
+        health,
+        finish_at_end: true,
+    })?;
+    let summary = join(running, Progress::new("backtest", arguments.progress))?;
+    if let Some(first) = letters.letters().first() {
+        let count = summary.status.books.dead_lettered;
+        eprintln!(
+            "{count} events could not be used; the first, {} offset {}: {}",
+            first.partition, first.record.origin.offset, first.message
+        );
+    }
+    output::print(context.format, &Backtest::new(summary))
+}
+
+/// Waits for the end while another thread shows how far it is.
+fn join(running: Running, progress: Progress) -> Result<Summary, Failure> {
+    let control = running.control();
+    let (end, ended) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || watch(&control, progress, &ended));
+        let summary = running.join();
+        drop(end);
+        Ok(summary?)
+    })
+}
+
+fn watch(control: &Control, mut progress: Progress, ended: &mpsc::Receiver<()>) {
+    while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(LOOK_EVERY) {
+        let status = control.status();
+        let gauc = status.report.heads.iter().filter_map(|(head, report)| Some(format!("{head} {:.4}", report.gauc?)));
+        let gauc = gauc.collect::<Vec<_>>().join(", ");
+        progress.at(status.books.samples, &if gauc.is_empty() { gauc } else { format!("gauc: {gauc}") });
+    }
+    progress.finish();
+}
+
+impl Backtest {
+    fn new(summary: Summary) -> Self {
+        let Summary { status, seconds } = summary;
+        let report = status.report;
+        Backtest {
+            rows: status.books.samples,
+            rows_measured: report.rows,
+            clicks: report.clicks,
+            users: report.users,
+            gauc_users_skipped: report.gauc_users_skipped,
+            gauc_users_truncated: report.gauc_users_truncated,
+            seconds,
+            samples_per_s: status.books.samples as f64 / seconds.max(f64::EPSILON),
+            heads: report.heads,
+            hint: report.hint,
+            windows: report.windows,
+            events: status.read,
+            trained: status.books.trained,
+            dropped: status.books.dropped,
+            dead_letters: status.books.dead_lettered,
+        }
+    }
+}
+
+impl View for Backtest {
+    fn text(&self) -> String {
+        let dropped: Vec<String> = self.dropped.iter().map(|(reason, events)| format!("{} {events}", reason.name())).collect();
+        let facts = pairs([
+            ("rows", format!("{} trained, {} measured", self.rows, self.rows_measured)),
+            ("clicks", self.clicks.to_string()),
+            ("users", format!("{}, {} with one class only", self.users, self.gauc_users_skipped)),
+            ("events", format!("{} read, {} trained", self.events, self.trained)),
+            ("dropped", if dropped.is_empty() { "0".to_owned() } else { dropped.join(", ") }),
+            ("dead letters", self.dead_letters.to_string()),
+            ("seconds", format!("{:.1}, {:.0} samples/s", self.seconds, self.samples_per_s)),
+            ("hint mse", figure(self.hint.mse)),
+            ("hint share", figure(self.hint.gradient_share)),
+        ]);
+        [facts, metrics_table::heads(&self.heads), metrics_table::windows(&self.windows)].join("\n\n")
+    }
+}

@@ -1,0 +1,119 @@
+//! A real file as traffic: each row an event, or an impression and its click, the way `rocketctl replay` sends them.
+
+use std::path::Path;
+
+use super::traffic::{Message, Offer, group};
+use crate::config::{SchemaConfig, StreamMode};
+use crate::daemon::Failure;
+use crate::domain::{Origin, PartitionIndex, Record, Role};
+use crate::stream::{FileRows, split_row};
+use crate::wire::{Decoded, EventDecoder};
+
+/// The rows of a file in their order.
+pub(super) struct FileTraffic {
+    rows: FileRows,
+    rows_left: u64,
+    row_number: u64,
+    schema: SchemaConfig,
+    mode: StreamMode,
+    decoder: EventDecoder,
+    /// The click of the row before.
+    click: Option<Message>,
+}
+
+impl FileTraffic {
+    /// At most `rows` of them.
+    pub(super) fn open(path: &Path, rows: u64, schema: &SchemaConfig, mode: StreamMode) -> Result<Self, Failure> {
+        let decoder = EventDecoder::new(schema);
+        Ok(FileTraffic { rows: FileRows::open(path)?, rows_left: rows, row_number: 0, schema: schema.clone(), mode, decoder, click: None })
+    }
+
+    fn row(&mut self) -> Option<Result<Message, Failure>> {
+        self.rows_left = self.rows_left.checked_sub(1)?;
+        let row = match self.rows.next()? {
+            Ok(row) => row,
+            Err(error) => return Some(Err(error.into())),
+        };
+        // Split as impression and click in either mode: the label is not for the scorer's eyes.
+        let number = self.row_number;
+        self.row_number += 1;
+        let asked = split_row(&self.schema, self.mode, row.clone(), number, 0);
+        let split = match asked {
+            Ok(split) => split,
+            Err(error) => return Some(Err(Failure::failed(format!("{}: {error}", self.rows.place())))),
+        };
+        let role = if self.mode == StreamMode::Joined { Role::Impression } else { Role::Labelled };
+        let Ok(payload) = serde_json::to_vec(&split.event) else {
+            return Some(Err(Failure::failed(format!("{}: the row cannot be written as JSON", self.rows.place()))));
+        };
+        let message = Message { role, key: split.key.clone(), payload: Some(payload), offer: None };
+        let offer = self.offer(&message, split.click.is_some());
+        self.click = split.click.and_then(|click| {
+            Some(Message { role: Role::Click, key: split.key, payload: Some(serde_json::to_vec(&click).ok()?), offer: None })
+        });
+        Some(Ok(Message { offer, ..message }))
+    }
+
+    /// `None` for a row that the decoder refuses: it goes to the dead letters, and no ad server would have asked for it.
+    fn offer(&self, message: &Message, clicked: bool) -> Option<Offer> {
+        let origin = Origin { partition: PartitionIndex(0), offset: 0 };
+        let record = Record { origin, role: message.role, key: None, payload: message.payload.clone(), timestamp_ms: None };
+        let Ok(Decoded::Event(event)) = self.decoder.decode(&record) else { return None };
+        let mut context: super::generator::Columns = serde_json::from_slice(message.payload.as_deref()?).ok()?;
+        context.remove(&self.schema.label);
+        Some(Offer {
+            time_ms: event.time.0,
+            group: group(&event.user.0),
+            context,
+            candidates: vec![super::generator::Columns::new()],
+            clicked: event.label.unwrap_or(clicked),
+        })
+    }
+}
+
+impl Iterator for FileTraffic {
+    type Item = Result<Message, Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.click.take() {
+            Some(click) => Some(Ok(click)),
+            None => self.row(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    const SCHEMA: &str = "name = \"f\"\n[schema]\ntime = \"ts\"\nuser = \"u\"\nitem = \"i\"\nimpression = \"id\"\nfeatures = [{ name = \"i\", kind = \"categorical\" }]\n";
+
+    fn messages(mode: StreamMode) -> Vec<Message> {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("rows.tsv");
+        std::fs::write(&path, "ts\tu\ti\tlabel\n10\ta\tx\t1\n20\tb\ty\t0\nsoon\tc\tz\t0\n30\td\tz\t1\n").expect("write");
+        let config = parse(SCHEMA, "test", std::iter::empty()).expect("config");
+        FileTraffic::open(&path, 3, &config.schema, mode).expect("opens").map(|message| message.expect("a message")).collect()
+    }
+
+    #[test]
+    fn joined_rows_become_impressions_and_clicks_and_the_label_is_kept_for_scoring() {
+        let sent = messages(StreamMode::Joined);
+        let roles: Vec<Role> = sent.iter().map(|message| message.role).collect();
+        assert_eq!(roles, [Role::Impression, Role::Click, Role::Impression, Role::Impression]);
+        let offers: Vec<Option<bool>> = sent.iter().map(|message| message.offer.as_ref().map(|offer| offer.clicked)).collect();
+        assert_eq!(offers, [Some(true), None, Some(false), None], "the third row has no readable time");
+        let text = String::from_utf8_lossy(sent[0].payload.as_deref().expect("a payload")).into_owned();
+        assert!(!text.contains("label"), "{text}");
+    }
+
+    #[test]
+    fn labelled_rows_are_sent_whole_and_scored_without_their_label() {
+        let sent = messages(StreamMode::Labelled);
+        assert_eq!(sent.len(), 3, "rows are limited");
+        let offer = sent[0].offer.as_ref().expect("an offer");
+        assert!(offer.clicked);
+        assert!(!offer.context.contains_key("label"));
+    }
+}

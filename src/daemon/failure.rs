@@ -1,0 +1,138 @@
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+use crate::evaluate::EvaluateError;
+use crate::features::FeatureError;
+use crate::pipeline::PipelineError;
+use crate::publish::PublishError;
+use crate::stream::StreamError;
+use crate::telemetry::LogError;
+use crate::train::TrainError;
+
+/// Exit code of a command line that cannot be (`EX_USAGE` of sysexits.h).
+pub const USAGE: u8 = 64;
+/// Exit code of a configuration that has to change before a next try (`EX_CONFIG`).
+const CONFIG: u8 = 78;
+
+/// What it was that ended a command, by exit code. Below this room errors are typed; from here on they are only shown.
+#[derive(Debug)]
+pub enum Failure {
+    /// Something failed while running: 1.
+    Failed(anyhow::Error),
+    /// The command line cannot be: 64.
+    Usage(anyhow::Error),
+    /// The configuration has to change before a next try: 78.
+    Config(anyhow::Error),
+}
+
+impl Failure {
+    /// The process's exit code.
+    #[must_use]
+    pub const fn code(&self) -> u8 {
+        match self {
+            Failure::Failed(_) => 1,
+            Failure::Usage(_) => USAGE,
+            Failure::Config(_) => CONFIG,
+        }
+    }
+
+    pub(super) fn failed(message: impl Into<String>) -> Self {
+        Failure::Failed(anyhow::Error::msg(message.into()))
+    }
+}
+
+/// Every cause on one line.
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Failed(error) | Failure::Usage(error) | Failure::Config(error) => write!(f, "{error:#}"),
+        }
+    }
+}
+
+/// Says on standard error why a command failed, and gives its exit code.
+#[must_use]
+pub fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("rocketd: {failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Failure::Config(error.into())
+    }
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        Failure::Config(error.into())
+    }
+}
+
+impl From<FeatureError> for Failure {
+    fn from(error: FeatureError) -> Self {
+        Failure::Config(error.into())
+    }
+}
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Self {
+        match error {
+            TrainError::Device { .. } => Failure::Config(error.into()),
+            _ => Failure::Failed(error.into()),
+        }
+    }
+}
+
+impl From<StreamError> for Failure {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Setting { .. } => Failure::Config(error.into()),
+            _ => Failure::Failed(error.into()),
+        }
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Stream(error) => error.into(),
+            _ => Failure::Failed(error.into()),
+        }
+    }
+}
+
+impl From<PipelineError> for Failure {
+    fn from(error: PipelineError) -> Self {
+        match error {
+            PipelineError::Stream(error) => error.into(),
+            PipelineError::Feature(error) => error.into(),
+            PipelineError::Train(error) => error.into(),
+            PipelineError::Evaluate(EvaluateError::From { .. }) => Failure::Config(error.into()),
+            _ => Failure::Failed(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_a_new_config_can_mend_is_78_and_the_rest_1() {
+        let device = || TrainError::Device { device: "cuda:9".to_owned(), why: "no such device".to_owned() };
+        let setting = || StreamError::Setting { key: "acks".to_owned(), why: "ours".to_owned() };
+        let config: [Failure; 4] =
+            [device().into(), setting().into(), PipelineError::Train(device()).into(), PipelineError::Stream(setting()).into()];
+        assert!(config.iter().all(|failure| failure.code() == 78), "{config:?}");
+
+        let missing = StreamError::MissingTopic { topic: "t".to_owned(), brokers: "b".to_owned() };
+        let failed: [Failure; 3] = [PipelineError::Stream(missing).into(), PipelineError::Panicked("trainer").into(), Failure::failed("x")];
+        assert!(failed.iter().all(|failure| failure.code() == 1), "{failed:?}");
+    }
+}

@@ -1,0 +1,205 @@
+//! `rocketd run`: the daemon, from its configuration to its exit.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
+
+use super::failure::Failure;
+use super::signals::Signals;
+use super::{gauges, systemd};
+use crate::config::{self, Config};
+use crate::pipeline::{Control, Parts, PipelineError, Running, State, Summary};
+use crate::publish::Publisher;
+use crate::stream::{KafkaDeadLetters, KafkaLogReader, KafkaLogWriter, KafkaSource, Source};
+use crate::telemetry::admin::{Answer, Handler, Request};
+use crate::telemetry::{self, Health, admin, init_logs, names};
+
+/// Two: sockets and timers only; the work is done on the pipeline's own threads.
+const IO_THREADS: usize = 2;
+/// What is still running on a blocking thread after the pipeline has ended is only an answer to an operator.
+const ABANDON: Duration = Duration::from_secs(1);
+
+/// Runs until SIGTERM or SIGINT, or until something fails.
+///
+/// # Errors
+/// [`Failure`], with its exit code.
+pub fn run(path: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<(), Failure> {
+    let config = config::load(path, environment)?;
+    init_logs(&config.log)?;
+    let metrics = names::install().map_err(|e| Failure::Failed(e.into()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(IO_THREADS)
+        .thread_name("io")
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::failed(format!("starting the I/O threads: {e}")))?;
+    let outcome = runtime.block_on(live(config, metrics));
+    runtime.shutdown_timeout(ABANDON);
+    outcome
+}
+
+/// Build, announce, spawn, wait for a reason to leave, drain.
+async fn live(config: Config, metrics: PrometheusHandle) -> Result<(), Failure> {
+    let mut signals = Signals::listen().map_err(|e| Failure::failed(format!("listening for signals: {e}")))?;
+    let health = Health::new(config.admin.stall.0);
+    let (leave, leaving) = watch::channel(false);
+    serve_pages(&config, metrics, &health, leaving.clone()).await?;
+
+    let building = tokio::task::spawn_blocking({
+        let (config, health) = (config.clone(), health.clone());
+        move || build(config, health)
+    });
+    let running = tokio::select! {
+        built = building => built.map_err(panicked)??,
+        signal = signals.next() => {
+            tracing::info!("{signal} while recovering: leaving, nothing was changed");
+            return Ok(());
+        }
+    };
+
+    let control = running.control();
+    let mut pipeline = tokio::task::spawn_blocking(move || running.join());
+    let mut admin = serve_admin(&config, control.clone(), leaving);
+    tokio::spawn(gauges::keep(control.clone()));
+    tokio::spawn(systemd::feed_watchdog(health.clone()));
+    health.ready(true);
+    systemd::ready("recovered and reading");
+    tracing::info!(model = config.name, device = config.train.device, admin = %config.admin_socket().display(), "reading");
+
+    let reason = tokio::select! {
+        ended = &mut pipeline => return Err(ended_alone(ended)),
+        refused = &mut admin => Err(admin_failure(refused)),
+        signal = signals.next() => Ok(signal),
+    };
+    systemd::stopping();
+    health.ready(false);
+    if let Ok(signal) = reason {
+        tracing::info!(deadline_s = config.admin.shutdown_deadline.0.as_secs_f64(), "{signal}: draining");
+    }
+    let drained = drain(&control, pipeline, &mut signals, config.admin.shutdown_deadline.0).await;
+    leave.send_replace(true);
+    reason?;
+    let summary = drained?;
+    tracing::info!(checkpoint = ?summary.status.checkpoint, samples = summary.status.books.samples, "left");
+    Ok(())
+}
+
+/// Everything that touches the broker and the disk before the first event. Blocking.
+fn build(config: Config, health: Health) -> Result<Running, Failure> {
+    let dead_letters = KafkaDeadLetters::open(&config)?;
+    let publisher = if config.publish.enabled { Some(open_publisher(&config)?) } else { None };
+    let opened = config.clone();
+    let parts = Parts {
+        config,
+        state: State::Durable,
+        source: Box::new(move |positions| Ok(Box::new(KafkaSource::open(&opened, positions)?) as Box<dyn Source>)),
+        dead_letters: Box::new(dead_letters),
+        publisher,
+        health,
+        finish_at_end: false,
+    };
+    Ok(Running::start(parts)?)
+}
+
+/// Takes the publisher's lease on the snapshot topic.
+pub(super) fn open_publisher(config: &Config) -> Result<Publisher, Failure> {
+    let topic = config.snapshots_topic();
+    let reader = KafkaLogReader::open(&config.kafka, &topic)?;
+    let writer = KafkaLogWriter::open(&config.kafka, &topic)?;
+    Ok(Publisher::open(config, &instance(), Box::new(reader), Box::new(writer))?)
+}
+
+/// Host, process and start time: what the lease names this publisher by.
+fn instance() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    format!("{}/{}/{}", if host.is_empty() { "localhost" } else { host }, std::process::id(), jiff::Timestamp::now())
+}
+
+async fn serve_pages(config: &Config, metrics: PrometheusHandle, health: &Health, leaving: watch::Receiver<bool>) -> Result<(), Failure> {
+    let address = &config.admin.http;
+    if address.is_empty() {
+        return Ok(());
+    }
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|e| Failure::failed(format!("admin.http = \"{address}\": {e}; free the port, or set another address, or \"\" for none")))?;
+    let health = health.clone();
+    tokio::spawn(async move {
+        if let Err(e) = telemetry::http::serve(listener, metrics, health, left(leaving)).await {
+            tracing::error!("serving /metrics, /livez and /readyz: {e}");
+        }
+    });
+    Ok(())
+}
+
+fn serve_admin(config: &Config, control: Control, leaving: watch::Receiver<bool>) -> JoinHandle<Result<(), admin::AdminError>> {
+    let socket = config.admin_socket();
+    let handler: Handler = Arc::new(move |request| answer(&control, request).unwrap_or_else(Answer::Error));
+    tokio::spawn(async move { admin::serve(&socket, handler, left(leaving)).await })
+}
+
+fn answer(control: &Control, request: Request) -> Result<Answer, String> {
+    let value = match request {
+        Request::Status => serde_json::to_value(control.status()),
+        Request::SnapshotNow => serde_json::to_value(control.snapshot_now()?),
+        Request::Gauc { top } => {
+            let top_users = control.top_users(top)?;
+            Ok(serde_json::json!({ "report": control.status().report, "top_users": top_users }))
+        }
+    };
+    value.map(Answer::Ok).map_err(|e| e.to_string())
+}
+
+/// Resolves when the daemon leaves.
+async fn left(mut leaving: watch::Receiver<bool>) {
+    // The sender lives as long as the daemon: an error means the same.
+    let _ = leaving.wait_for(|leaving| *leaving).await;
+}
+
+/// Stops reading and waits for the last checkpoint, no longer than `deadline`; a second signal ends the wait.
+async fn drain(
+    control: &Control,
+    pipeline: JoinHandle<Result<Summary, PipelineError>>,
+    signals: &mut Signals,
+    deadline: Duration,
+) -> Result<Summary, Failure> {
+    let control = control.clone();
+    let draining = async {
+        tokio::task::spawn_blocking(move || control.stop()).await.map_err(panicked)?;
+        Ok(pipeline.await.map_err(panicked)??)
+    };
+    let kept = "nothing is lost: the next start goes on from the last committed checkpoint";
+    tokio::select! {
+        drained = tokio::time::timeout(deadline, draining) => drained.unwrap_or_else(|_| {
+            Err(Failure::failed(format!("not drained within admin.shutdown_deadline ({} s); {kept}", deadline.as_secs_f64())))
+        }),
+        signal = signals.next() => Err(Failure::failed(format!("a second {signal} while draining; {kept}"))),
+    }
+}
+
+fn ended_alone(ended: Result<Result<Summary, PipelineError>, JoinError>) -> Failure {
+    match ended {
+        Ok(Ok(_)) => Failure::failed("the pipeline ended without being asked to"),
+        Ok(Err(error)) => error.into(),
+        Err(error) => panicked(error),
+    }
+}
+
+fn admin_failure(ended: Result<Result<(), admin::AdminError>, JoinError>) -> Failure {
+    match ended {
+        Ok(Ok(())) => Failure::failed("the admin socket ended without being asked to"),
+        Ok(Err(error)) => Failure::Failed(error.into()),
+        Err(error) => panicked(error),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
+fn panicked(error: JoinError) -> Failure {
+    Failure::failed(format!("a thread of the daemon panicked ({error}); its message is in the log"))
+}

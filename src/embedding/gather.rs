@@ -1,0 +1,202 @@
+use super::table::KeyMap;
+use super::{Adagrad, InputLayout, Table};
+use crate::batch::Batch;
+use crate::config::Pooling;
+
+/// The distinct ids of one batch, their rows and gradients. Kept between batches for its memory alone.
+///
+/// `read`, `scatter` and `apply` belong to one batch, in this order, and the table must not change between the first and the last.
+#[derive(Debug, Default)]
+pub struct Gather {
+    positions: KeyMap,
+    /// Distinct ids, by first occurrence.
+    keys: Vec<u64>,
+    /// Their rows in the table; `None` for ids never trained.
+    rows: Vec<Option<u32>>,
+    /// For every id of the batch, its position in `keys`.
+    occurrences: Vec<u32>,
+    /// `[keys, dim]`.
+    weights: Vec<f32>,
+    /// `[keys, dim]`.
+    gradients: Vec<f32>,
+}
+
+impl Gather {
+    /// The input matrix of a batch.
+    ///
+    /// # Shapes
+    /// Returns `[rows, layout.width()]`, row-major: per slot the sum or mean of its rows (an empty slot is the zero vector), then the
+    /// numbers.
+    #[must_use]
+    pub fn read(&mut self, table: &Table, layout: &InputLayout, batch: &Batch) -> Vec<f32> {
+        self.look_up(table, batch);
+        let (dim, slots, width) = (layout.dim, layout.poolings.len(), layout.width());
+        let mut inputs = vec![0.0; batch.rows() * width];
+        for (r, row) in inputs.chunks_exact_mut(width.max(1)).enumerate() {
+            let (pooled, numbers) = row.split_at_mut(slots * dim);
+            numbers.copy_from_slice(&batch.numbers[r * layout.numbers..(r + 1) * layout.numbers]);
+            for (s, (slot, pooling)) in pooled.chunks_exact_mut(dim.max(1)).zip(&layout.poolings).enumerate() {
+                let ids = self.slot(batch, r * slots + s);
+                for &id in ids {
+                    add(slot, &self.weights[id as usize * dim..(id as usize + 1) * dim]);
+                }
+                if *pooling == Pooling::Mean && ids.len() > 1 {
+                    let scale = 1.0 / ids.len() as f32;
+                    slot.iter_mut().for_each(|x| *x *= scale);
+                }
+            }
+        }
+        inputs
+    }
+
+    /// Takes the gradient `[rows, layout.width()]` of the matrix that [`Gather::read`] returned and sums it per distinct id.
+    ///
+    /// False where a gradient or its square is not finite: the square goes into the accumulator, and an infinite accumulator would
+    /// stop its row for ever.
+    #[must_use]
+    pub fn scatter(&mut self, layout: &InputLayout, batch: &Batch, gradient: &[f32]) -> bool {
+        let (dim, slots, width) = (layout.dim, layout.poolings.len(), layout.width());
+        let mut sums = std::mem::take(&mut self.gradients);
+        sums.clear();
+        sums.resize(self.keys.len() * dim, 0.0);
+        for (r, row) in gradient.chunks_exact(width.max(1)).enumerate() {
+            for (s, (slot, pooling)) in row[..slots * dim].chunks_exact(dim.max(1)).zip(&layout.poolings).enumerate() {
+                let ids = self.slot(batch, r * slots + s);
+                let scale = if *pooling == Pooling::Mean && ids.len() > 1 { 1.0 / ids.len() as f32 } else { 1.0 };
+                for &id in ids {
+                    let sum = &mut sums[id as usize * dim..(id as usize + 1) * dim];
+                    sum.iter_mut().zip(slot).for_each(|(sum, g)| *sum += scale * g);
+                }
+            }
+        }
+        self.gradients = sums;
+        gradient.iter().all(|g| g.is_finite()) && self.gradients.iter().all(|g| (g * g).is_finite())
+    }
+
+    /// Updates the rows of the batch by the gradients of [`Gather::scatter`]; ids never trained get their rows now.
+    pub fn apply(&self, table: &mut Table, rule: &Adagrad) {
+        let gradients = self.gradients.chunks_exact(table.dim().max(1));
+        for ((&key, &row), gradient) in self.keys.iter().zip(&self.rows).zip(gradients) {
+            table.update(key, row, gradient, rule);
+        }
+    }
+
+    fn look_up(&mut self, table: &Table, batch: &Batch) {
+        let dim = table.dim();
+        self.positions.clear();
+        self.keys.clear();
+        self.occurrences.clear();
+        for &id in &batch.ids {
+            let next = self.keys.len() as u32;
+            let position = *self.positions.entry(id).or_insert(next);
+            if position == next {
+                self.keys.push(id);
+            }
+            self.occurrences.push(position);
+        }
+        self.rows.clear();
+        self.rows.extend(self.keys.iter().map(|key| table.find(*key)));
+        self.weights.resize(self.keys.len() * dim, 0.0);
+        for ((&key, &row), into) in self.keys.iter().zip(&self.rows).zip(self.weights.chunks_exact_mut(dim.max(1))) {
+            table.read(key, row, into);
+        }
+    }
+
+    /// Positions of the ids of one slot of one row.
+    fn slot(&self, batch: &Batch, index: usize) -> &[u32] {
+        &self.occurrences[batch.bounds[index] as usize..batch.bounds[index + 1] as usize]
+    }
+}
+
+fn add(into: &mut [f32], from: &[f32]) {
+    into.iter_mut().zip(from).for_each(|(into, from)| *into += from);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{EmbeddingConfig, OptimizerConfig};
+
+    const RULE: Adagrad = Adagrad { lr: 1.0 };
+
+    /// Two slots (sum, mean) of dim 2 and one number; ids 1, 2, 3 have the rows below.
+    fn fixture() -> (Table, InputLayout) {
+        let optimizer = OptimizerConfig { embedding_initial_accumulator: 0.0, ..OptimizerConfig::default() };
+        let table = Table::new(&EmbeddingConfig { dim: 2, init_scale: 0.0 }, &optimizer, 1);
+        let state = crate::embedding::RowsState {
+            dim: 2,
+            keys: vec![1, 2, 3],
+            data: vec![1.0, 2.0, 0.0, 0.0, 10.0, 20.0, 0.0, 0.0, 100.0, 200.0, 0.0, 0.0],
+            full: true,
+        };
+        let layout = InputLayout { poolings: vec![Pooling::Sum, Pooling::Mean], numbers: 1, dim: 2 };
+        (table.restored(&state).expect("fits"), layout)
+    }
+
+    fn batch(slots: &[&[u64]], numbers: &[f32]) -> Batch {
+        let mut batch = Batch { numbers: numbers.to_vec(), labels: vec![false; numbers.len()], bounds: vec![0], ..Batch::default() };
+        for ids in slots {
+            batch.ids.extend_from_slice(ids);
+            batch.bounds.push(batch.ids.len() as u32);
+        }
+        batch
+    }
+
+    #[test]
+    fn pools_sum_mean_and_empty() {
+        let (table, layout) = fixture();
+        let batch = batch(&[&[1, 3, 3], &[1, 2], &[], &[], &[2], &[9]], &[0.5, -0.5, 7.0]);
+        let inputs = Gather::default().read(&table, &layout, &batch);
+        #[rustfmt::skip]
+        assert_eq!(inputs, [
+            201.0, 402.0, 5.5, 11.0, 0.5,
+            0.0, 0.0, 0.0, 0.0, -0.5,
+            10.0, 20.0, 0.0, 0.0, 7.0,
+        ]);
+    }
+
+    #[test]
+    fn sums_gradients_per_id_and_divides_a_mean_by_its_count() {
+        let (mut table, layout) = fixture();
+        let batch = batch(&[&[1, 1], &[1, 2], &[], &[2]], &[0.0, 0.0]);
+        let mut gather = Gather::default();
+        let _ = gather.read(&table, &layout, &batch);
+        #[rustfmt::skip]
+        let gradient = [
+            1.0, 2.0, 4.0, 8.0, 99.0,
+            5.0, 5.0, 16.0, 32.0, 99.0,
+        ];
+        assert!(gather.scatter(&layout, &batch, &gradient));
+        // id 1: twice in the sum, half of the mean; id 2: half of a mean, then a mean of one.
+        assert_eq!(gather.gradients, [2.0 + 2.0, 4.0 + 4.0, 2.0 + 16.0, 4.0 + 32.0]);
+        gather.apply(&mut table, &RULE);
+        let state = table.capture(false);
+        assert_eq!(state.keys, [1, 2]);
+        assert_eq!(state.data, [0.0, 1.0, 16.0, 64.0, 9.0, 19.0, 18.0 * 18.0, 36.0 * 36.0]);
+    }
+
+    #[test]
+    fn new_rows_appear_on_apply_alone_in_order_of_first_occurrence() {
+        let (mut table, layout) = fixture();
+        let batch = batch(&[&[50], &[40, 50]], &[0.0]);
+        let mut gather = Gather::default();
+        let inputs = gather.read(&table, &layout, &batch);
+        assert!(gather.scatter(&layout, &batch, &vec![0.5; inputs.len()]));
+        assert_eq!(table.len(), 3);
+        gather.apply(&mut table, &RULE);
+        assert_eq!(table.capture(true).keys, [1, 2, 3, 50, 40]);
+    }
+
+    #[test]
+    fn a_gradient_that_is_not_finite_is_seen() {
+        let (table, layout) = fixture();
+        let batch = batch(&[&[1], &[2]], &[0.0]);
+        let mut gather = Gather::default();
+        let inputs = gather.read(&table, &layout, &batch);
+        for (column, value) in [(0, f32::NAN), (3, f32::INFINITY), (1, 1e30), (4, f32::NAN)] {
+            let mut gradient = vec![0.0; inputs.len()];
+            gradient[column] = value;
+            assert!(!gather.scatter(&layout, &batch, &gradient), "{value} in column {column}");
+        }
+    }
+}

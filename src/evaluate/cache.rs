@@ -1,0 +1,142 @@
+//! Users in memory: those that the last commit does not hold as they are now, and a bounded number of those that it does.
+
+use std::collections::HashMap;
+
+use super::record;
+use super::user::User;
+use crate::domain::UserId;
+
+/// Users kept beyond a commit although the store has them: saves a read and a decode when they come again. A user with 20 impressions
+/// takes about 1 KB, so this is some 64 MiB.
+const CLEAN_USERS_MAX: usize = 65_536;
+
+/// How a user differs from the last commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Not at all.
+    Clean,
+    /// As in the write that is not committed yet.
+    Written,
+    /// Otherwise.
+    Changed,
+}
+
+#[derive(Debug)]
+struct Cached {
+    user: User,
+    standing: Standing,
+    /// Count of changes to any user when this one was last changed.
+    touched: u64,
+}
+
+/// The cache.
+#[derive(Debug, Default)]
+pub(super) struct UserCache {
+    users: HashMap<UserId, Cached>,
+    changes: u64,
+}
+
+impl UserCache {
+    pub(super) fn len(&self) -> usize {
+        self.users.len()
+    }
+
+    pub(super) fn contains(&self, id: &UserId) -> bool {
+        self.users.contains_key(id)
+    }
+
+    pub(super) fn insert(&mut self, id: UserId, user: User) {
+        self.users.insert(id, Cached { user, standing: Standing::Clean, touched: self.changes });
+    }
+
+    /// A user about to be changed.
+    pub(super) fn change(&mut self, id: &UserId) -> Option<&mut User> {
+        self.changes += 1;
+        let cached = self.users.get_mut(id)?;
+        cached.standing = Standing::Changed;
+        cached.touched = self.changes;
+        Some(&mut cached.user)
+    }
+
+    /// Records of the users that differ from the last commit, by id. Those of a write that was never committed are among them again.
+    pub(super) fn records(&self, lengths: &[i64]) -> Vec<(UserId, Vec<u8>)> {
+        let differing = self.users.iter().filter(|(_, cached)| cached.standing != Standing::Clean);
+        let mut records: Vec<_> = differing.map(|(id, cached)| (id.clone(), record::encode(&cached.user, lengths))).collect();
+        records.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        records
+    }
+
+    /// Those records are written.
+    pub(super) fn written(&mut self) {
+        for cached in self.users.values_mut().filter(|cached| cached.standing == Standing::Changed) {
+            cached.standing = Standing::Written;
+        }
+    }
+
+    /// What was written is committed; clean users beyond [`CLEAN_USERS_MAX`] leave, the longest untouched first.
+    pub(super) fn committed(&mut self) {
+        self.settle(CLEAN_USERS_MAX);
+    }
+
+    fn settle(&mut self, clean_max: usize) {
+        let mut clean = Vec::new();
+        for cached in self.users.values_mut() {
+            if cached.standing == Standing::Written {
+                cached.standing = Standing::Clean;
+            }
+            if cached.standing == Standing::Clean {
+                clean.push(cached.touched);
+            }
+        }
+        let surplus = clean.len().saturating_sub(clean_max);
+        if surplus > 0 {
+            let (_, newest_to_go, _) = clean.select_nth_unstable(surplus - 1);
+            let newest_to_go = *newest_to_go;
+            self.users.retain(|_, cached| cached.standing != Standing::Clean || cached.touched > newest_to_go);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> UserId {
+        UserId(text.into())
+    }
+
+    fn ids(cache: &UserCache) -> Vec<String> {
+        cache.records(&[]).into_iter().map(|(id, _)| id.0.into()).collect()
+    }
+
+    #[test]
+    fn a_user_changed_between_write_and_commit_stays_to_be_written() {
+        let mut cache = UserCache::default();
+        for name in ["a", "b", "c"] {
+            cache.insert(id(name), User::new(0));
+        }
+        cache.change(&id("a")).unwrap();
+        cache.change(&id("b")).unwrap();
+        assert_eq!(ids(&cache), ["a", "b"]);
+        cache.written();
+        assert_eq!(ids(&cache), ["a", "b"], "not committed: written again next time");
+        cache.change(&id("b")).unwrap();
+        cache.settle(8);
+        assert_eq!(ids(&cache), ["b"]);
+    }
+
+    #[test]
+    fn clean_users_leave_by_age_and_others_never() {
+        let mut cache = UserCache::default();
+        for name in ["a", "b", "c", "d"] {
+            cache.insert(id(name), User::new(0));
+            cache.change(&id(name)).unwrap();
+        }
+        cache.written();
+        cache.change(&id("a")).unwrap();
+        cache.settle(1);
+        let mut left: Vec<_> = cache.users.keys().map(|id| id.0.to_string()).collect();
+        left.sort();
+        assert_eq!(left, ["a", "d"]);
+    }
+}

@@ -1,0 +1,67 @@
+use burn::tensor::Tensor;
+
+use crate::config::OptimizerConfig;
+
+/// Adam (Kingma & Ba 2015) on flat vectors:
+///
+/// `m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;  p ← p − lr · m̂ / (√v̂ + ε)`, with `m̂ = m / (1−β₁ᵗ)`, `v̂ = v / (1−β₂ᵗ)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Adam {
+    lr: f64,
+    beta1: f64,
+    beta2: f64,
+    epsilon: f64,
+}
+
+impl Adam {
+    /// As configured.
+    #[must_use]
+    pub fn new(config: &OptimizerConfig) -> Self {
+        Adam { lr: config.dense_lr, beta1: config.beta1, beta2: config.beta2, epsilon: config.epsilon }
+    }
+
+    /// The step number `step`, counted from 1. All tensors are `[parameters]` on one device; returns parameters, m and v.
+    pub(super) fn update(&self, params: Tensor<1>, m: Tensor<1>, v: Tensor<1>, gradient: Tensor<1>, step: u64) -> [Tensor<1>; 3] {
+        let t = step as f64;
+        let (correction1, correction2) = (1.0 - self.beta1.powf(t), 1.0 - self.beta2.powf(t));
+        let m = m.mul_scalar(self.beta1) + gradient.clone().mul_scalar(1.0 - self.beta1);
+        let v = v.mul_scalar(self.beta2) + (gradient.clone() * gradient).mul_scalar(1.0 - self.beta2);
+        // lr · m̂ / (√v̂ + ε) with the corrections moved into scalars: two operations on the vectors less.
+        let root = correction2.sqrt();
+        let denominator = v.clone().sqrt().add_scalar(self.epsilon * root);
+        let params = params - (m.clone() / denominator).mul_scalar(self.lr * root / correction1);
+        [params, m, v]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn follows_an_f64_reference() {
+        let config = OptimizerConfig { dense_lr: 0.01, ..OptimizerConfig::default() };
+        let adam = Adam::new(&config);
+        let device = Device::flex();
+        let start = [0.5_f32, -0.25, 0.0, 3.0];
+        let [mut p, mut m, mut v] = [start, [0.0; 4], [0.0; 4]].map(|x| Tensor::<1>::from_floats(x, &device));
+        let (mut p64, mut m64, mut v64) = (start.map(f64::from), [0.0; 4], [0.0; 4]);
+        for step in 1..=300_u64 {
+            let g: [f32; 4] = std::array::from_fn(|i| (step as f32 * 0.1 * (i as f32 + 1.0)).cos() * 10_f32.powi(i as i32 - 3));
+            [p, m, v] = adam.update(p, m, v, Tensor::from_floats(g, &device), step);
+            for i in 0..4 {
+                let g = f64::from(g[i]);
+                m64[i] = 0.9 * m64[i] + 0.1 * g;
+                v64[i] = 0.999 * v64[i] + 0.001 * g * g;
+                let (m_hat, v_hat): (f64, f64) = (m64[i] / (1.0 - 0.9_f64.powf(step as f64)), v64[i] / (1.0 - 0.999_f64.powf(step as f64)));
+                p64[i] -= 0.01 * m_hat / (v_hat.sqrt() + 1e-8);
+            }
+        }
+        let p = p.try_into_vec_as::<f32>().expect("f32");
+        for i in 0..4 {
+            assert!((f64::from(p[i]) - p64[i]).abs() < 1e-4, "parameter {i}: {} against {}", p[i], p64[i]);
+        }
+    }
+}

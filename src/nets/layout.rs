@@ -1,0 +1,217 @@
+use std::ops::Range;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::config::ModelConfig;
+
+/// Name and shape of one tensor inside a flat vector.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TensorLayout {
+    /// `shared.0.weight` `[in, out]`, `shared.0.bias` `[out]`, `light.…`, `booster.…`, `control.…`; the last layer of a head is its
+    /// highest index, with out = 1.
+    pub name: String,
+    /// Dimensions.
+    pub shape: Vec<usize>,
+}
+
+/// A part of the model that a term of the loss may or may not move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Dense layers shared by all heads: W_S without the embeddings.
+    Shared,
+    /// W_L.
+    Light,
+    /// W_B.
+    Booster,
+    /// The control head.
+    Control,
+}
+
+impl Part {
+    /// Every part, in the order of the flat vector.
+    pub const ALL: [Part; 4] = [Part::Shared, Part::Light, Part::Booster, Part::Control];
+
+    /// First word of the names of its tensors.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Part::Shared => "shared",
+            Part::Light => "light",
+            Part::Booster => "booster",
+            Part::Control => "control",
+        }
+    }
+}
+
+/// One dense layer and where it lies in the flat vector: weights `[inputs, outputs]` row-major, then biases `[outputs]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Layer {
+    pub(super) part: Part,
+    /// Number of the layer within its part.
+    pub(super) index: usize,
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    pub(super) offset: usize,
+    /// Last of a head: no ReLU follows.
+    pub(super) is_output: bool,
+}
+
+impl Layer {
+    pub(super) fn weights(&self) -> Range<usize> {
+        self.offset..self.offset + self.inputs * self.outputs
+    }
+
+    pub(super) fn biases(&self) -> Range<usize> {
+        let start = self.weights().end;
+        start..start + self.outputs
+    }
+}
+
+/// The dense layers of all parts and their places in the flat parameter vector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    pub(super) layers: Vec<Layer>,
+    inputs: usize,
+    len: usize,
+}
+
+impl Layout {
+    /// The layers of `model` over an input vector of `inputs` floats.
+    #[must_use]
+    pub fn new(model: &ModelConfig, inputs: usize) -> Self {
+        let mut layout = Layout { layers: Vec::new(), inputs, len: 0 };
+        let trunk = model.shared.last().copied().unwrap_or(inputs);
+        layout.push(Part::Shared, inputs, &model.shared, false);
+        layout.push(Part::Light, trunk, &model.light, true);
+        layout.push(Part::Booster, trunk, &model.booster, true);
+        if model.control {
+            layout.push(Part::Control, trunk, &model.light, true);
+        }
+        layout
+    }
+
+    fn push(&mut self, part: Part, mut inputs: usize, hidden: &[usize], is_head: bool) {
+        let output = is_head.then_some(1);
+        for (index, outputs) in hidden.iter().copied().chain(output).enumerate() {
+            let layer = Layer { part, index, inputs, outputs, offset: self.len, is_output: index == hidden.len() };
+            self.len = layer.biases().end;
+            self.layers.push(layer);
+            inputs = outputs;
+        }
+    }
+
+    /// Width of the input vector.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Floats in the flat vector.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// No parameters (never so for a model with a head).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Where the parameters of one part lie in the flat vector; empty for a part the model does not have.
+    #[must_use]
+    pub fn range(&self, part: Part) -> Range<usize> {
+        let mut layers = self.layers.iter().filter(|layer| layer.part == part);
+        let Some(first) = layers.next() else { return 0..0 };
+        first.offset..layers.next_back().unwrap_or(first).biases().end
+    }
+
+    /// Names and shapes, in the order of the flat vector.
+    #[must_use]
+    pub fn tensors(&self) -> Vec<TensorLayout> {
+        let tensors = |layer: &Layer| {
+            let name = |kind| format!("{}.{}.{kind}", layer.part.name(), layer.index);
+            [
+                TensorLayout { name: name("weight"), shape: vec![layer.inputs, layer.outputs] },
+                TensorLayout { name: name("bias"), shape: vec![layer.outputs] },
+            ]
+        };
+        self.layers.iter().flat_map(tensors).collect()
+    }
+
+    /// Initial parameters: before a ReLU, He uniform (± √(6 / in)); before the logit, Glorot uniform (± √(6 / (in + out))); biases 0.
+    ///
+    /// Drawn on the host by ChaCha8, so that every backend starts from the same bits. Each part draws from its own stream: the width of
+    /// one head does not change another's start. Control draws light's stream: what sets them apart later is what they were trained on.
+    #[must_use]
+    pub fn initial(&self, seed: u64) -> Vec<f32> {
+        let mut flat = vec![0.0; self.len];
+        for part in Part::ALL {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            random.set_stream(match part {
+                Part::Shared => 0,
+                Part::Light | Part::Control => 1,
+                Part::Booster => 2,
+            });
+            for layer in self.layers.iter().filter(|layer| layer.part == part) {
+                let fan = if layer.is_output { layer.inputs + layer.outputs } else { layer.inputs };
+                let bound = (6.0 / fan as f32).sqrt();
+                for weight in &mut flat[layer.weights()] {
+                    *weight = (2.0 * random.random::<f32>() - 1.0) * bound;
+                }
+            }
+        }
+        flat
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(shared: &[usize], booster: &[usize]) -> ModelConfig {
+        ModelConfig { shared: shared.to_vec(), light: vec![3], booster: booster.to_vec(), control: true, ..ModelConfig::default() }
+    }
+
+    #[test]
+    fn names_shapes_and_ranges_tile_the_vector() {
+        let layout = Layout::new(&model(&[5], &[4, 2]), 7);
+        let names: Vec<String> = layout.tensors().iter().map(|t| format!("{} {:?}", t.name, t.shape)).collect();
+        #[rustfmt::skip]
+        assert_eq!(names, [
+            "shared.0.weight [7, 5]", "shared.0.bias [5]",
+            "light.0.weight [5, 3]", "light.0.bias [3]", "light.1.weight [3, 1]", "light.1.bias [1]",
+            "booster.0.weight [5, 4]", "booster.0.bias [4]", "booster.1.weight [4, 2]", "booster.1.bias [2]",
+            "booster.2.weight [2, 1]", "booster.2.bias [1]",
+            "control.0.weight [5, 3]", "control.0.bias [3]", "control.1.weight [3, 1]", "control.1.bias [1]",
+        ]);
+        let ranges: Vec<Range<usize>> = Part::ALL.iter().map(|part| layout.range(*part)).collect();
+        assert_eq!(ranges, [0..40, 40..62, 62..99, 99..121]);
+        let floats: usize = layout.tensors().iter().map(|t| t.shape.iter().product::<usize>()).sum();
+        assert_eq!(floats, layout.len());
+        assert_eq!(Layout::new(&model(&[], &[]), 7).range(Part::Shared), 0..0);
+    }
+
+    #[test]
+    fn a_head_starts_the_same_whatever_the_others_are() {
+        let (small, big) = (Layout::new(&model(&[], &[4]), 7), Layout::new(&model(&[], &[9, 9]), 7));
+        let part = |layout: &Layout, part, seed| layout.initial(seed)[layout.range(part)].to_vec();
+        assert_eq!(part(&small, Part::Light, 1), part(&big, Part::Light, 1));
+        assert_eq!(part(&small, Part::Light, 1), part(&small, Part::Control, 1));
+        assert_ne!(part(&small, Part::Light, 1), part(&small, Part::Light, 2));
+        assert_ne!(part(&small, Part::Light, 1)[..20], part(&small, Part::Booster, 1)[..20]);
+    }
+
+    #[test]
+    fn initial_weights_keep_their_bounds() {
+        let layout = Layout::new(&model(&[], &[]), 7);
+        let flat = layout.initial(3);
+        let hidden = &layout.layers[0];
+        let bound = (6.0_f32 / 7.0).sqrt();
+        assert!(flat[hidden.weights()].iter().all(|w| w.abs() <= bound && *w != 0.0));
+        assert!(flat[hidden.biases()].iter().all(|b| *b == 0.0));
+        let output = &layout.layers[1];
+        assert!(flat[output.weights()].iter().all(|w| w.abs() <= (6.0_f32 / 4.0).sqrt()));
+    }
+}

@@ -1,0 +1,213 @@
+//! The threads that keep what was learnt: evaluate (owns sled), checkpoint (owns the files), publish (owns the snapshot topic).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, select, tick};
+
+use super::PipelineError;
+use super::shared::Shared;
+use crate::batch::Batch;
+use crate::checkpoint::{CheckpointStore, Commit, Draft, ProbeSample};
+use crate::domain::{Books, EventTime, ImpressionId, PartitionPosition, Version};
+use crate::evaluate::{AggregateState, Evaluator, Report, UserLine};
+use crate::publish::{PublishError, Published, Publisher};
+use crate::train::{LearnerState, StepReport};
+
+/// How often the report that `status` shows is made anew while samples come.
+const REPORT_EVERY: Duration = Duration::from_millis(500);
+/// No checkpoint is being published.
+const NOT_PUBLISHING: u64 = 0;
+
+/// Where the answer to a `snapshot now` goes.
+pub(super) type PublishReply = Sender<Result<Published, String>>;
+
+/// What the evaluating thread is told, in the order in which it happened.
+pub(super) enum Evaluation {
+    /// A batch was trained.
+    Observe(Box<Batch>, Box<StepReport>),
+    /// Make users durable under this number and answer with the aggregates.
+    Checkpoint(u64, Sender<(AggregateState, Report)>),
+    /// This checkpoint is committed.
+    Committed(u64),
+}
+
+/// A question to the evaluating thread. On a channel of its own: handles that ask must not keep the thread alive.
+pub(super) struct TopUsers {
+    pub(super) n: usize,
+    pub(super) reply: Sender<Result<Vec<UserLine>, String>>,
+}
+
+/// Measures until nobody is left to tell it anything.
+pub(super) fn evaluate(
+    mut evaluator: Evaluator,
+    inbox: &Receiver<Evaluation>,
+    questions: &Receiver<TopUsers>,
+    shared: &Arc<Shared>,
+) -> Result<(), PipelineError> {
+    let ticker = tick(REPORT_EVERY);
+    let mut fresh = false;
+    loop {
+        select! {
+            recv(inbox) -> message => match message {
+                Ok(Evaluation::Observe(batch, report)) => {
+                    evaluator.observe(&batch, &report)?;
+                    fresh = true;
+                }
+                Ok(Evaluation::Checkpoint(number, answer)) => {
+                    let state = evaluator.checkpoint(number)?;
+                    // A checkpointing thread that is gone has failed, and says so itself.
+                    let _gone = answer.send((state, evaluator.report()));
+                }
+                Ok(Evaluation::Committed(number)) => evaluator.committed(number),
+                Err(_) => break,
+            },
+            recv(questions) -> question => if let Ok(TopUsers { n, reply }) = question {
+                let _gone = reply.send(evaluator.top_users(n).map_err(|e| e.to_string()));
+            },
+            recv(ticker) -> _ => if std::mem::take(&mut fresh) {
+                shared.set_report(evaluator.report());
+            },
+        }
+    }
+    shared.set_report(evaluator.report());
+    Ok(())
+}
+
+/// A copy of everything the training thread owns, taken between two batches.
+pub(super) struct CheckpointJob {
+    pub(super) number: u64,
+    pub(super) learner: LearnerState,
+    pub(super) memory: Vec<(EventTime, ImpressionId)>,
+    pub(super) probes: Vec<ProbeSample>,
+    pub(super) positions: Vec<PartitionPosition>,
+    pub(super) books: Books,
+    pub(super) evaluation: Receiver<(AggregateState, Report)>,
+    /// Publish it once it is committed.
+    pub(super) publish: bool,
+    /// Who wants to know.
+    pub(super) replies: Vec<PublishReply>,
+}
+
+/// Writes checkpoints. One at a time: the training thread waits for `done` before it sends the next.
+pub(super) struct Keeper {
+    pub(super) store: CheckpointStore,
+    pub(super) config_hash: String,
+    pub(super) evaluations: Sender<Evaluation>,
+    pub(super) publishing: Option<Sender<PublishJob>>,
+    /// The number being published, kept from retention.
+    pub(super) published_now: Arc<AtomicU64>,
+    /// Whether each job was committed.
+    pub(super) done: Sender<bool>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Keeper {
+    pub(super) fn run(mut self, jobs: &Receiver<CheckpointJob>) {
+        for job in jobs {
+            let committed = self.commit(job);
+            if self.done.send(committed).is_err() {
+                break;
+            }
+        }
+    }
+
+    fn commit(&mut self, job: CheckpointJob) -> bool {
+        let started = Instant::now();
+        let number = job.number;
+        // The evaluating thread answers or ends; when it ends, it has already failed the pipeline.
+        let Ok((evaluation, report)) = job.evaluation.recv() else { return false };
+        let draft = Draft {
+            number,
+            learner: job.learner,
+            memory: job.memory,
+            probes: job.probes,
+            positions: job.positions,
+            books: job.books,
+            evaluation,
+            report,
+            config_hash: self.config_hash.clone(),
+            created_ms: now_ms(),
+        };
+        let being_published = Some(self.published_now.load(Ordering::Acquire)).filter(|number| *number != NOT_PUBLISHING);
+        let commit = match self.store.write(draft, being_published) {
+            Ok(commit) => commit,
+            Err(error) => {
+                tracing::error!(checkpoint = number, %error, "checkpoint failed; training goes on, the next one writes everything");
+                refuse(job.replies, &format!("checkpoint {number} failed: {error}"));
+                return false;
+            }
+        };
+        tracing::info!(checkpoint = number, samples = commit.books.samples, ms = started.elapsed().as_millis(), "checkpoint committed");
+        self.shared.update(|status| {
+            status.checkpoint = Some(Version(number));
+            status.checkpoint_ms = Some(commit.created_ms);
+        });
+        self.shared.advise(commit.positions.clone());
+        let _gone = self.evaluations.send(Evaluation::Committed(number));
+        if job.publish {
+            let commit = commit.clone();
+            self.publish(PublishJob { commit, replies: job.replies });
+        }
+        true
+    }
+
+    fn publish(&self, job: PublishJob) {
+        let Some(publishing) = &self.publishing else {
+            refuse(job.replies, "publish.enabled is false in the configuration");
+            return;
+        };
+        self.published_now.store(job.commit.number, Ordering::Release);
+        if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = publishing.try_send(job) {
+            tracing::warn!(version = job.commit.number, "not published: the publisher is still busy with an earlier version");
+            refuse(job.replies, "the publisher is still busy with an earlier version; try again");
+        }
+    }
+}
+
+/// A committed checkpoint to be published.
+pub(super) struct PublishJob {
+    commit: Commit,
+    replies: Vec<PublishReply>,
+}
+
+/// Publishes committed checkpoints, read back from their files.
+pub(super) fn publish(mut publisher: Publisher, dir: &Path, published_now: &AtomicU64, jobs: &Receiver<PublishJob>, shared: &Arc<Shared>) {
+    for PublishJob { commit, replies } in jobs {
+        let number = commit.number;
+        let result = CheckpointStore::load(dir, &commit)
+            .map_err(|e| e.to_string())
+            .and_then(|loaded| publisher.publish(&commit, &loaded, now_ms()).map_err(|e: PublishError| e.to_string()));
+        let _newer = published_now.compare_exchange(number, NOT_PUBLISHING, Ordering::AcqRel, Ordering::Acquire);
+        match &result {
+            Ok(published) => {
+                tracing::info!(version = number, bytes = published.bytes, promoted = published.promoted, "snapshot published");
+                shared.update(|status| {
+                    status.published = Some(published.version);
+                    status.promoted = published.promoted;
+                    status.publish_problem = published.held_by.clone();
+                });
+            }
+            Err(problem) => {
+                tracing::error!(version = number, problem, "snapshot not published");
+                shared.update(|status| status.publish_problem = Some(problem.clone()));
+            }
+        }
+        for reply in replies {
+            let _gone = reply.send(result.clone());
+        }
+    }
+}
+
+fn refuse(replies: Vec<PublishReply>, why: &str) {
+    for reply in replies {
+        let _gone = reply.send(Err(why.to_owned()));
+    }
+}
+
+/// Wall clock, milliseconds since the epoch: for records that people read, never for logic.
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,95 @@
+//! What was committed, read back before anything starts.
+
+use std::path::Path;
+
+use super::progress::Recovered;
+use super::{PipelineError, State, Status, USERS_STORE};
+use crate::checkpoint::{CheckpointStore, Commit};
+use crate::config::Config;
+use crate::domain::Version;
+use crate::evaluate::{AggregateState, Evaluator, MemoryUsers};
+use crate::store::{SledUsers, StoreError};
+use crate::train::Learner;
+
+/// State as of the last commit.
+pub(super) struct Recovery {
+    pub(super) store: Option<CheckpointStore>,
+    pub(super) evaluator: Evaluator,
+    pub(super) recovered: Recovered,
+    pub(super) status: Status,
+}
+
+impl Recovery {
+    /// Reads the last commit, if any, into `learner` and the rest.
+    ///
+    /// Weights never depend on sled: a per-user store that is lost, damaged or of another age is set aside and metrics start afresh, said
+    /// loudly in log and status, while training goes on from the commit.
+    pub(super) fn open(config: &Config, state: State, learner: &mut Learner) -> Result<Self, PipelineError> {
+        let mut status = Status { model: config.name.clone(), device: config.train.device.clone(), ..Status::default() };
+        if state == State::Memory {
+            let evaluator = Evaluator::new(&config.evaluate, Box::new(MemoryUsers::default()), AggregateState::default())?;
+            return Ok(Recovery { store: None, evaluator, recovered: Recovered::default(), status });
+        }
+        let dir = &config.state.dir;
+        let store = CheckpointStore::open(dir, config.checkpoint.keep)?;
+        let users_dir = dir.join(USERS_STORE);
+        let cache = config.state.sled_cache.0;
+        let Some(commit) = store.latest() else {
+            let users = SledUsers::open(&users_dir, cache, 0)?;
+            let evaluator = Evaluator::new(&config.evaluate, Box::new(users), AggregateState::default())?;
+            return Ok(Recovery { store: Some(store), evaluator, recovered: Recovered::default(), status });
+        };
+        let loaded = CheckpointStore::load(dir, commit)?;
+        learner.restore(loaded.learner)?;
+        let (users, aggregates) = match open_users(&users_dir, cache, commit)? {
+            Ok(users) => (users, commit.evaluation.clone()),
+            Err(why) => {
+                tracing::error!(why, "metrics start afresh; weights and positions are untouched");
+                set_aside(&users_dir, commit.number)?;
+                status.metrics_restarted = Some(why);
+                (SledUsers::open(&users_dir, cache, commit.number)?, AggregateState::default())
+            }
+        };
+        let evaluator = Evaluator::new(&config.evaluate, Box::new(users), aggregates)?;
+        status.checkpoint = Some(Version(commit.number));
+        status.checkpoint_ms = Some(commit.created_ms);
+        tracing::info!(checkpoint = commit.number, samples = commit.books.samples, "recovered");
+        let recovered = Recovered { positions: commit.positions.clone(), books: commit.books.clone(), memory: loaded.memory };
+        Ok(Recovery { store: Some(store), evaluator, recovered, status })
+    }
+}
+
+/// The store as of `commit`; inside, why it cannot be that. A store of a newer program is refused, not set aside.
+fn open_users(dir: &Path, cache: u64, commit: &Commit) -> Result<Result<SledUsers, String>, PipelineError> {
+    let users = match SledUsers::open(dir, cache, commit.number) {
+        Ok(users) => users,
+        Err(newer @ StoreError::Newer { .. }) => return Err(newer.into()),
+        Err(unusable) => return Ok(Err(unusable.to_string())),
+    };
+    if commit.report.users > 0 && (users.is_empty()? || users.written() < commit.number) {
+        return Ok(Err(format!(
+            "{}: holds users as of checkpoint {}, the last commit is {}: the directory was lost or is an old copy",
+            dir.display(),
+            users.written(),
+            commit.number
+        )));
+    }
+    Ok(Ok(users))
+}
+
+/// Renames the store to a name that is free, so that nothing is destroyed and a second accident does not stand in the way.
+fn set_aside(dir: &Path, number: u64) -> Result<(), PipelineError> {
+    let mut aside = dir.with_extension(format!("unusable-at-{number}"));
+    for again in 2.. {
+        if !aside.exists() {
+            break;
+        }
+        aside = dir.with_extension(format!("unusable-at-{number}.{again}"));
+    }
+    match std::fs::rename(dir, &aside) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::Sled { path: dir.to_owned(), why: format!("cannot be set aside as {}: {source}", aside.display()) }.into())
+        }
+        _ => Ok(()),
+    }
+}

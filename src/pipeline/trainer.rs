@@ -1,0 +1,282 @@
+//! The thread that owns the model: step, books, and when to checkpoint and publish.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
+
+use super::PipelineError;
+use super::keeper::{CheckpointJob, Evaluation, PublishReply};
+use super::progress::Progress;
+use super::shared::Shared;
+use crate::batch::{Batch, BatchBuilder, Pace};
+use crate::checkpoint::ProbeSample;
+use crate::config::Config;
+use crate::domain::{DropReason, EventTime, Field, Sample, UserId};
+use crate::features::FeatureSpec;
+use crate::telemetry::Health;
+use crate::train::Learner;
+use crate::wire::snapshot::field_to_json;
+
+/// How often an idle loop shows that it lives, and looks whether a checkpoint is due.
+const TICK: Duration = Duration::from_millis(100);
+/// What `samples_per_s` looks back on.
+const RATE_WINDOW: Duration = Duration::from_secs(10);
+
+/// What the training thread can be asked from outside.
+pub(super) enum Command {
+    /// Checkpoint and publish now.
+    SnapshotNow(PublishReply),
+}
+
+/// Where checkpoints go.
+pub(super) struct Checkpoints {
+    pub(super) jobs: Sender<CheckpointJob>,
+    /// Whether each job was committed.
+    pub(super) done: Receiver<bool>,
+    pub(super) next_number: u64,
+}
+
+/// Owns the learner and the books.
+pub(super) struct Trainer {
+    pub(super) config: Config,
+    pub(super) spec: FeatureSpec,
+    pub(super) learner: Learner,
+    pub(super) progress: Progress,
+    pub(super) evaluations: Sender<Evaluation>,
+    pub(super) checkpoints: Option<Checkpoints>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) health: Health,
+    pub(super) schedule: Schedule,
+}
+
+/// What is due when.
+pub(super) struct Schedule {
+    in_flight: bool,
+    /// Captures since the last one with all rows; `None`: the next must have all rows.
+    since_full: Option<u64>,
+    checkpointed: Mark,
+    published: Mark,
+    /// Events done when last checkpointed.
+    done: u64,
+    waiting: Vec<PublishReply>,
+    probes: VecDeque<(EventTime, Box<[Field]>)>,
+    rate: VecDeque<(Instant, u64)>,
+    shown: Instant,
+}
+
+/// When something last happened, in samples and in time.
+struct Mark {
+    samples: u64,
+    at: Instant,
+}
+
+impl Schedule {
+    /// Starts counting from what was recovered.
+    pub(super) fn new(samples: u64, done: u64) -> Self {
+        let now = Instant::now();
+        Schedule {
+            in_flight: false,
+            since_full: None,
+            checkpointed: Mark { samples, at: now },
+            published: Mark { samples, at: now },
+            done,
+            waiting: Vec::new(),
+            probes: VecDeque::new(),
+            rate: VecDeque::from([(now, samples)]),
+            shown: now,
+        }
+    }
+}
+
+impl Trainer {
+    /// Trains until no more batches come, then commits what is left.
+    ///
+    /// # Errors
+    /// [`PipelineError::NotCommitted`].
+    pub(super) fn run(mut self, batches: &Receiver<Batch>, commands: &Receiver<Command>) -> Result<(), PipelineError> {
+        let ticker = tick(TICK);
+        loop {
+            select! {
+                recv(batches) -> batch => match batch {
+                    Ok(batch) => if self.batch(batch).is_none() { break },
+                    Err(_) => break,
+                },
+                recv(commands) -> command => if let Ok(Command::SnapshotNow(reply)) = command {
+                    self.schedule.waiting.push(reply);
+                },
+                recv(ticker) -> _ => {}
+            }
+            self.health.progress();
+            if self.checkpoint_if_due().is_none() {
+                break;
+            }
+            if self.schedule.shown.elapsed() >= TICK {
+                self.show();
+            }
+        }
+        self.finish()
+    }
+
+    /// One step. `None`: the evaluating thread is gone.
+    fn batch(&mut self, mut batch: Batch) -> Option<()> {
+        for ended in std::mem::take(&mut batch.ended) {
+            self.progress.ended(ended);
+        }
+        if batch.rows() == 0 {
+            return Some(());
+        }
+        let report = self.learner.step(&batch);
+        if !report.applied {
+            tracing::error!(rows = batch.rows(), loss = report.loss, "step not applied: loss or gradient is not finite");
+            self.progress.dropped(&batch, DropReason::NonFiniteStep);
+            return Some(());
+        }
+        self.progress.trained(&batch);
+        for (row, fields) in std::mem::take(&mut batch.raw) {
+            if self.schedule.probes.len() >= self.config.publish.probes {
+                self.schedule.probes.pop_front();
+            }
+            self.schedule.probes.push_back((batch.times[row], fields));
+        }
+        self.evaluations.send(Evaluation::Observe(Box::new(batch), Box::new(report))).ok()
+    }
+
+    /// Starts a checkpoint if one is due and none is on its way. `None`: the checkpointing thread is gone.
+    fn checkpoint_if_due(&mut self) -> Option<()> {
+        let Some(checkpoints) = &self.checkpoints else {
+            for reply in self.schedule.waiting.drain(..) {
+                let _gone = reply.send(Err("this pipeline keeps nothing on disk".to_owned()));
+            }
+            return Some(());
+        };
+        if self.schedule.in_flight {
+            match checkpoints.done.try_recv() {
+                Ok(committed) => self.landed(committed),
+                Err(crossbeam_channel::TryRecvError::Empty) => return Some(()),
+                Err(crossbeam_channel::TryRecvError::Disconnected) => return None,
+            }
+        }
+        let books = self.progress.books();
+        let publish = self.config.publish.enabled
+            && books.samples > self.schedule.published.samples
+            && due(&self.schedule.published, books.samples, self.config.publish.every_samples, self.config.publish.every.0);
+        let checkpoint = books.done() > self.schedule.done
+            && due(&self.schedule.checkpointed, books.samples, self.config.checkpoint.every_samples, self.config.checkpoint.every.0);
+        if publish || checkpoint || !self.schedule.waiting.is_empty() { self.checkpoint(publish) } else { Some(()) }
+    }
+
+    /// Takes a copy of everything and sends it off.
+    fn checkpoint(&mut self, publish: bool) -> Option<()> {
+        let probes = self.probes();
+        let checkpoints = self.checkpoints.as_mut()?;
+        let full = self.schedule.since_full.is_none_or(|n| n + 1 >= self.config.checkpoint.full_every);
+        let number = checkpoints.next_number;
+        checkpoints.next_number += 1;
+        let replies = std::mem::take(&mut self.schedule.waiting);
+        let publish = publish || !replies.is_empty();
+        // 1: one answer.
+        let (answer, evaluation) = bounded(1);
+        self.evaluations.send(Evaluation::Checkpoint(number, answer)).ok()?;
+        let books = self.progress.books().clone();
+        let positions = self.progress.positions();
+        let counted: u64 = positions.iter().map(crate::domain::PartitionPosition::count).sum();
+        if counted != books.done() {
+            tracing::error!(positions = counted, books = books.done(), "the books do not add up: please report this");
+        }
+        let mark = |samples| Mark { samples, at: Instant::now() };
+        self.schedule.done = books.done();
+        self.schedule.checkpointed = mark(books.samples);
+        if publish {
+            self.schedule.published = mark(books.samples);
+        }
+        self.schedule.since_full = Some(if full { 0 } else { self.schedule.since_full.unwrap_or(0) + 1 });
+        self.schedule.in_flight = true;
+        let learner = self.learner.capture(full);
+        let memory = self.progress.memory();
+        checkpoints.jobs.send(CheckpointJob { number, learner, memory, probes, positions, books, evaluation, publish, replies }).ok()
+    }
+
+    fn landed(&mut self, committed: bool) {
+        self.schedule.in_flight = false;
+        if !committed {
+            // What was captured is lost to the chain of touched rows.
+            self.schedule.since_full = None;
+            self.schedule.done = 0;
+        }
+    }
+
+    /// The newest raw samples with the light net's logits, by the weights as they are now.
+    fn probes(&self) -> Vec<ProbeSample> {
+        let rows = self.schedule.probes.len();
+        let mut builder = BatchBuilder::new(self.spec.clone(), Pace { rows: rows + 1, linger_ms: i64::MAX }, 0);
+        for (time, fields) in &self.schedule.probes {
+            let sample = Sample {
+                origins: Vec::new(),
+                time: *time,
+                impression: None,
+                user: UserId("".into()),
+                label: false,
+                fields: fields.clone(),
+            };
+            builder.push(sample, 0);
+        }
+        let Some(batch) = builder.flush() else { return Vec::new() };
+        let logits = self.learner.predict(&batch).light;
+        let probes = self.schedule.probes.iter().zip(logits);
+        probes
+            .map(|((time, fields), logit)| ProbeSample { time_ms: time.0, fields: fields.iter().map(field_to_json).collect(), logit })
+            .collect()
+    }
+
+    /// Commits what is not committed yet, publishing nothing unless somebody waits for it.
+    fn finish(mut self) -> Result<(), PipelineError> {
+        self.show();
+        if self.checkpoints.is_none() {
+            return Ok(());
+        }
+        self.wait_for_checkpoint();
+        if self.progress.books().done() > self.schedule.done || !self.schedule.waiting.is_empty() {
+            self.checkpoint(false).ok_or(PipelineError::NotCommitted)?;
+            self.wait_for_checkpoint();
+        }
+        if self.progress.books().done() > self.schedule.done { Err(PipelineError::NotCommitted) } else { Ok(()) }
+    }
+
+    fn wait_for_checkpoint(&mut self) {
+        if let Some(checkpoints) = &self.checkpoints
+            && self.schedule.in_flight
+        {
+            // A thread that is gone has failed the pipeline itself.
+            let committed = checkpoints.done.recv().unwrap_or(false);
+            self.landed(committed);
+        }
+    }
+
+    /// Shows the books to whoever asks.
+    fn show(&mut self) {
+        let now = Instant::now();
+        let books = self.progress.books().clone();
+        let rate = &mut self.schedule.rate;
+        while rate.len() > 1 && now.duration_since(rate[0].0) > RATE_WINDOW {
+            rate.pop_front();
+        }
+        let (since, samples) = rate[0];
+        let samples_per_s = (books.samples - samples) as f64 / now.duration_since(since).as_secs_f64().max(f64::EPSILON);
+        rate.push_back((now, books.samples));
+        self.schedule.shown = now;
+        let positions = self.progress.positions();
+        let table_rows = self.learner.table_rows() as u64;
+        self.shared.update(|status| {
+            status.books = books;
+            status.samples_per_s = samples_per_s;
+            status.positions = positions;
+            status.table_rows = table_rows;
+        });
+    }
+}
+
+fn due(mark: &Mark, samples: u64, every_samples: u64, every: Duration) -> bool {
+    samples - mark.samples >= every_samples || mark.at.elapsed() >= every
+}

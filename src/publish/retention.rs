@@ -1,0 +1,43 @@
+//! Which versions stay on the topic.
+
+use std::collections::BTreeSet;
+
+use super::topic::{Entry, entry};
+use crate::domain::Version;
+use crate::serving::Catalog;
+use crate::wire::snapshot::{Act, Key};
+
+/// Versions last made current that stay whatever their age: where an operator looks first for one to go back to.
+const PROMOTED_KEPT: usize = 3;
+
+/// Tombstones for the manifests, then for the chunks, of every version that nothing holds. Chunks below `newest` without a manifest go
+/// too: what a killed publisher or a killed collection left.
+///
+/// The manifests' tombstones have to be acknowledged before those of the chunks are sent, so that no reader ever sees a manifest whose
+/// chunks are gone.
+pub(super) fn tombstones(catalog: &Catalog, keep: usize, newest: Version) -> (Vec<Entry>, Vec<Entry>) {
+    let kept = kept(catalog, keep);
+    let collected: Vec<Version> = catalog.manifests().keys().copied().filter(|version| !kept.contains(version)).collect();
+    let manifests = collected.iter().map(|version| entry(&Key::Manifest(*version), None)).collect();
+    let chunks = catalog
+        .chunks()
+        .filter(|(version, _)| !kept.contains(version) && *version < newest)
+        .map(|(version, index)| entry(&Key::Chunk(version, index), None))
+        .collect();
+    (manifests, chunks)
+}
+
+/// The newest `keep` versions, everything pointed at or pinned, and the last few promoted.
+fn kept(catalog: &Catalog, keep: usize) -> BTreeSet<Version> {
+    let newest = catalog.manifests().keys().rev().take(keep).copied();
+    let pointed = catalog.current().map(|pointer| pointer.version);
+    let pinned = catalog.pin().and_then(|pin| pin.version);
+    let mut promoted = BTreeSet::new();
+    for version in catalog.audit().rev().filter(|entry| entry.act == Act::Promote).filter_map(|entry| entry.to) {
+        if promoted.len() == PROMOTED_KEPT {
+            break;
+        }
+        promoted.insert(version);
+    }
+    newest.chain(pointed).chain(pinned).chain(promoted).collect()
+}

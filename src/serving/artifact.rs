@@ -1,0 +1,129 @@
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+
+use super::ModelError;
+use super::net::Layer;
+use crate::domain::Version;
+use crate::wire::snapshot::{Architecture, TensorInfo};
+
+/// Longest header read. A light net has a dozen tensors of a hundred bytes each; the parser itself would take 100 MB.
+pub const HEADER_BYTES_MAX: usize = 64 << 10;
+/// Most dense layers: bounds the list of tensors before anything is read.
+const LAYERS_MAX: usize = 64;
+/// Length of the number that says how long the header is.
+const LENGTH_BYTES: usize = 8;
+
+/// What an artifact holds, checked.
+pub(super) struct Parts {
+    /// Row keys `[rows]`, each once.
+    pub(super) keys: Vec<u64>,
+    /// Row weights `[rows, dim]`.
+    pub(super) rows: Vec<f32>,
+    /// Shared layers, light layers, the logit's layer.
+    pub(super) layers: Vec<Layer>,
+}
+
+/// The tensors that an architecture asks for; the number of rows is the artifact's own.
+///
+/// # Errors
+/// [`ModelError::Artifact`] for shapes that no net can have.
+fn expected(version: Version, architecture: &Architecture, slots: usize, rows: usize) -> Result<Vec<TensorInfo>, ModelError> {
+    let refuse = |why: String| ModelError::Artifact { version, why };
+    let Architecture { embedding_dim: dim, inputs, shared, light } = architecture;
+    let embedded = slots.checked_mul(*dim).filter(|embedded| embedded <= inputs && *inputs > 0 && (slots == 0 || *dim > 0));
+    if embedded.is_none() {
+        return Err(refuse(format!("architecture: {slots} slots of {dim} floats do not fit into {inputs} inputs")));
+    }
+    if shared.len() + light.len() >= LAYERS_MAX || shared.iter().chain(light).any(|width| *width == 0) {
+        return Err(refuse(format!("architecture: {} layers; at most {LAYERS_MAX}, none of width 0", shared.len() + light.len() + 1)));
+    }
+    let info = |name: String, dtype: Dtype, shape: Vec<usize>| TensorInfo { name, dtype: dtype.to_string(), shape };
+    let mut tensors =
+        vec![info("embedding.keys".to_owned(), Dtype::U64, vec![rows]), info("embedding.rows".to_owned(), Dtype::F32, vec![rows, *dim])];
+    let mut width = *inputs;
+    let shared = shared.iter().enumerate().map(|(index, out)| ("shared", index, *out));
+    let light = light.iter().copied().chain([1]).enumerate().map(|(index, out)| ("light", index, out));
+    for (part, index, out) in shared.chain(light) {
+        tensors.push(info(format!("{part}.{index}.weight"), Dtype::F32, vec![width, out]));
+        tensors.push(info(format!("{part}.{index}.bias"), Dtype::F32, vec![out]));
+        width = out;
+    }
+    Ok(tensors)
+}
+
+/// Every tensor of an artifact, sorted by name. The header's length is checked before the header is parsed.
+///
+/// # Errors
+/// [`ModelError::Artifact`].
+pub(super) fn parse(version: Version, artifact: &[u8]) -> Result<SafeTensors<'_>, ModelError> {
+    let refuse = |why: String| ModelError::Artifact { version, why };
+    let Some((length, rest)) = artifact.split_first_chunk::<LENGTH_BYTES>() else {
+        return Err(refuse(format!("artifact of {} bytes is too short for a header", artifact.len())));
+    };
+    let length = u64::from_le_bytes(*length);
+    match usize::try_from(length) {
+        Ok(length) if length <= HEADER_BYTES_MAX && length <= rest.len() => {}
+        _ => return Err(refuse(format!("header of {length} bytes; at most {HEADER_BYTES_MAX}, and no more than the artifact holds"))),
+    }
+    SafeTensors::deserialize(artifact).map_err(|error| refuse(format!("not safetensors: {error}")))
+}
+
+/// Name, type and shape of every tensor, sorted by name.
+pub(super) fn listing(tensors: &SafeTensors<'_>) -> Vec<TensorInfo> {
+    let mut infos: Vec<TensorInfo> = tensors
+        .iter()
+        .map(|(name, view)| TensorInfo { name: name.to_owned(), dtype: view.dtype().to_string(), shape: view.shape().to_vec() })
+        .collect();
+    infos.sort_by(|a, b| a.name.cmp(&b.name));
+    infos
+}
+
+/// Reads and checks an artifact against an architecture: exactly its tensors, types and shapes, finite weights, each key once.
+///
+/// # Errors
+/// [`ModelError::Artifact`], [`ModelError::NotFinite`].
+pub(super) fn read(version: Version, architecture: &Architecture, slots: usize, artifact: &[u8]) -> Result<Parts, ModelError> {
+    let refuse = |why: String| ModelError::Artifact { version, why };
+    let tensors = parse(version, artifact)?;
+    let rows = match tensors.tensor("embedding.keys") {
+        Ok(view) => view.shape().first().copied().unwrap_or(0),
+        Err(_) => return Err(refuse("tensor embedding.keys is missing".to_owned())),
+    };
+    let expected = expected(version, architecture, slots, rows)?;
+    for found in listing(&tensors) {
+        match expected.iter().find(|info| info.name == found.name) {
+            None => return Err(refuse(format!("tensor {} is not one of the architecture's", found.name))),
+            Some(info) if *info != found => {
+                let (name, dtype, shape) = (found.name, found.dtype, found.shape);
+                return Err(refuse(format!("tensor {name} is {dtype} {shape:?}; the architecture says {} {:?}", info.dtype, info.shape)));
+            }
+            Some(_) => {}
+        }
+    }
+    let view = |name: &str| tensors.tensor(name).map_err(|_| refuse(format!("tensor {name} is missing")));
+
+    let mut numbers = Vec::with_capacity(expected.len());
+    for info in expected.iter().filter(|info| info.name != "embedding.keys") {
+        numbers.push(floats(version, &info.name, &view(&info.name)?)?);
+    }
+    let mut numbers = numbers.into_iter();
+    let rows = numbers.next().unwrap_or_default();
+    let mut layers = Vec::with_capacity(numbers.len() / 2);
+    while let (Some(weight), Some(bias)) = (numbers.next(), numbers.next()) {
+        let outputs = bias.len();
+        layers.push(Layer { inputs: weight.len() / outputs, outputs, weight, bias });
+    }
+    let (keys, _) = view("embedding.keys")?.data().as_chunks::<8>();
+    let keys: Vec<u64> = keys.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+    Ok(Parts { keys, rows, layers })
+}
+
+/// The numbers of an F32 tensor.
+fn floats(version: Version, name: &str, view: &TensorView<'_>) -> Result<Vec<f32>, ModelError> {
+    let (chunks, _) = view.data().as_chunks::<4>();
+    let floats: Vec<f32> = chunks.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    if floats.iter().all(|float| float.is_finite()) {
+        return Ok(floats);
+    }
+    Err(ModelError::NotFinite { version, tensor: name.to_owned() })
+}

@@ -1,0 +1,232 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::cache::SnapshotCache;
+use super::shared::Shared;
+use super::subscriber::SubscriberConfig;
+use super::{Catalog, CatalogError, Marks, ModelError, ServedModel};
+use crate::domain::Version;
+use crate::stream::{LogReader, StreamError};
+use crate::wire::snapshot::{Key, Manifest};
+
+/// Chunks read at a time: a few MiB, so that a stop is noticed between them and a timeout means something.
+const CHUNKS_PER_READ: usize = 8;
+/// How often the end of the topic is asked for, to say how far behind we are.
+const END_EVERY: Duration = Duration::from_secs(2);
+
+/// Opens the topic from its beginning.
+type OpenReader = dyn Fn() -> Result<Box<dyn LogReader>, StreamError>;
+
+/// Why a target is not served.
+enum Refusal {
+    /// The topic; connecting again may help.
+    Stream(StreamError),
+    /// The snapshot itself.
+    Model(ModelError),
+    /// Told to stop.
+    Stopping,
+}
+
+impl From<StreamError> for Refusal {
+    fn from(error: StreamError) -> Self {
+        Refusal::Stream(error)
+    }
+}
+
+impl From<ModelError> for Refusal {
+    fn from(error: ModelError) -> Self {
+        Refusal::Model(error)
+    }
+}
+
+/// The following thread.
+pub(super) struct Follower {
+    config: SubscriberConfig,
+    cache: SnapshotCache,
+    shared: Arc<Shared>,
+    /// What is on disk in `seen.json`.
+    seen: (Marks, Option<Version>),
+    /// A version that failed, and the seq of its manifest: not tried again until the target moves or the version is published again.
+    quarantined: Option<(Version, u64)>,
+    /// Refused records at or below this offset are counted already; a new connection reads them again.
+    counted_to: i64,
+    backoff: Duration,
+}
+
+impl Follower {
+    pub(super) fn new(config: SubscriberConfig, cache: SnapshotCache, seen: (Marks, Option<Version>), shared: Arc<Shared>) -> Self {
+        let backoff = config.backoff_min;
+        Follower { config, cache, shared, seen, quarantined: None, counted_to: -1, backoff }
+    }
+
+    /// Follows until told to stop, connecting again after every broker error.
+    pub(super) fn run(mut self, open_reader: &OpenReader) {
+        while !self.shared.is_stopping() {
+            let Err(error) = open_reader().and_then(|reader| self.follow(reader)) else { continue };
+            self.shared.connected(false);
+            if matches!(error, StreamError::Setting { .. }) {
+                return self.shared.refused(&error.to_string());
+            }
+            self.shared.failed(&error.to_string());
+            let until = Instant::now() + self.backoff;
+            self.backoff = (self.backoff * 2).min(self.config.backoff_max);
+            while !self.shared.is_stopping() && Instant::now() < until {
+                std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
+            }
+        }
+    }
+
+    /// Folds the topic from its beginning and acts on it once its end at the time of connecting is reached.
+    fn follow(&mut self, mut reader: Box<dyn LogReader>) -> Result<(), StreamError> {
+        // A new fold per connection: the topic may have been compacted meanwhile, and what is gone from it must be gone here.
+        let mut catalog = Catalog::new(&self.config.model);
+        let mut end = reader.end()?;
+        let mut asked = Instant::now();
+        let mut caught_up = false;
+        self.shared.connected(true);
+        while !self.shared.is_stopping() {
+            // The end first: what was there when we connected is acted on without waiting for more.
+            caught_up = caught_up || reader.position() >= end;
+            if caught_up {
+                self.backoff = self.config.backoff_min;
+                self.act(&catalog, reader.as_mut())?;
+            }
+            if asked.elapsed() >= END_EVERY {
+                end = reader.end()?;
+                asked = Instant::now();
+            }
+            self.shared.behind(u64::try_from(end.saturating_sub(reader.position())).unwrap_or(0));
+            if let Some(record) = reader.next(self.config.poll)?
+                && let Err(error) = catalog.apply(&record)
+            {
+                self.note_refused(record.offset, &error);
+            }
+        }
+        Ok(())
+    }
+
+    fn note_refused(&mut self, offset: i64, error: &CatalogError) {
+        if offset > self.counted_to {
+            self.counted_to = offset;
+            self.shared.rejected(error.reason(), &error.to_string());
+        }
+    }
+
+    /// Remembers how far the topic was read, and serves what it says.
+    fn act(&mut self, catalog: &Catalog, reader: &mut dyn LogReader) -> Result<(), StreamError> {
+        let (marks, target) = (catalog.marks(), catalog.target());
+        let (seen, _) = self.seen;
+        if !marks.covers(&seen) {
+            let why = format!(
+                "the topic is older than what this server has read before ({marks:?}, seen {seen:?}): if it was made anew on purpose, stop \
+                 this server and remove seen.json from {}",
+                self.config.cache_dir.display()
+            );
+            self.shared.waiting(Some(why));
+            return Ok(());
+        }
+        if self.seen != (marks, target) {
+            // Before the swap: what was read may not be undone by a crash in between.
+            if let Err(error) = self.cache.remember(marks, target) {
+                self.shared.rejected("cache", &error.to_string());
+            }
+            self.seen = (marks, target);
+            self.shared.read_to(marks, target);
+        }
+        let Some(target) = target else { return Ok(()) };
+        if self.quarantined.is_some_and(|(version, _)| version != target) {
+            self.quarantined = None;
+        }
+        if self.shared.version() == Some(target) {
+            self.shared.waiting(None);
+            return Ok(());
+        }
+        let (Some(manifest), Some(offsets)) = (catalog.manifests().get(&target), catalog.chunk_offsets(target)) else {
+            self.shared.waiting(Some(format!("version {target}: its manifest or a chunk is not on the topic")));
+            return Ok(());
+        };
+        if self.quarantined == Some((target, manifest.seq)) {
+            return Ok(());
+        }
+        match self.obtain(manifest, &offsets, reader) {
+            Ok(model) => {
+                let from = self.shared.version().map(|version| version.0);
+                tracing::info!(from, version = target.0, "swapped the served snapshot");
+                self.shared.swap(model);
+                Ok(())
+            }
+            Err(Refusal::Model(error)) => {
+                self.quarantined = Some((target, manifest.seq));
+                self.shared.rejected(error.reason(), &error.to_string());
+                self.shared.waiting(Some(format!("version {target} was refused: {error}")));
+                Ok(())
+            }
+            Err(Refusal::Stream(error)) => Err(error),
+            Err(Refusal::Stopping) => Ok(()),
+        }
+    }
+
+    /// A verified model, from disk where this very snapshot is there, else from the topic.
+    fn obtain(&self, manifest: &Manifest, offsets: &[i64], reader: &mut dyn LogReader) -> Result<ServedModel, Refusal> {
+        if let Some(model) = self.load_cached(manifest) {
+            return Ok(model);
+        }
+        let artifact = self.fetch(manifest, offsets, reader)?;
+        let model = ServedModel::open(manifest.clone(), &artifact)?;
+        // A full disk is no reason to serve an old model; it costs the next boot.
+        if let Err(error) = self.cache.save(manifest, &artifact) {
+            self.shared.rejected("cache", &error.to_string());
+        }
+        Ok(model)
+    }
+
+    /// A rollback's target is usually on disk still. `None`: fetch it.
+    fn load_cached(&self, manifest: &Manifest) -> Option<ServedModel> {
+        let loaded = self.cache.load(manifest.version).and_then(|found| match found {
+            Some((held, artifact)) if held == *manifest => Ok(Some(ServedModel::open(held, &artifact)?)),
+            _ => Ok(None),
+        });
+        loaded.unwrap_or_else(|error| {
+            self.shared.rejected("cache", &error.to_string());
+            if let Err(error) = self.cache.quarantine(manifest.version) {
+                self.shared.failed(&error.to_string());
+            }
+            None
+        })
+    }
+
+    fn fetch(&self, manifest: &Manifest, offsets: &[i64], reader: &mut dyn LogReader) -> Result<Vec<u8>, Refusal> {
+        let (version, said) = (manifest.version, &manifest.artifact);
+        if said.bytes > self.config.artifact_bytes_max {
+            let limit = self.config.artifact_bytes_max;
+            return Err(
+                ModelError::Artifact { version, why: format!("artifact of {} bytes; at most {limit} are fetched", said.bytes) }.into()
+            );
+        }
+        let mut artifact = Vec::new();
+        let mut wanted = (0u32..).zip(&said.chunks);
+        for offsets in offsets.chunks(CHUNKS_PER_READ) {
+            if self.shared.is_stopping() {
+                return Err(Refusal::Stopping);
+            }
+            let records = reader.read_at(offsets, self.config.fetch_timeout)?;
+            for (offset, (index, hash)) in offsets.iter().zip(&mut wanted) {
+                let key = Key::Chunk(version, index).encode();
+                let chunk = records
+                    .iter()
+                    .find(|record| record.offset == *offset && record.key == key.as_bytes())
+                    .and_then(|record| record.value.as_deref())
+                    .ok_or_else(|| ModelError::Artifact { version, why: format!("chunk {index} is not at offset {offset}") })?;
+                if blake3::hash(chunk).to_hex().as_str() != hash {
+                    return Err(ModelError::Hash { version, what: format!("chunk {index}") }.into());
+                }
+                if (artifact.len() + chunk.len()) as u64 > said.bytes {
+                    let why = format!("chunks up to {index} are longer than the artifact's {} bytes", said.bytes);
+                    return Err(ModelError::Artifact { version, why }.into());
+                }
+                artifact.extend_from_slice(chunk);
+            }
+        }
+        Ok(artifact)
+    }
+}

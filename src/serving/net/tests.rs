@@ -1,0 +1,244 @@
+use safetensors::tensor::{Dtype, TensorView, serialize};
+
+use super::*;
+
+const VERSION: Version = Version(7);
+
+/// Name, type, shape, bytes.
+type Tensor = (String, Dtype, Vec<usize>, Vec<u8>);
+
+/// A small xorshift generator: the same numbers on every run.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn float(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+
+    fn floats(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| self.float()).collect()
+    }
+}
+
+/// A net as plain lists, its artifact, and a forward pass in f64 by the formula.
+struct Plain {
+    architecture: Architecture,
+    slots: usize,
+    keys: Vec<u64>,
+    rows: Vec<f32>,
+    layers: Vec<(Vec<f32>, Vec<f32>)>,
+}
+
+impl Plain {
+    fn random(noise: &mut Noise, slots: usize, numbers: usize, dim: usize, shared: &[usize], light: &[usize]) -> Plain {
+        let architecture = Architecture { embedding_dim: dim, inputs: slots * dim + numbers, shared: shared.into(), light: light.into() };
+        let mut layers = Vec::new();
+        let mut width = architecture.inputs;
+        for out in shared.iter().chain(light).copied().chain([1]) {
+            // As trained nets are: unscaled weights would make activations in the hundreds, and f32's own error with them.
+            let scale = (width as f32).sqrt().recip();
+            let weight = noise.floats(width * out).into_iter().map(|float| float * scale).collect();
+            layers.push((weight, noise.floats(out)));
+            width = out;
+        }
+        let keys: Vec<u64> = (1..=50).collect();
+        let rows = noise.floats(keys.len() * dim);
+        Plain { architecture, slots, keys, rows, layers }
+    }
+
+    fn tensors(&self) -> Vec<Tensor> {
+        let floats = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+        let keys = self.keys.iter().flat_map(|key| key.to_le_bytes()).collect();
+        let rows = self.keys.len();
+        let mut tensors = vec![
+            ("embedding.keys".to_owned(), Dtype::U64, vec![rows], keys),
+            ("embedding.rows".to_owned(), Dtype::F32, vec![rows, self.architecture.embedding_dim], floats(&self.rows)),
+        ];
+        for (index, (weight, bias)) in self.layers.iter().enumerate() {
+            let shared = self.architecture.shared.len();
+            let name = if index < shared { format!("shared.{index}") } else { format!("light.{}", index - shared) };
+            tensors.push((format!("{name}.weight"), Dtype::F32, vec![weight.len() / bias.len(), bias.len()], floats(weight)));
+            tensors.push((format!("{name}.bias"), Dtype::F32, vec![bias.len()], floats(bias)));
+        }
+        tensors
+    }
+
+    fn artifact(&self) -> Vec<u8> {
+        artifact(&self.tensors())
+    }
+
+    fn open(&self) -> LightNet {
+        LightNet::from_artifact(VERSION, &self.architecture, self.slots, &self.artifact()).unwrap()
+    }
+
+    fn logit(&self, pooling: &[Pooling], example: &Features) -> f64 {
+        let dim = self.architecture.embedding_dim;
+        let mut h: Vec<f64> = Vec::new();
+        for (slot, pooling) in pooling.iter().enumerate() {
+            let ids = &example.ids[example.bounds[slot] as usize..example.bounds[slot + 1] as usize];
+            let mut vector = vec![0.0; dim];
+            for id in ids {
+                if let Some(row) = self.keys.iter().position(|key| key == id) {
+                    (0..dim).for_each(|d| vector[d] += f64::from(self.rows[row * dim + d]));
+                }
+            }
+            if *pooling == Pooling::Mean && !ids.is_empty() {
+                vector.iter_mut().for_each(|sum| *sum /= ids.len() as f64);
+            }
+            h.extend(vector);
+        }
+        h.extend(example.numbers.iter().map(|number| f64::from(*number)));
+        for (depth, (weight, bias)) in self.layers.iter().enumerate() {
+            let outputs = bias.len();
+            let next = (0..outputs)
+                .map(|o| f64::from(bias[o]) + h.iter().enumerate().map(|(i, x)| x * f64::from(weight[i * outputs + o])).sum::<f64>());
+            h = if depth + 1 < self.layers.len() { next.map(|x| x.max(0.0)).collect() } else { next.collect() };
+        }
+        h[0]
+    }
+}
+
+fn artifact(tensors: &[Tensor]) -> Vec<u8> {
+    let views = tensors.iter().map(|(name, dtype, shape, data)| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    serialize(views, None).unwrap()
+}
+
+fn examples(noise: &mut Noise, count: usize, slots: usize, numbers: usize) -> Vec<Features> {
+    (0..count)
+        .map(|_| {
+            let mut features = Features { bounds: vec![0], ..Features::default() };
+            for slot in 0..slots {
+                // The first slot repeats often, as a request's user does; ids above 50 have no row.
+                let ids = if slot == 0 { 1 } else { noise.next() % 5 };
+                (0..ids).for_each(|_| features.ids.push(if slot == 0 { 1 + noise.next() % 2 } else { 1 + noise.next() % 60 }));
+                features.bounds.push(features.ids.len() as u32);
+            }
+            features.numbers = noise.floats(numbers);
+            features
+        })
+        .collect()
+}
+
+#[test]
+fn the_forward_pass_equals_the_formula_in_f64() {
+    let mut noise = Noise(0x2545_F491_4F6C_DD1D);
+    type Shape = (usize, usize, usize, &'static [usize], &'static [usize]);
+    let shapes: [Shape; 6] = [
+        (3, 2, 4, &[], &[8, 4]),
+        (1, 0, 1, &[], &[]),
+        (0, 3, 2, &[5], &[]),
+        (5, 1, 16, &[32, 16], &[64, 32]),
+        (24, 8, 16, &[], &[64, 32]),
+        (2, 1, 3, &[7], &[1]),
+    ];
+    for (slots, numbers, dim, shared, light) in shapes {
+        let plain = Plain::random(&mut noise, slots, numbers, dim, shared, light);
+        let net = plain.open();
+        let pooling: Vec<Pooling> = (0..slots).map(|slot| if slot % 2 == 0 { Pooling::Sum } else { Pooling::Mean }).collect();
+        for count in [0, 1, 3, EXAMPLES_PER_BLOCK, EXAMPLES_PER_BLOCK + 1] {
+            let examples = examples(&mut noise, count, slots, numbers);
+            let logits = net.logits(&pooling, &examples);
+            assert_eq!(logits.len(), count);
+            for (example, logit) in examples.iter().zip(logits) {
+                let expected = plain.logit(&pooling, example);
+                let distance = (f64::from(logit) - expected).abs() / expected.abs().max(1.0);
+                assert!(distance < 1e-5, "{slots} slots, {shared:?}, {light:?}: {logit} is not {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_example_scores_the_same_alone_and_among_others() {
+    let mut noise = Noise(99);
+    let plain = Plain::random(&mut noise, 4, 1, 8, &[], &[16]);
+    let (net, pooling) = (plain.open(), [Pooling::Sum, Pooling::Mean, Pooling::Mean, Pooling::Sum]);
+    let examples = examples(&mut noise, 40, 4, 1);
+    let together = net.logits(&pooling, &examples);
+    for (example, logit) in examples.iter().zip(together) {
+        let alone = net.logits(&pooling, std::slice::from_ref(example))[0];
+        assert!((alone - logit).abs() < 1e-5, "{alone} is not {logit}");
+    }
+}
+
+fn refused(plain: &Plain, artifact: &[u8]) -> String {
+    LightNet::from_artifact(VERSION, &plain.architecture, plain.slots, artifact).unwrap_err().to_string()
+}
+
+#[test]
+fn an_artifact_that_is_not_the_architectures_is_refused() {
+    let plain = Plain::random(&mut Noise(5), 2, 1, 4, &[6], &[3]);
+    type Alter<'a> = &'a dyn Fn(&mut Vec<Tensor>);
+    let cases: [(&str, Alter<'_>); 7] = [
+        ("tensor light.1.bias is missing", &|tensors| tensors.retain(|tensor| tensor.0 != "light.1.bias")),
+        ("tensor embedding.keys is missing", &|tensors| tensors.retain(|tensor| tensor.0 != "embedding.keys")),
+        ("tensor booster.0.bias is not one", &|tensors| tensors.push(("booster.0.bias".into(), Dtype::F32, vec![1], vec![0; 4]))),
+        ("light.0.weight is F32 [3, 6]; the architecture says F32 [6, 3]", &|tensors| {
+            tensors.iter_mut().filter(|tensor| tensor.0 == "light.0.weight").for_each(|tensor| tensor.2.reverse());
+        }),
+        ("light.0.bias is I32 [3]", &|tensors| {
+            tensors.iter_mut().filter(|tensor| tensor.0 == "light.0.bias").for_each(|tensor| tensor.1 = Dtype::I32);
+        }),
+        ("tensor embedding.rows holds a weight that is not finite", &|tensors| {
+            tensors[1].3[4..8].copy_from_slice(&f32::NEG_INFINITY.to_le_bytes());
+        }),
+        ("key 1 stands twice", &|tensors| tensors[0].3.copy_within(0..8, 8)),
+    ];
+    for (expected, alter) in cases {
+        let mut tensors = plain.tensors();
+        alter(&mut tensors);
+        let error = refused(&plain, &artifact(&tensors));
+        assert!(error.contains(expected), "{error:?} does not say {expected:?}");
+    }
+}
+
+#[test]
+fn a_header_bomb_is_refused_before_it_is_parsed() {
+    let plain = Plain::random(&mut Noise(5), 1, 0, 2, &[], &[]);
+    for length in [65_537, u64::MAX, 1 << 40] {
+        let mut bytes = plain.artifact();
+        bytes[..8].copy_from_slice(&length.to_le_bytes());
+        bytes.resize(200_000, b' ');
+        assert!(refused(&plain, &bytes).contains(&format!("header of {length} bytes; at most 65536")));
+    }
+    assert!(refused(&plain, &[0; 7]).contains("too short"));
+    assert!(refused(&plain, &[]).contains("too short"));
+}
+
+#[test]
+fn no_truncation_and_no_flipped_header_byte_panics() {
+    let plain = Plain::random(&mut Noise(5), 1, 1, 2, &[], &[2]);
+    let good = plain.artifact();
+    for index in 0..good.len() {
+        assert!(LightNet::from_artifact(VERSION, &plain.architecture, plain.slots, &good[..index]).is_err());
+        let mut bytes = good.clone();
+        bytes[index] ^= 0x15;
+        let _ = LightNet::from_artifact(VERSION, &plain.architecture, plain.slots, &bytes);
+    }
+}
+
+#[test]
+fn architectures_that_cannot_be_are_refused() {
+    let plain = Plain::random(&mut Noise(5), 2, 1, 4, &[], &[3]);
+    let bytes = plain.artifact();
+    let absurd: [&dyn Fn(&mut Architecture); 5] = [
+        &|architecture| architecture.embedding_dim = usize::MAX,
+        &|architecture| architecture.inputs = 0,
+        &|architecture| architecture.embedding_dim = 0,
+        &|architecture| architecture.light = vec![0],
+        &|architecture| architecture.shared = vec![1; 1000],
+    ];
+    for alter in absurd {
+        let mut architecture = plain.architecture.clone();
+        alter(&mut architecture);
+        let error = LightNet::from_artifact(VERSION, &architecture, plain.slots, &bytes).unwrap_err();
+        assert!(error.to_string().contains("architecture"), "{error}");
+    }
+}

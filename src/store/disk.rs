@@ -1,0 +1,81 @@
+//! Opening sled, and making what was written outlive a power cut.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+
+/// sled's log.
+const LOG: &str = "db";
+/// sled's directory of values too large for a segment of the log.
+const BLOBS: &str = "blobs";
+
+pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<sled::Db, StoreError> {
+    let db = sled::Config::new().path(path).cache_capacity(cache_bytes).open().map_err(|e| refused(path, &e))?;
+    // A directory is there after a power cut only if the one above it was synced.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    sync_directory(parent).map_err(|e| failed(path, &e.into()))?;
+    Ok(db)
+}
+
+/// An operation on the open store failed.
+pub(super) fn failed(path: &Path, error: &sled::Error) -> StoreError {
+    StoreError::Sled { path: path.to_owned(), why: format!("{error}; restart goes on from the last commit once the disk is well") }
+}
+
+fn refused(path: &Path, error: &sled::Error) -> StoreError {
+    let way_out = match error {
+        sled::Error::Io(e) if e.to_string().contains("lock") => "another process has it open: stop that one first",
+        sled::Error::Io(_) => "check that the directory can be written and the disk is not full",
+        _ => "move the directory away: GAUC then starts afresh, weights do not depend on it",
+    };
+    StoreError::Sled { path: path.to_owned(), why: format!("cannot be opened: {error}; {way_out}") }
+}
+
+/// Makes everything written so far durable.
+///
+/// `sled::Db::flush` ends in `sync_file_range`, which leaves the disk's own cache and the directories out, and it never syncs blobs.
+#[derive(Debug)]
+pub(super) struct Durability {
+    path: PathBuf,
+    /// Blobs that are on disk; sled writes each once.
+    synced_blobs: HashSet<OsString>,
+}
+
+impl Durability {
+    pub(super) fn new(path: &Path) -> Self {
+        Durability { path: path.to_owned(), synced_blobs: HashSet::new() }
+    }
+
+    pub(super) fn flush(&mut self, db: &sled::Db) -> Result<(), StoreError> {
+        db.flush().map_err(|e| failed(&self.path, &e))?;
+        self.sync().map_err(|e| failed(&self.path, &e.into()))
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        File::open(self.path.join(LOG))?.sync_data()?;
+        let blobs = self.path.join(BLOBS);
+        let mut present = HashSet::new();
+        for entry in std::fs::read_dir(&blobs)? {
+            let name = entry?.file_name();
+            if !self.synced_blobs.contains(&name) {
+                match File::open(blobs.join(&name)).and_then(|blob| blob.sync_all()) {
+                    // sled's cleaner removes blobs that nothing points at any more.
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                    result => result?,
+                }
+            }
+            present.insert(name);
+        }
+        self.synced_blobs = present;
+        sync_directory(&blobs)?;
+        sync_directory(&self.path)
+    }
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,99 @@
+use serde::{Deserialize, Serialize};
+
+use crate::domain::Version;
+
+/// Which version is served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pointer {
+    /// Protocol of the writer.
+    pub proto: u32,
+    /// Model name.
+    pub model: String,
+    /// Rises on every record.
+    pub seq: u64,
+    /// The publisher's epoch the writer saw.
+    pub epoch: u64,
+    /// Target.
+    pub version: Version,
+    /// Who.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When, milliseconds.
+    pub at_ms: i64,
+}
+
+/// Overrides `current` until unpinned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Protocol of the writer.
+    pub proto: u32,
+    /// Model name.
+    pub model: String,
+    /// Rises on every record.
+    pub seq: u64,
+    /// The publisher's epoch the writer saw.
+    pub epoch: u64,
+    /// Target; `None` unpins.
+    pub version: Option<Version>,
+    /// Who.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When, milliseconds.
+    pub at_ms: i64,
+}
+
+/// Who publishes: the highest epoch does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Protocol of the writer.
+    pub proto: u32,
+    /// Model name.
+    pub model: String,
+    /// Rises on every record.
+    pub seq: u64,
+    /// Rises with every publisher start.
+    pub epoch: u64,
+    /// Host, process and start time.
+    pub instance: String,
+    /// When, milliseconds.
+    pub at_ms: i64,
+}
+
+/// What an audit entry records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// The trainer made a version current.
+    Promote,
+    /// An operator went back.
+    Rollback,
+    /// An operator pinned.
+    Pin,
+    /// An operator unpinned.
+    Unpin,
+}
+
+/// One act of an operator or the trainer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// Protocol of the writer.
+    pub proto: u32,
+    /// Model name.
+    pub model: String,
+    /// Rises on every record.
+    pub seq: u64,
+    /// What.
+    pub act: Act,
+    /// What was served before.
+    pub from: Option<Version>,
+    /// What is served now.
+    pub to: Option<Version>,
+    /// Who.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When, milliseconds.
+    pub at_ms: i64,
+}

@@ -1,0 +1,134 @@
+use serde::{Deserialize, Serialize};
+
+use crate::config::SchemaConfig;
+use crate::domain::{PartitionPosition, Version};
+
+/// What a snapshot is, how to verify it, and how good it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`PROTOCOL`] of the writer.
+    pub proto: u32,
+    /// The config's `name`.
+    pub model: String,
+    /// Number of the checkpoint it came from.
+    pub version: Version,
+    /// Rises on every record of the model but chunks.
+    pub seq: u64,
+    /// The publisher's epoch.
+    pub epoch: u64,
+    /// Milliseconds since the epoch.
+    pub created_ms: i64,
+    /// Stale after this; served on all the same.
+    pub expires_ms: i64,
+    /// Bytes and hashes.
+    pub artifact: Artifact,
+    /// Shapes.
+    pub architecture: Architecture,
+    /// Columns and features, so that a server needs no config.
+    pub schema: SchemaConfig,
+    /// blake3 of the schema's JSON, hex.
+    pub schema_hash: String,
+    /// Where the model comes from.
+    pub provenance: Provenance,
+    /// How good it is, by head: prequential, since start.
+    pub quality: Quality,
+    /// Inputs and what must come out.
+    pub probes: Vec<Probe>,
+}
+
+/// Bytes and hashes of the artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// `safetensors`.
+    pub format: String,
+    /// `none`.
+    pub codec: String,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// blake3 of the whole, hex.
+    pub blake3: String,
+    /// blake3 of each chunk, hex.
+    pub chunks: Vec<String>,
+    /// Every tensor in it: name, dtype, shape.
+    pub tensors: Vec<TensorInfo>,
+}
+
+/// One tensor of the artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorInfo {
+    /// Name.
+    pub name: String,
+    /// `F32` or `U64`.
+    pub dtype: String,
+    /// Dimensions.
+    pub shape: Vec<usize>,
+}
+
+/// Shapes of the light net: inputs → shared layers → light layers → one logit, ReLU between layers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Architecture {
+    /// Floats per embedding row.
+    pub embedding_dim: usize,
+    /// Width of the input vector: slots × dim + numbers.
+    pub inputs: usize,
+    /// Widths of the shared layers.
+    pub shared: Vec<usize>,
+    /// Hidden widths of the light head.
+    pub light: Vec<usize>,
+}
+
+/// Where a model comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Input that is in it, by partition.
+    pub positions: Vec<PartitionPosition>,
+    /// Samples trained.
+    pub samples: u64,
+    /// blake3 of the config, hex.
+    pub config_hash: String,
+    /// Program version.
+    pub code: String,
+}
+
+/// Prequential quality since start.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quality {
+    /// By head name.
+    pub heads: std::collections::BTreeMap<String, HeadQuality>,
+}
+
+/// Quality of one head; `None` where it is not defined (yet).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HeadQuality {
+    /// Area under the ROC curve.
+    pub auc: Option<f64>,
+    /// Impression-weighted mean of per-user AUC.
+    pub gauc: Option<f64>,
+    /// Mean negative log likelihood, nats.
+    pub logloss: Option<f64>,
+    /// Predicted over observed clicks.
+    pub calibration: Option<f64>,
+}
+
+/// A self-test: columns of an event and the light net's logit for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Event time, milliseconds.
+    pub time_ms: i64,
+    /// One per feature of the schema, as JSON.
+    pub fields: Vec<serde_json::Value>,
+    /// The trainer's logit, from the weights of this version.
+    pub logit: f32,
+    /// Allowed distance.
+    pub tolerance: f32,
+}
+
+/// Hash of a schema: blake3 of its JSON, hex. Two programs agree on a schema when this agrees.
+///
+/// # Panics
+/// Never: a schema is plain data with string keys.
+#[must_use]
+pub fn schema_hash(schema: &SchemaConfig) -> String {
+    let json = serde_json::to_vec(schema).expect("a schema is plain data with string keys");
+    blake3::hash(&json).to_hex().to_string()
+}

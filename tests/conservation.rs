@@ -1,0 +1,36 @@
+//! Promise: every event read is trained, dropped for a named reason, or dead-lettered, exactly once; and how partitions interleave
+//! changes nothing.
+
+mod support;
+
+use rocket_launching::domain::DropReason;
+use rocket_launching::pipeline::State;
+use support::world;
+
+#[test]
+fn every_event_ends_in_exactly_one_place() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let stream = world::joined_stream(2000, 1);
+    let events = stream.1.len() as u64;
+    let (summary, letters) = world::run(&world::config(dir.path(), "joined", ""), State::Memory, stream, None, true);
+    let books = &summary.status.books;
+    assert_eq!(books.done(), events);
+    assert_eq!((summary.status.read, summary.status.pending), (events, 0));
+    assert_eq!(books.dead_lettered, letters.letters().len() as u64);
+    assert_eq!(books.dead_lettered, (0..2000).filter(|n| n % 97 == 13).count() as u64);
+    for reason in [DropReason::DuplicateImpression, DropReason::DuplicateClick, DropReason::LateClick, DropReason::ClickWithoutImpression] {
+        assert!(books.dropped[&reason] > 0, "{reason:?}");
+    }
+    assert_eq!(books.dropped[&DropReason::DuplicateImpression], (0..2000).filter(|n| n % 50 == 3 && n % 97 != 13).count() as u64);
+    assert_eq!(summary.status.report.rows, books.samples);
+}
+
+#[test]
+fn interleaving_changes_nothing() {
+    let run = |seed| {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let (summary, _) = world::run(&world::config(dir.path(), "joined", ""), State::Memory, world::joined_stream(1200, seed), None, true);
+        (summary.status.books, summary.status.report)
+    };
+    assert_eq!(run(1), run(2));
+}

@@ -1,0 +1,64 @@
+//! The hash of features is a contract with servers in other languages and with every snapshot already published: these values never
+//! change. The literals were computed with the reference implementation of XXH3 (the C library), not with this program.
+
+use rocket_launching::config::{FeatureConfig, FeatureKind, Pooling, SchemaConfig, TimeUnit};
+use rocket_launching::domain::{EventTime, ImpressionId, Origin, PartitionIndex, Record, Role};
+use rocket_launching::features::{FeatureSpec, Features, slot_key};
+use rocket_launching::wire::{Decoded, EventDecoder};
+
+#[test]
+fn keys_of_slots() {
+    let long = "x".repeat(300);
+    for (slot, value, key) in [
+        ("user_id", "u1", 0x9664_12e9_9dc9_8502),
+        ("user_id", "5", 0x124b_7191_74d4_f5f0),
+        ("item_id", "5", 0x4b21_ebb8_a446_83f8),
+        ("price", "0", 0xf8e6_056a_d27c_a822),
+        ("hour", "23", 0x04b5_72cd_047d_7b77),
+        ("tags", "žluťoučký", 0x5f21_7cce_7f7e_59f2),
+        ("tags", "", 0x5669_0df7_64fa_a526),
+        ("long", &long, 0xdf55_ad87_b3e1_23c1),
+    ] {
+        assert_eq!(slot_key(slot, value), key, "{slot} {value}");
+    }
+}
+
+#[test]
+fn an_event_to_ids_and_numbers() {
+    let feature = |name: &str, kind| FeatureConfig { name: name.to_owned(), column: None, kind };
+    let schema = SchemaConfig {
+        time: "ts".to_owned(),
+        time_unit: TimeUnit::Ms,
+        user: "user_id".to_owned(),
+        item: "item_id".to_owned(),
+        label: "label".to_owned(),
+        impression: Some("impression".to_owned()),
+        features: vec![
+            feature("user_id", FeatureKind::Categorical),
+            feature("item_id", FeatureKind::Categorical),
+            feature("price", FeatureKind::Buckets { bounds: vec![10.0, 20.0] }),
+            feature("tags", FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".to_owned() }),
+            feature("hour", FeatureKind::Hour),
+            feature("age", FeatureKind::Standardise { mean: 30.0, std: 4.0 }),
+        ],
+    };
+    let json = r#"{"ts": 86399999, "user_id": "u1", "item_id": 5.0, "label": 1, "impression": "i-1",
+                   "price": 9.5, "tags": " žluťoučký ,", "age": 31}"#;
+    let record = Record {
+        origin: Origin { partition: PartitionIndex(0), offset: 0 },
+        role: Role::Labelled,
+        key: None,
+        payload: Some(json.as_bytes().to_vec()),
+        timestamp_ms: None,
+    };
+    let Ok(Decoded::Event(event)) = EventDecoder::new(&schema).decode(&record) else { panic!("a whole event") };
+    assert_eq!(event.impression, Some(ImpressionId(0xe35a_6031_646d_4784_c5c0_a85a_e4fc_3529)));
+    assert_eq!(event.time, EventTime(86_399_999));
+
+    let mut features = Features::default();
+    FeatureSpec::new(&schema).expect("a good schema").extract(event.time, &event.fields, &mut features);
+    let keys = [0x9664_12e9_9dc9_8502, 0x4b21_ebb8_a446_83f8, 0xf8e6_056a_d27c_a822, 0x5f21_7cce_7f7e_59f2, 0x04b5_72cd_047d_7b77];
+    assert_eq!(features.ids, keys);
+    assert_eq!(features.bounds, [0, 1, 2, 3, 4, 5]);
+    assert_eq!(features.numbers, [0.25]);
+}

@@ -1,0 +1,76 @@
+//! Promise: a run that was stopped and resumed, however often and wherever, ends bit-equal to one that was not.
+
+mod support;
+
+use rocket_launching::checkpoint::{CheckpointStore, Commit, Loaded};
+use rocket_launching::domain::{PartitionPosition, Record, TopicPartition};
+use rocket_launching::pipeline::State;
+use support::world;
+
+fn last_commit(dir: &std::path::Path) -> (Commit, Loaded) {
+    let store = CheckpointStore::open(dir, 3).expect("the state opens");
+    let commit = store.latest().expect("something was committed").clone();
+    let loaded = CheckpointStore::load(dir, &commit).expect("the commit is whole");
+    (commit, loaded)
+}
+
+fn assert_equal(mode: &str, stream: &(Vec<TopicPartition>, Vec<Record>), cuts: &[usize]) {
+    let whole = tempfile::tempdir().expect("tempdir");
+    world::run(&world::config(whole.path(), mode, ""), State::Durable, stream.clone(), None, true);
+    let (expected, expected_state) = last_commit(whole.path());
+
+    let pieces = tempfile::tempdir().expect("tempdir");
+    let config = world::config(pieces.path(), mode, "");
+    for cut in cuts {
+        // The source ends early and unfinished: what is in the join and in the open batch is lost from memory, as in a crash.
+        let part = (stream.0.clone(), stream.1[..*cut].to_vec());
+        world::run(&config, State::Durable, part, None, false);
+    }
+    world::run(&config, State::Durable, stream.clone(), None, true);
+    let (found, found_state) = last_commit(pieces.path());
+
+    assert_eq!(found.books, expected.books);
+    assert_eq!(found.positions, expected.positions);
+    assert_eq!(found.evaluation, expected.evaluation);
+    assert_eq!(found_state.learner.dense, expected_state.learner.dense);
+    assert_eq!(found_state.learner.rows, expected_state.learner.rows);
+    assert_eq!(found_state.memory, expected_state.memory);
+    assert_eq!(found.positions.iter().map(PartitionPosition::count).sum::<u64>(), found.books.done());
+    assert_eq!(found.books.done(), stream.1.len() as u64, "every event is done");
+}
+
+#[test]
+fn labelled() {
+    assert_equal("labelled", &world::labelled_stream(1500), &[100, 101, 700, 1499]);
+}
+
+#[test]
+fn joined() {
+    let stream = world::joined_stream(1500, 1);
+    assert_equal("joined", &stream, &[50, 333, 334, 1200]);
+}
+
+#[test]
+fn a_lost_or_damaged_user_store_restarts_metrics_and_keeps_the_weights() {
+    for damage in ["lost", "damaged"] {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let config = world::config(dir.path(), "labelled", "");
+        let stream = world::labelled_stream(1500);
+        let first = (stream.0.clone(), stream.1[..700].to_vec());
+        world::run(&config, State::Durable, first, None, false);
+        let (before, weights) = last_commit(dir.path());
+        let users = dir.path().join("users.sled");
+        if damage == "lost" {
+            std::fs::remove_dir_all(&users).expect("the store can be removed");
+        } else {
+            std::fs::write(users.join("conf"), "no configuration").expect("the store can be damaged");
+        }
+        let nothing_new = (stream.0.clone(), stream.1[..700].to_vec());
+        let (summary, _) = world::run(&config, State::Durable, nothing_new, None, false);
+        assert!(summary.status.metrics_restarted.is_some(), "{damage}");
+        assert_eq!((summary.status.report.rows, &summary.status.books), (0, &before.books), "{damage}");
+        assert_eq!(last_commit(dir.path()).1.learner, weights.learner, "{damage}");
+        let (summary, _) = world::run(&config, State::Durable, stream, None, true);
+        assert!(summary.status.report.rows > 0 && summary.status.books.done() == 1500, "{damage}");
+    }
+}
