@@ -78,7 +78,9 @@ fn events_are_read_from_the_start_the_end_and_a_position() {
 
 #[test]
 fn what_was_evicted_is_reported_when_opening_and_while_reading() {
-    let (_broker, config) = set_up("evicted");
+    let (_broker, mut config) = set_up("evicted");
+    // A client that fetches little ahead: what it holds already cannot be evicted.
+    config.kafka.properties.insert("queued.max.messages.kbytes".to_owned(), "64".to_owned());
     produce(&config, 0, 100, 0);
     let mut source = KafkaSource::open(&config, &[]).unwrap();
     let records = read(&mut source, 200);
