@@ -101,9 +101,7 @@ pub fn demo(options: &Options, environment: impl Iterator<Item = (String, String
     create_topics(&broker, &config)?;
     let scorer = Scorer::start(&config, &place.dir.join("scorer"), metrics)?;
     let rows = options.rows.or(options.data.is_none().then_some(ROWS));
-    let r = Stage::open(config, scorer, traffic, rows)?.play();
-    for t in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() { eprintln!("DBG {:?}", std::fs::read_to_string(t.path().join("comm"))); }
-    r
+    Stage::open(config, scorer, traffic, rows)?.play()
 }
 
 fn open_traffic(options: &Options, config: &Config) -> Result<Traffic, Failure> {
@@ -250,6 +248,7 @@ impl Stage {
         };
         outcome.print();
         let problems = outcome.problems();
+        self.scorer.stop()?;
         if problems.is_empty() {
             return Ok(());
         }

@@ -24,12 +24,12 @@ use crate::stream::{KafkaLogReader, LogReader};
 /// What is still running when the demo ends is nobody's any more.
 const ABANDON: Duration = Duration::from_secs(1);
 
-/// A running scorer; stops when dropped.
+/// A running scorer.
 pub(super) struct Scorer {
     subscriber: Arc<Subscriber>,
     address: SocketAddr,
     stop: watch::Sender<bool>,
-    runtime: Option<Runtime>,
+    runtime: Runtime,
 }
 
 impl Scorer {
@@ -55,7 +55,7 @@ impl Scorer {
                 tracing::error!("scorer: {e}");
             }
         });
-        Ok(Scorer { subscriber, address, stop, runtime: Some(runtime) })
+        Ok(Scorer { subscriber, address, stop, runtime })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -71,14 +71,14 @@ impl Scorer {
     pub(super) fn swaps(&self) -> u64 {
         self.subscriber.status().swaps
     }
-}
 
-impl Drop for Scorer {
-    fn drop(&mut self) {
+    /// Stops listening and following, so that the broker can go.
+    pub(super) fn stop(self) -> Result<(), Failure> {
         self.stop.send_replace(true);
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(ABANDON);
-        }
+        self.runtime.shutdown_timeout(ABANDON);
+        // A request that was abandoned above still holds it; then the process ends before it matters.
+        let subscriber = Arc::into_inner(self.subscriber);
+        subscriber.map_or(Ok(()), Subscriber::stop).map_err(|e| Failure::Failed(e.into()))
     }
 }
 
