@@ -1,6 +1,7 @@
 //! Kafka as a separate process: reading, resuming, refusing, dead letters, the log, topics, and a broker that is killed.
 //!
 //! Needs the broker that `ops/broker` installs.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap in a test is a failed test")]
 
 mod support;
 

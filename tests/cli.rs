@@ -1,4 +1,5 @@
 //! Promise: rocketctl's exit codes, errors and JSON can be relied on, and it changes what is served only when it is told to.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap in a test is a failed test")]
 
 #[path = "support/snapshots.rs"]
 mod snapshots;

@@ -29,7 +29,8 @@ fn every_event_ends_in_exactly_one_place() {
 fn interleaving_changes_nothing() {
     let run = |seed| {
         let dir = tempfile::tempdir().expect("tempdir");
-        let (summary, _) = world::run(&world::config(dir.path(), "joined", ""), State::Memory, world::joined_stream(1200, seed), None, true);
+        let (summary, _) =
+            world::run(&world::config(dir.path(), "joined", ""), State::Memory, world::joined_stream(1200, seed), None, true);
         (summary.status.books, summary.status.report)
     };
     assert_eq!(run(1), run(2));

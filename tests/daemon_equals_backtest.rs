@@ -49,7 +49,8 @@ fn the_same_rows_give_the_same_figures() {
     std::fs::write(&data, text).expect("the file is written");
 
     let file = write_config(&labelled);
-    let backtest = rocketctl(&["backtest".as_ref(), data.as_os_str(), "--config".as_ref(), file.as_os_str(), "-o".as_ref(), "json".as_ref()]);
+    let backtest =
+        rocketctl(&["backtest".as_ref(), data.as_os_str(), "--config".as_ref(), file.as_os_str(), "-o".as_ref(), "json".as_ref()]);
     let backtest: serde_json::Value = serde_json::from_slice(&backtest).expect("JSON");
 
     let file = write_config(&joined);

@@ -1,4 +1,5 @@
 //! The in-process cluster, through the same client as a real one.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap in a test is a failed test")]
 
 mod support;
 

@@ -81,8 +81,11 @@ fn join(emit: Emit, events: &[Event]) -> Vec<JoinOutput> {
     out
 }
 
+/// Samples in order, each an impression with its click, and why every other event was dropped.
+type Joined = (Vec<(Origin, Option<Origin>)>, BTreeMap<Origin2, DropReason>);
+
 /// What the join promises, read off the whole stream at once, id by id.
-fn reference(partitions: &[Vec<Event>]) -> (Vec<(Origin, Option<Origin>)>, BTreeMap<Origin2, DropReason>) {
+fn reference(partitions: &[Vec<Event>]) -> Joined {
     let mut ids: BTreeMap<ImpressionId, Vec<&Event>> = BTreeMap::new();
     for event in partitions.iter().flatten() {
         ids.entry(event.impression.expect("all have one")).or_default().push(event);

@@ -1,4 +1,5 @@
 //! Promise: what is on the snapshot topic can be served, is never overwritten, and can be taken back.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap in a test is a failed test")]
 
 #[path = "support/snapshots.rs"]
 mod snapshots;

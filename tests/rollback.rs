@@ -35,7 +35,8 @@ fn start_servers(config: &Config, dir: &Path) -> Vec<Subscriber> {
         .map(|number| {
             let (kafka, topic) = (config.kafka.clone(), config.snapshots_topic());
             let open = move || KafkaLogReader::open(&kafka, &topic).map(|reader| Box::new(reader) as Box<dyn LogReader>);
-            Subscriber::start(SubscriberConfig::new(&config.name, dir.join(format!("server-{number}"))), open).expect("the subscriber starts")
+            Subscriber::start(SubscriberConfig::new(&config.name, dir.join(format!("server-{number}"))), open)
+                .expect("the subscriber starts")
         })
         .collect()
 }

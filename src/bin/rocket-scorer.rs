@@ -34,7 +34,7 @@ struct Args {
     /// Name of the model: the trainer's config `name`.
     #[arg(long, env = "ROCKET_MODEL")]
     model: String,
-    /// Snapshot topic [default: <MODEL>.snapshots].
+    /// Snapshot topic; `MODEL.snapshots` unless given.
     #[arg(long)]
     topic: Option<String>,
     /// Directory of the snapshots on disk, this scorer's own.

@@ -70,7 +70,10 @@ pub(super) fn encode_dense(state: &DenseState) -> Vec<u8> {
     let info = DenseInfo { layout: state.layout.clone(), steps: state.steps };
     let length = state.params.len();
     let [params, m, v] = [&state.params, &state.m, &state.v].map(|values| f32_bytes(values));
-    encode(&info, &[("params", Dtype::F32, vec![length], &params), ("m", Dtype::F32, vec![length], &m), ("v", Dtype::F32, vec![length], &v)])
+    encode(
+        &info,
+        &[("params", Dtype::F32, vec![length], &params), ("m", Dtype::F32, vec![length], &m), ("v", Dtype::F32, vec![length], &v)],
+    )
 }
 
 pub(super) fn decode_dense(path: &Path, bytes: &[u8]) -> Result<DenseState, CheckpointError> {
@@ -96,7 +99,10 @@ pub(super) fn decode_rows(path: &Path, bytes: &[u8]) -> Result<RowsState, Checkp
     let keys: Vec<u64> = keys.data().as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
     let data = f32_tensor(path, &tensors, "data")?;
     if data.len() != keys.len() * 2 * info.dim {
-        return Err(CheckpointError::corrupt(path, format_args!("{} keys and {} floats do not fit dim {}", keys.len(), data.len(), info.dim)));
+        return Err(CheckpointError::corrupt(
+            path,
+            format_args!("{} keys and {} floats do not fit dim {}", keys.len(), data.len(), info.dim),
+        ));
     }
     Ok(RowsState { dim: info.dim, keys, data, full: info.full })
 }

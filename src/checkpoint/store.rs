@@ -122,9 +122,11 @@ impl CheckpointStore {
     pub fn write(&mut self, draft: Draft, also_keep: Option<u64>) -> Result<&Commit, CheckpointError> {
         let files_dir = self.dir.join(FILES_DIR);
         let number = draft.number;
-        let mut rows = if draft.learner.rows.full { Vec::new() } else { self.latest.as_ref().map_or_else(Vec::new, |commit| commit.rows.clone()) };
+        let mut rows =
+            if draft.learner.rows.full { Vec::new() } else { self.latest.as_ref().map_or_else(Vec::new, |commit| commit.rows.clone()) };
         rows.push(files::write_durable(&files_dir, &file_name("rows", number, "safetensors"), &files::encode_rows(&draft.learner.rows))?);
-        let dense = files::write_durable(&files_dir, &file_name("dense", number, "safetensors"), &files::encode_dense(&draft.learner.dense))?;
+        let dense =
+            files::write_durable(&files_dir, &file_name("dense", number, "safetensors"), &files::encode_dense(&draft.learner.dense))?;
         let extra = serde_json::to_vec(&Extra { memory: draft.memory, probes: draft.probes }).expect("plain structs serialise");
         let extra = files::write_durable(&files_dir, &file_name("extra", number, "json"), &extra)?;
         let commit = Commit {
@@ -170,7 +172,8 @@ impl CheckpointStore {
         }
         let rows = rows.ok_or_else(|| CheckpointError::corrupt(&dir, format_args!("commit {} names no rows file", commit.number)))?;
         let extra_path = dir.join(&commit.extra.name);
-        let extra: Extra = serde_json::from_slice(&files::read_verified(&dir, &commit.extra)?).map_err(|e| CheckpointError::corrupt(extra_path, e))?;
+        let extra: Extra =
+            serde_json::from_slice(&files::read_verified(&dir, &commit.extra)?).map_err(|e| CheckpointError::corrupt(extra_path, e))?;
         Ok(Loaded { learner: LearnerState { dense, rows }, memory: extra.memory, probes: extra.probes })
     }
 }
@@ -247,7 +250,6 @@ fn retain(dir: &Path, keep: usize, also_keep: Option<u64>) -> Result<(), Checkpo
     Ok(())
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,7 +267,12 @@ mod tests {
                     v: vec![1e-30, 2.0],
                     steps: number * 10,
                 },
-                rows: RowsState { dim: 1, keys: keys.to_vec(), data: keys.iter().flat_map(|key| [*key as f32 + value, value]).collect(), full },
+                rows: RowsState {
+                    dim: 1,
+                    keys: keys.to_vec(),
+                    data: keys.iter().flat_map(|key| [*key as f32 + value, value]).collect(),
+                    full,
+                },
             },
             memory: vec![(EventTime(5), ImpressionId(u128::MAX))],
             probes: vec![ProbeSample { time_ms: 1, fields: vec![serde_json::json!("a")], logit: 0.1 }],

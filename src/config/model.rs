@@ -142,6 +142,13 @@ pub struct OptimizerConfig {
 
 impl Default for OptimizerConfig {
     fn default() -> Self {
-        OptimizerConfig { dense_lr: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, embedding_lr: 0.05, embedding_initial_accumulator: ACCUMULATOR }
+        OptimizerConfig {
+            dense_lr: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            embedding_lr: 0.05,
+            embedding_initial_accumulator: ACCUMULATOR,
+        }
     }
 }

@@ -36,7 +36,10 @@ fn check_broker(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
     if wrong == 0 {
         return Ok(());
     }
-    Err(Failure::failed(format!("{wrong} of {} topics cannot be used as they are; `rocketctl topics create` makes missing ones", topics.len())))
+    Err(Failure::failed(format!(
+        "{wrong} of {} topics cannot be used as they are; `rocketctl topics create` makes missing ones",
+        topics.len()
+    )))
 }
 
 fn lines(topic: &TopicCheck) -> Vec<String> {

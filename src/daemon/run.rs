@@ -126,9 +126,9 @@ async fn serve_pages(config: &Config, metrics: PrometheusHandle, health: &Health
     if address.is_empty() {
         return Ok(());
     }
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|e| Failure::failed(format!("admin.http = \"{address}\": {e}; free the port, or set another address, or \"\" for none")))?;
+    let listener = TcpListener::bind(address).await.map_err(|e| {
+        Failure::failed(format!("admin.http = \"{address}\": {e}; free the port, or set another address, or \"\" for none"))
+    })?;
     let health = health.clone();
     tokio::spawn(async move {
         if let Err(e) = telemetry::http::serve(listener, metrics, health, left(leaving)).await {

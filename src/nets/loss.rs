@@ -171,12 +171,12 @@ mod tests {
         let rule = rule(0.3, false);
         let (_, gradients) = loss(&rule, &LABELS, &scores());
         let control = gradients.control.expect("control scores were given");
-        for i in 0..LABELS.len() {
+        for (i, by_control) in control.into_iter().enumerate() {
             let light = f64::from(gradients.light_ce[i]) + f64::from(gradients.light_hint[i]);
             assert!((light - difference(&rule, |s, d| s.light[i] += d)).abs() < 1e-6);
             assert!((f64::from(gradients.booster[i]) - difference(&rule, |s, d| s.booster[i] += d)).abs() < 1e-6);
-            let by_control = difference(&rule, |s, d| s.control.as_mut().expect("given")[i] += d);
-            assert!((f64::from(control[i]) - by_control).abs() < 1e-6);
+            let slope = difference(&rule, |s, d| s.control.as_mut().expect("given")[i] += d);
+            assert!((f64::from(by_control) - slope).abs() < 1e-6);
         }
     }
 

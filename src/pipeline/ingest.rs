@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::reader::Chunk;
 use super::seen::Seen;
 use super::shared::Shared;
@@ -12,6 +11,7 @@ use crate::domain::{DropReason, Record, TopicPartition};
 use crate::join::{JoinOutput, Joiner};
 use crate::stream::{DeadLetter, DeadLetterSink};
 use crate::wire::{Decoded, EventDecoder};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 /// How often idle partitions and lingering batches are looked at.
 const TICK: Duration = Duration::from_millis(20);
@@ -91,7 +91,13 @@ impl Ingest {
                 Err(error) => {
                     self.joiner.saw(record.origin.partition, now_ms);
                     let partition = self.partitions[record.origin.partition.0 as usize].clone();
-                    letters.push(DeadLetter { record, partition, stage: "decode", class: error.class().to_owned(), message: error.to_string() });
+                    letters.push(DeadLetter {
+                        record,
+                        partition,
+                        stage: "decode",
+                        class: error.class().to_owned(),
+                        message: error.to_string(),
+                    });
                 }
             }
         }

@@ -210,7 +210,8 @@ impl Running {
         let measuring = Arc::clone(&shared);
         threads.spawn("evaluate", move || keeper::evaluate(evaluator, &evaluations, &questions, &measuring))?;
         let schedule = Schedule::new(progress.books().samples, progress.books().done());
-        let trainer = Trainer { config, spec, learner, progress, evaluations: evaluations_in, checkpoints, shared, health: health.clone(), schedule };
+        let trainer =
+            Trainer { config, spec, learner, progress, evaluations: evaluations_in, checkpoints, shared, health: health.clone(), schedule };
         threads.spawn("trainer", move || trainer.run(&batches, &commands))?;
         health.ready(true);
         Ok(Running { threads: threads.list, control, health })
@@ -248,7 +249,11 @@ struct Threads {
 }
 
 impl Threads {
-    fn spawn(&mut self, name: &'static str, work: impl FnOnce() -> Result<(), PipelineError> + Send + 'static) -> Result<(), PipelineError> {
+    fn spawn(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce() -> Result<(), PipelineError> + Send + 'static,
+    ) -> Result<(), PipelineError> {
         let shared = Arc::clone(&self.shared);
         let guarded = move || {
             let unfinished = StopOnPanic(&shared);

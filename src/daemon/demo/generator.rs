@@ -109,7 +109,17 @@ impl World {
         let items = (0..ITEMS).map(|_| item(&mut rng)).collect();
         let affinity = (0..CATEGORIES).map(|_| std::array::from_fn(|_| AFFINITY_STD * normal(&mut rng))).collect();
         let zipf = |n: usize, exponent| Zipf::new(n as f64, exponent).expect("constants above");
-        World { rng, users, items, affinity, user_pick: zipf(USERS, USER_ZIPF), item_pick: zipf(ITEMS, ITEM_ZIPF), window_ms, now_ms: 0.0, drawn: 0 }
+        World {
+            rng,
+            users,
+            items,
+            affinity,
+            user_pick: zipf(USERS, USER_ZIPF),
+            item_pick: zipf(ITEMS, ITEM_ZIPF),
+            window_ms,
+            now_ms: 0.0,
+            drawn: 0,
+        }
     }
 
     /// The next impression; never ends.

@@ -134,7 +134,8 @@ struct Place {
 impl Place {
     fn new() -> Result<Self, Failure> {
         let dir = std::env::temp_dir().join(format!("rocketd-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).map_err(|e| Failure::failed(format!("{}: {e}; set TMPDIR to a writable directory", dir.display())))?;
+        std::fs::create_dir_all(&dir)
+            .map_err(|e| Failure::failed(format!("{}: {e}; set TMPDIR to a writable directory", dir.display())))?;
         Ok(Place { dir })
     }
 }
@@ -317,7 +318,9 @@ fn parts(config: &Config, total: Arc<OnceLock<u64>>) -> Result<Parts, Failure> {
     Ok(Parts {
         config: config.clone(),
         state: State::Durable,
-        source: Box::new(move |positions| Ok(Box::new(Ending::new(Box::new(KafkaSource::open(&opened, positions)?), total)) as Box<dyn Source>)),
+        source: Box::new(move |positions| {
+            Ok(Box::new(Ending::new(Box::new(KafkaSource::open(&opened, positions)?), total)) as Box<dyn Source>)
+        }),
         dead_letters: Box::new(KafkaDeadLetters::open(config)?),
         publisher: Some(open_publisher(config)?),
         health: Health::new(config.admin.stall.0),

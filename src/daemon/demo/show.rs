@@ -131,7 +131,7 @@ fn thousands(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n) % 3 == 0 {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -251,7 +251,8 @@ mod tests {
 
     fn problems(status: &Status, produced: u64, expected: &Books, tally: &Tally) -> Vec<String> {
         let drill = drill();
-        let outcome = Outcome { elapsed: Duration::ZERO, status, produced, expected: Some(expected), truth: &[], tally, swaps: 3, drill: &drill };
+        let outcome =
+            Outcome { elapsed: Duration::ZERO, status, produced, expected: Some(expected), truth: &[], tally, swaps: 3, drill: &drill };
         assert!(outcome.text().contains("3 → 2"));
         outcome.problems()
     }

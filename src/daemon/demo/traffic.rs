@@ -124,7 +124,12 @@ impl Synthetic {
         self.expected.samples += 1;
         self.expected.trained += 1;
         let payload = to_json(&impression.event());
-        let shown = Message { role: Role::Impression, key: impression.user.clone(), payload: Some(payload.clone()), offer: Some(offer(&impression)) };
+        let shown = Message {
+            role: Role::Impression,
+            key: impression.user.clone(),
+            payload: Some(payload.clone()),
+            offer: Some(offer(&impression)),
+        };
         self.send(impression.time_ms, shown);
         if let Some(after_ms) = impression.click_after_ms {
             self.expected.trained += 1;

@@ -6,7 +6,7 @@ use crate::domain::{PartitionPosition, Version};
 /// What a snapshot is, how to verify it, and how good it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`PROTOCOL`] of the writer.
+    /// [`super::PROTOCOL`] of the writer.
     pub proto: u32,
     /// The config's `name`.
     pub model: String,
