@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::generator::Columns;
 use super::traffic::{Message, Offer, group};
 use crate::config::{SchemaConfig, StreamMode};
 use crate::daemon::Failure;
@@ -34,11 +35,9 @@ impl FileTraffic {
             Ok(row) => row,
             Err(error) => return Some(Err(error.into())),
         };
-        // Split as impression and click in either mode: the label is not for the scorer's eyes.
         let number = self.row_number;
         self.row_number += 1;
-        let asked = split_row(&self.schema, self.mode, row.clone(), number, 0);
-        let split = match asked {
+        let split = match split_row(&self.schema, self.mode, row, number, 0) {
             Ok(split) => split,
             Err(error) => return Some(Err(Failure::failed(format!("{}: {error}", self.rows.place())))),
         };
@@ -59,13 +58,14 @@ impl FileTraffic {
         let origin = Origin { partition: PartitionIndex(0), offset: 0 };
         let record = Record { origin, role: message.role, key: None, payload: message.payload.clone(), timestamp_ms: None };
         let Ok(Decoded::Event(event)) = self.decoder.decode(&record) else { return None };
-        let mut context: super::generator::Columns = serde_json::from_slice(message.payload.as_deref()?).ok()?;
+        let mut context: Columns = serde_json::from_slice(message.payload.as_deref()?).ok()?;
+        // A labelled event holds what the scorer must not see.
         context.remove(&self.schema.label);
         Some(Offer {
             time_ms: event.time.0,
             group: group(&event.user.0),
             context,
-            candidates: vec![super::generator::Columns::new()],
+            candidates: vec![Columns::new()],
             clicked: event.label.unwrap_or(clicked),
         })
     }
