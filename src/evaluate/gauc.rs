@@ -3,13 +3,12 @@
 //! The AUC is a fixed-point number of 40 bits, A = round(a·2⁴⁰), and every sum over users is an exact integer function of w and A. So a
 //! user's old part is taken away without a trace when a new one is added. The rounding moves a by at most 2⁻⁴¹ ≈ 5·10⁻¹³, and GAUC, a
 //! weighted mean, by no more. The largest sum is Σ w²·A² ≤ Σ w² · 2⁸⁰ with Σ w² ≤ impressions · w: 10⁹ impressions at
-//! w = 10⁴ make 2¹²⁴, and at [`USER_IMPRESSIONS_CAP`] 2³² impressions make 2¹²⁶ of the 2¹²⁷ that an `i128` holds.
+//! w = 10⁴ make 2¹²⁴, and at [`crate::config::USER_IMPRESSIONS_CAP`] 2³² impressions make 2¹²⁶ of the 2¹²⁷ that an `i128` holds.
 
 use serde::{Deserialize, Serialize};
 
 use super::fixed::exact;
 use super::user::Pairs;
-use crate::config::USER_IMPRESSIONS_CAP;
 
 /// Fractional bits of a user's AUC.
 const AUC_BITS: u32 = 40;
@@ -101,6 +100,7 @@ fn unit_inverse() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::USER_IMPRESSIONS_CAP;
 
     fn part(pos: u32, neg: u32, twice_won: u32) -> Option<Part> {
         Part::of(&Pairs { pos, neg, twice_won })
