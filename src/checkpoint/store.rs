@@ -81,17 +81,21 @@ impl CheckpointStore {
         for dir in [dir.to_owned(), dir.join(FILES_DIR), dir.join(COMMITS_DIR)] {
             fs::create_dir_all(&dir).map_err(CheckpointError::io("creating directory", &dir))?;
         }
-        let lock_path = dir.join("lock");
-        let lock = File::create(&lock_path).map_err(CheckpointError::io("creating", &lock_path))?;
-        lock.try_lock().map_err(|e| match e {
-            TryLockError::WouldBlock => CheckpointError::Locked { path: dir.to_owned() },
-            TryLockError::Error(source) => CheckpointError::Io { doing: "locking", path: lock_path, source },
-        })?;
+        let lock = take_lock(dir)?;
         let mut numbers = numbers_in(&dir.join(COMMITS_DIR))?;
         numbers.sort_unstable();
         let highest = numbers_in(&dir.join(FILES_DIR))?.into_iter().chain(numbers.iter().copied()).max().unwrap_or(0);
         let latest = newest_whole(dir, &numbers)?;
         Ok(CheckpointStore { dir: dir.to_owned(), keep, latest, highest, _lock: lock })
+    }
+
+    /// Looks whether another process owns the directory, for what must not be done beside it. Makes the directory where there is none.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Locked`], [`CheckpointError::Io`].
+    pub fn refuse_if_in_use(dir: &Path) -> Result<(), CheckpointError> {
+        fs::create_dir_all(dir).map_err(CheckpointError::io("creating directory", dir))?;
+        take_lock(dir).map(drop)
     }
 
     /// The newest commit.
@@ -176,6 +180,17 @@ impl CheckpointStore {
             serde_json::from_slice(&files::read_verified(&dir, &commit.extra)?).map_err(|e| CheckpointError::corrupt(extra_path, e))?;
         Ok(Loaded { learner: LearnerState { dense, rows }, memory: extra.memory, probes: extra.probes })
     }
+}
+
+/// The directory's lock; released when dropped.
+fn take_lock(dir: &Path) -> Result<File, CheckpointError> {
+    let lock_path = dir.join("lock");
+    let lock = File::create(&lock_path).map_err(CheckpointError::io("creating", &lock_path))?;
+    lock.try_lock().map_err(|e| match e {
+        TryLockError::WouldBlock => CheckpointError::Locked { path: dir.to_owned() },
+        TryLockError::Error(source) => CheckpointError::Io { doing: "locking", path: lock_path, source },
+    })?;
+    Ok(lock)
 }
 
 fn file_name(kind: &str, number: u64, extension: &str) -> String {

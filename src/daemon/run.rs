@@ -12,6 +12,7 @@ use tokio::task::{JoinError, JoinHandle};
 use super::failure::Failure;
 use super::signals::Signals;
 use super::{gauges, systemd};
+use crate::checkpoint::CheckpointStore;
 use crate::config::{self, Config};
 use crate::pipeline::{Control, Parts, PipelineError, Running, State, Summary};
 use crate::publish::Publisher;
@@ -83,14 +84,20 @@ async fn live(config: Config, metrics: PrometheusHandle) -> Result<(), Failure> 
     }
     let drained = drain(&control, pipeline, &mut signals, config.admin.shutdown_deadline.0).await;
     leave.send_replace(true);
+    if reason.is_ok() {
+        // The admin socket is removed by its server; what it still answers does not hold up the exit.
+        let _late = tokio::time::timeout(ABANDON, admin).await;
+    }
     reason?;
     let summary = drained?;
-    tracing::info!(checkpoint = ?summary.status.checkpoint, samples = summary.status.books.samples, "left");
+    tracing::info!(checkpoint = summary.status.checkpoint.map(|version| version.0), samples = summary.status.books.samples, "left");
     Ok(())
 }
 
 /// Everything that touches the broker and the disk before the first event. Blocking.
 fn build(config: Config, health: Health) -> Result<Running, Failure> {
+    // Before the lease: a second daemon started by mistake must not end the first one's publishing.
+    CheckpointStore::refuse_if_in_use(&config.state.dir).map_err(PipelineError::from)?;
     let dead_letters = KafkaDeadLetters::open(&config)?;
     let publisher = if config.publish.enabled { Some(open_publisher(&config)?) } else { None };
     let opened = config.clone();
