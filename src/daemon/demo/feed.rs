@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
@@ -58,14 +58,26 @@ impl Iterator for Traffic {
     }
 }
 
-/// How far the producer is.
-#[derive(Debug, Default)]
+/// How far the producer is, and how far it may be.
+#[derive(Debug)]
 pub(super) struct FeedProgress {
     events: AtomicU64,
     rows: AtomicU64,
+    rate: f64,
+    started: Instant,
 }
 
 impl FeedProgress {
+    /// From now on, `rate` impressions a second.
+    pub(super) fn at_most(rate: u64) -> Self {
+        FeedProgress { events: AtomicU64::new(0), rows: AtomicU64::new(0), rate: rate as f64, started: Instant::now() }
+    }
+
+    /// The next impression's time has come.
+    fn is_due(&self) -> bool {
+        self.rows() as f64 <= self.rate * self.started.elapsed().as_secs_f64()
+    }
+
     /// Events sent.
     pub(super) fn events(&self) -> u64 {
         self.events.load(Ordering::Relaxed)
@@ -114,6 +126,9 @@ fn feed(
             Role::Click => &clicks,
         };
         if let Some(offer) = offer {
+            while !progress.is_due() {
+                std::thread::sleep(PAUSE);
+            }
             progress.rows.fetch_add(1, Ordering::Relaxed);
             // Scored before it is sent, so before anything can have learnt from it; dropped when every client is busy.
             let _busy = offers.try_send(offer);

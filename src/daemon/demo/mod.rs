@@ -42,8 +42,10 @@ use traffic::Synthetic;
 
 /// The configuration unless `--config` gives another.
 const CONFIG: &str = include_str!("../../../config/demo.toml");
-/// About a minute on two cores.
+/// A minute at [`RATE`].
 const ROWS: u64 = 300_000;
+/// Impressions a second: what two cores can train while they also serve, and few enough snapshots for the embedded broker to hold.
+const RATE: u64 = 5_000;
 /// Below it, event time is too short for windows to close before the end.
 const ROWS_MIN: u64 = 5_000;
 /// Partitions of each event topic: each may hold 5 MiB on the embedded broker.
@@ -67,6 +69,9 @@ pub struct Options {
     /// Impressions to generate, or rows of the file at most.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(ROWS_MIN..))]
     rows: Option<u64>,
+    /// Impressions a second at most.
+    #[arg(long, value_name = "N", default_value_t = RATE, value_parser = clap::value_parser!(u64).range(1..))]
+    rate: u64,
     /// Seed of the generated world.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -101,7 +106,7 @@ pub fn demo(options: &Options, environment: impl Iterator<Item = (String, String
     create_topics(&broker, &config)?;
     let scorer = Scorer::start(&config, &place.dir.join("scorer"), metrics)?;
     let rows = options.rows.or(options.data.is_none().then_some(ROWS));
-    Stage::open(config, scorer, traffic, rows)?.play()
+    Stage::open(config, scorer, traffic, rows, options.rate)?.play()
 }
 
 fn open_traffic(options: &Options, config: &Config) -> Result<Traffic, Failure> {
@@ -170,7 +175,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn open(config: Config, scorer: Scorer, traffic: Traffic, rows: Option<u64>) -> Result<Self, Failure> {
+    fn open(config: Config, scorer: Scorer, traffic: Traffic, rows: Option<u64>, rate: u64) -> Result<Self, Failure> {
         let total = Arc::new(OnceLock::new());
         let running = Running::start(parts(&config, Arc::clone(&total))?)?;
         let control = running.control();
@@ -179,7 +184,7 @@ impl Stage {
             .spawn(move || running.join())
             .map_err(|e| Failure::failed(format!("waiting for the pipeline: {e}")))?;
         let (offers_in, offers) = crossbeam_channel::bounded(OFFERS);
-        let progress = Arc::new(FeedProgress::default());
+        let progress = Arc::new(FeedProgress::at_most(rate));
         let producer = feed::start(&config, traffic, control.clone(), Arc::clone(&progress), offers_in)?;
         let started = Instant::now();
         let live = std::cell::RefCell::new((Live::new(), started));
