@@ -105,6 +105,8 @@ fn servers_go_back_and_stay_back_until_unpinned() {
     assert!(third > second && !promoted, "the pin holds");
     wait_until_served(&servers, first);
 
+    let probes = |version: Version| operator.json(&["snapshot", "verify", &version.to_string()])["probes"].as_u64();
+
     // Everything restarts; the pin is on the topic.
     assert!(daemon.terminate().success());
     for server in servers {
@@ -113,6 +115,8 @@ fn servers_go_back_and_stay_back_until_unpinned() {
     let daemon = Daemon::start(&config);
     let servers = start_servers(&config, dir.path());
     wait_until_served(&servers, first);
+    let (before_new_events, _) = next_version(&daemon, 1500);
+    assert_eq!(probes(before_new_events), Some(config.publish.probes as u64), "a restart keeps the self-test");
     feed(&records[1500..]);
     let (fourth, promoted) = next_version(&daemon, 2000);
     assert!(!promoted);
@@ -121,7 +125,7 @@ fn servers_go_back_and_stay_back_until_unpinned() {
     let resumed = operator.run(&["unpin", "--reason", "understood", "--yes"]);
     assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
     let (fifth, promoted) = next_version(&daemon, 2000);
-    assert!(promoted && fifth > fourth);
+    assert!(promoted && fifth > fourth && fourth > before_new_events);
     wait_until_served(&servers, fifth);
 
     let history = operator.json(&["history"]).to_string();

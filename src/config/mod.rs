@@ -14,7 +14,7 @@ pub use load::{ConfigError, load, parse};
 pub use model::{EmbeddingConfig, HintConfig, ModelConfig, OptimizerConfig, SharedGrad, TrainConfig};
 pub use runtime::{
     AdminConfig, CheckpointConfig, Emit, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, LogFormat, OWNED_KAFKA_PROPERTIES,
-    PublishConfig, StartAt, StateConfig, StreamMode, TopicsConfig,
+    PublishConfig, StartAt, StateConfig, StreamMode, TopicsConfig, USER_IMPRESSIONS_CAP,
 };
 pub use schema::{FeatureConfig, FeatureFault, FeatureKind, Pooling, SchemaConfig, TimeUnit};
 pub use units::{ByteLength, Span};

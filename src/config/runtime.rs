@@ -31,6 +31,9 @@ pub const OWNED_KAFKA_PROPERTIES: &[(&str, &str)] = &[
     ("test.mock.num.brokers", "it would give every client a cluster of its own; set kafka.brokers to the embedded broker's address"),
 ];
 
+/// Most impressions that may be kept per user: the fixed-point sums of GAUC are exact up to here.
+pub const USER_IMPRESSIONS_CAP: usize = 16_384;
+
 /// What the value of a secret is shown as.
 const REDACTED: &str = "***";
 /// A property with one of these in its name holds a secret, or says where one is.

@@ -2,7 +2,7 @@
 
 use std::fmt::{Debug, Display};
 
-use super::{ByteLength, Config, FeatureKind, OWNED_KAFKA_PROPERTIES, Span, StreamMode};
+use super::{ByteLength, Config, FeatureKind, OWNED_KAFKA_PROPERTIES, Span, StreamMode, USER_IMPRESSIONS_CAP};
 
 /// Below it a snapshot of ordinary size has thousands of records.
 const CHUNK_MIN: ByteLength = ByteLength(64 << 10);
@@ -209,7 +209,13 @@ fn evaluate(config: &Config) -> Checked {
         positive_span(&key, *window)?;
         need(!evaluate.windows[..index].contains(window), &key, window, "expected a length that is not in the list already")?;
     }
-    at_least("evaluate.user_impressions_max", evaluate.user_impressions_max, 2)?;
+    let kept = evaluate.user_impressions_max;
+    need(
+        (2..=USER_IMPRESSIONS_CAP).contains(&kept),
+        "evaluate.user_impressions_max",
+        kept,
+        format!("expected 2 to {USER_IMPRESSIONS_CAP}"),
+    )?;
     at_least("evaluate.windows_kept", evaluate.windows_kept, 1)?;
     let Some(from) = &evaluate.from else { return Ok(()) };
     need_text(from.parse::<jiff::Timestamp>().is_ok(), "evaluate.from", from, "expected a time in RFC 3339, e.g. \"2026-01-31T12:00:00Z\"")

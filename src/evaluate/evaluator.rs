@@ -3,14 +3,13 @@ use std::cmp::Reverse;
 use serde::{Deserialize, Serialize};
 
 use super::cache::UserCache;
-use super::gauc::IMPRESSIONS_CAP;
 use super::record::{self, WINDOWS_CAP};
 use super::totals::{HintTotals, Standing, Totals};
 use super::user::{Impression, User};
 use super::windows::{Live, Windows};
 use super::{EvaluateError, Report, UserLine, UserStates};
 use crate::batch::Batch;
-use crate::config::EvaluateConfig;
+use crate::config::{EvaluateConfig, USER_IMPRESSIONS_CAP};
 use crate::domain::{Head, UserId};
 use crate::train::StepReport;
 
@@ -52,11 +51,11 @@ impl Evaluator {
     pub fn new(config: &EvaluateConfig, users: Box<dyn UserStates>, mut state: AggregateState) -> Result<Self, EvaluateError> {
         let lengths = lengths(config)?;
         let impressions_max = config.user_impressions_max;
-        if impressions_max == 0 || impressions_max > IMPRESSIONS_CAP {
+        if impressions_max == 0 || impressions_max > USER_IMPRESSIONS_CAP {
             return Err(EvaluateError::Setting {
                 key: "user_impressions_max",
                 value: impressions_max.to_string(),
-                allowed: format!("1 to {IMPRESSIONS_CAP}"),
+                allowed: format!("1 to {USER_IMPRESSIONS_CAP}"),
             });
         }
         let mut known = std::mem::take(&mut state.windows);

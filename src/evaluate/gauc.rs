@@ -3,7 +3,7 @@
 //! The AUC is a fixed-point number of 40 bits, A = round(a·2⁴⁰), and every sum over users is an exact integer function of w and A. So a
 //! user's old part is taken away without a trace when a new one is added. The rounding moves a by at most 2⁻⁴¹ ≈ 5·10⁻¹³, and GAUC, a
 //! weighted mean, by no more. The largest sum is Σ w²·A² ≤ Σ w² · 2⁸⁰ with Σ w² ≤ impressions · w: 10⁹ impressions at
-//! w = 10⁴ make 2¹²⁴, and at [`IMPRESSIONS_CAP`] 2³² impressions make 2¹²⁶ of the 2¹²⁷ that an `i128` holds.
+//! w = 10⁴ make 2¹²⁴, and at [`crate::config::USER_IMPRESSIONS_CAP`] 2³² impressions make 2¹²⁶ of the 2¹²⁷ that an `i128` holds.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +12,6 @@ use super::user::Pairs;
 
 /// Fractional bits of a user's AUC.
 const AUC_BITS: u32 = 40;
-/// Largest number of impressions kept per user: bounds records and the sums here.
-pub(super) const IMPRESSIONS_CAP: usize = 16_384;
 
 /// One user's part in a GAUC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +100,7 @@ fn unit_inverse() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::USER_IMPRESSIONS_CAP;
 
     fn part(pos: u32, neg: u32, twice_won: u32) -> Option<Part> {
         Part::of(&Pairs { pos, neg, twice_won })
@@ -132,9 +131,9 @@ mod tests {
 
     #[test]
     fn the_largest_sums_fit() {
-        let half = (IMPRESSIONS_CAP / 2) as u32;
+        let half = (USER_IMPRESSIONS_CAP / 2) as u32;
         let widest = part(half, half, 2 * half * half).unwrap();
-        let users = (1_i128 << 32) / IMPRESSIONS_CAP as i128;
+        let users = (1_i128 << 32) / USER_IMPRESSIONS_CAP as i128;
         let mut sums = GaucSums { users: users as u64, ..GaucSums::default() };
         sums.add(widest, users);
         assert_eq!(sums.gauc(), Some(1.0));

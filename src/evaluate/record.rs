@@ -6,12 +6,12 @@
 //! sums: for each head varint positives, varint negatives, varint twice_won
 //! ```
 //!
-//! Numbers are little-endian; flag bit 0: truncated, bit 1 + h: head h has scores. At most `IMPRESSIONS_CAP` impressions and
+//! Numbers are little-endian; flag bit 0: truncated, bit 1 + h: head h has scores. At most `USER_IMPRESSIONS_CAP` impressions and
 //! [`WINDOWS_CAP`] windows, so at most 400 KiB.
 
 use super::bytes::{BytesError, Reader, put_varint, unzigzag, zigzag};
-use super::gauc::IMPRESSIONS_CAP;
 use super::user::{Pairs, Sums, User, WindowSums};
+use crate::config::USER_IMPRESSIONS_CAP;
 
 /// First byte of every record.
 const VERSION: u8 = 1;
@@ -67,7 +67,7 @@ pub(super) fn decode(bytes: &[u8], lengths: &[i64]) -> Result<User, RecordError>
         return Err(RecordError::Version(version));
     }
     let flags = reader.byte()?;
-    let rows = bounded(reader.varint()?, IMPRESSIONS_CAP, "impressions")?;
+    let rows = bounded(reader.varint()?, USER_IMPRESSIONS_CAP, "impressions")?;
     let mut user = User::new(lengths.len());
     user.truncated = flags & TRUNCATED != 0;
     user.total = read_sums(&mut reader, rows)?;
@@ -109,7 +109,7 @@ fn read_sums(reader: &mut Reader<'_>, rows: usize) -> Result<Sums, RecordError> 
         if pos + neg > rows || twice_won > 2 * pos as u64 * neg as u64 {
             return Err(RecordError::Sums);
         }
-        // Bounded by `IMPRESSIONS_CAP` and 2 · (IMPRESSIONS_CAP / 2)², both far below 2³².
+        // Bounded by `USER_IMPRESSIONS_CAP` and 2 · (USER_IMPRESSIONS_CAP / 2)², both far below 2³².
         *pairs = Pairs { pos: pos as u32, neg: neg as u32, twice_won: twice_won as u32 };
     }
     Ok(sums)

@@ -1,15 +1,17 @@
 //! What was committed, read back before anything starts.
 
+use std::collections::VecDeque;
 use std::path::Path;
 
 use super::progress::Recovered;
 use super::{PipelineError, State, Status, USERS_STORE};
-use crate::checkpoint::{CheckpointStore, Commit};
+use crate::checkpoint::{CheckpointStore, Commit, ProbeSample};
 use crate::config::Config;
-use crate::domain::Version;
+use crate::domain::{EventTime, Field, Version};
 use crate::evaluate::{AggregateState, Evaluator, MemoryUsers};
 use crate::store::{SledUsers, StoreError};
 use crate::train::Learner;
+use crate::wire::snapshot::field_from_json;
 
 /// State as of the last commit.
 pub(super) struct Recovery {
@@ -17,6 +19,8 @@ pub(super) struct Recovery {
     pub(super) evaluator: Evaluator,
     pub(super) recovered: Recovered,
     pub(super) status: Status,
+    /// Raw events of the commit's probes, oldest first: the next snapshot needs some before new ones come.
+    pub(super) probes: VecDeque<(EventTime, Box<[Field]>)>,
 }
 
 impl Recovery {
@@ -28,7 +32,7 @@ impl Recovery {
         let mut status = Status { model: config.name.clone(), device: config.train.device.clone(), ..Status::default() };
         if state == State::Memory {
             let evaluator = Evaluator::new(&config.evaluate, Box::new(MemoryUsers::default()), AggregateState::default())?;
-            return Ok(Recovery { store: None, evaluator, recovered: Recovered::default(), status });
+            return Ok(Recovery { store: None, evaluator, recovered: Recovered::default(), status, probes: VecDeque::new() });
         }
         let dir = &config.state.dir;
         let store = CheckpointStore::open(dir, config.checkpoint.keep)?;
@@ -37,7 +41,7 @@ impl Recovery {
         let Some(commit) = store.latest() else {
             let users = SledUsers::open(&users_dir, cache, 0)?;
             let evaluator = Evaluator::new(&config.evaluate, Box::new(users), AggregateState::default())?;
-            return Ok(Recovery { store: Some(store), evaluator, recovered: Recovered::default(), status });
+            return Ok(Recovery { store: Some(store), evaluator, recovered: Recovered::default(), status, probes: VecDeque::new() });
         };
         let loaded = CheckpointStore::load(dir, commit)?;
         learner.restore(loaded.learner)?;
@@ -55,8 +59,15 @@ impl Recovery {
         status.checkpoint_ms = Some(commit.created_ms);
         tracing::info!(checkpoint = commit.number, samples = commit.books.samples, "recovered");
         let recovered = Recovered { positions: commit.positions.clone(), books: commit.books.clone(), memory: loaded.memory };
-        Ok(Recovery { store: Some(store), evaluator, recovered, status })
+        let probes = loaded.probes.iter().filter_map(raw_event).collect();
+        Ok(Recovery { store: Some(store), evaluator, recovered, status, probes })
     }
+}
+
+/// `None` for what no field can be: such a probe is left out.
+fn raw_event(probe: &ProbeSample) -> Option<(EventTime, Box<[Field]>)> {
+    let fields: Option<Box<[Field]>> = probe.fields.iter().map(field_from_json).collect();
+    Some((EventTime(probe.time_ms), fields?))
 }
 
 /// The store as of `commit`; inside, why it cannot be that. A store of a newer program is refused, not set aside.

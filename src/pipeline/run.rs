@@ -131,7 +131,7 @@ impl Running {
         let Parts { config, state, source, dead_letters, publisher, health, finish_at_end } = parts;
         let spec = FeatureSpec::new(&config.schema)?;
         let mut learner = Learner::new(&config.model, &config.train, &spec)?;
-        let Recovery { mut store, evaluator, recovered, mut status } = Recovery::open(&config, state, &mut learner)?;
+        let Recovery { mut store, evaluator, recovered, mut status, probes } = Recovery::open(&config, state, &mut learner)?;
         let source = source(&recovered.positions)?;
         let memory_ms = config.join.memory.as_millis();
         let memory = recovered.memory.clone();
@@ -209,7 +209,7 @@ impl Running {
         };
         let measuring = Arc::clone(&shared);
         threads.spawn("evaluate", move || keeper::evaluate(evaluator, &evaluations, &questions, &measuring))?;
-        let schedule = Schedule::new(progress.books().samples, progress.books().done());
+        let schedule = Schedule::new(progress.books(), probes);
         let trainer =
             Trainer { config, spec, learner, progress, evaluations: evaluations_in, checkpoints, shared, health: health.clone(), schedule };
         threads.spawn("trainer", move || trainer.run(&batches, &commands))?;

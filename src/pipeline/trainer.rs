@@ -13,7 +13,7 @@ use super::shared::Shared;
 use crate::batch::{Batch, BatchBuilder, Pace};
 use crate::checkpoint::ProbeSample;
 use crate::config::Config;
-use crate::domain::{DropReason, EventTime, Field, Sample, UserId};
+use crate::domain::{Books, DropReason, EventTime, Field, Sample, UserId};
 use crate::features::FeatureSpec;
 use crate::telemetry::Health;
 use crate::train::Learner;
@@ -74,16 +74,16 @@ struct Mark {
 
 impl Schedule {
     /// Starts counting from what was recovered.
-    pub(super) fn new(samples: u64, done: u64) -> Self {
-        let now = Instant::now();
+    pub(super) fn new(books: &Books, probes: VecDeque<(EventTime, Box<[Field]>)>) -> Self {
+        let (now, samples) = (Instant::now(), books.samples);
         Schedule {
             in_flight: false,
             since_full: None,
             checkpointed: Mark { samples, at: now },
             published: Mark { samples, at: now },
-            done,
+            done: books.done(),
             waiting: Vec::new(),
-            probes: VecDeque::new(),
+            probes,
             rate: VecDeque::from([(now, samples)]),
             shown: now,
         }

@@ -80,19 +80,26 @@ pub fn split_row(
 fn label(column: &str, value: Option<&Value>) -> Result<bool, RowError> {
     let read = match value {
         Some(Value::Bool(label)) => Some(*label),
-        Some(Value::Number(number)) => match number.as_f64() {
-            Some(0.0) => Some(false),
-            Some(1.0) => Some(true),
-            _ => None,
-        },
-        Some(Value::String(text)) => match text.as_str() {
-            "0" | "false" => Some(false),
-            "1" | "true" => Some(true),
-            _ => None,
+        Some(Value::Number(number)) => number.as_f64().and_then(binary),
+        Some(Value::String(text)) => match text.trim() {
+            "false" => Some(false),
+            "true" => Some(true),
+            number => number.parse().ok().and_then(binary),
         },
         _ => None,
     };
     read.ok_or_else(|| RowError::Label { column: column.to_owned(), found: value.map_or_else(|| "missing".to_owned(), Value::to_string) })
+}
+
+/// As the event decoder reads it.
+fn binary(number: f64) -> Option<bool> {
+    if number == 0.0 {
+        Some(false)
+    } else if number == 1.0 {
+        Some(true)
+    } else {
+        None
+    }
 }
 
 /// `time` plus `delay_ms`, in the same unit and the same JSON type.

@@ -7,33 +7,8 @@ use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 
 use super::context::Context;
-use crate::config::KafkaConfig;
+use crate::config::{KafkaConfig, OWNED_KAFKA_PROPERTIES};
 use crate::stream::StreamError;
-
-/// Settings that `kafka.properties` may not touch, and why.
-const REFUSED: &[(&str, &str)] = &[
-    ("bootstrap.servers", "set kafka.brokers instead"),
-    ("metadata.broker.list", "set kafka.brokers instead"),
-    ("group.id", "set kafka.group instead"),
-    ("socket.timeout.ms", "set kafka.timeout instead"),
-    ("request.timeout.ms", "set kafka.timeout instead"),
-    ("message.timeout.ms", "set kafka.timeout instead"),
-    ("delivery.timeout.ms", "set kafka.timeout instead"),
-    ("enable.auto.commit", "fixed to false: positions belong to the checkpoint"),
-    ("auto.commit.enable", "fixed to false: positions belong to the checkpoint"),
-    ("enable.auto.offset.store", "fixed to false: positions belong to the checkpoint"),
-    ("auto.offset.reset", "fixed to error: a lost position must be seen; where a first start begins is topics.start"),
-    ("check.crcs", "fixed to true: a corrupt record must not be learned from"),
-    ("isolation.level", "fixed to read_committed: an aborted event never happened"),
-    ("allow.auto.create.topics", "fixed to false: use `rocketctl topics create`"),
-    ("enable.partition.eof", "fixed: the end of a log is told by it"),
-    ("acks", "fixed to all: an acknowledged record must survive its broker"),
-    ("request.required.acks", "fixed to all: an acknowledged record must survive its broker"),
-    ("enable.idempotence", "fixed to true: a retry must not write a record twice"),
-    ("transactional.id", "transactions are not used"),
-    ("log.queue", "fixed to true: log lines go to this program's log"),
-    ("test.mock.num.brokers", "it would give every client a cluster of its own; set kafka.brokers to the embedded broker's address"),
-];
 
 /// Waiting for a fetch to fill up costs freshness: at the client's default of 500 ms the median from sending to reading was above 100 ms.
 const EVENTS_FETCH_WAIT_MS: &str = "10";
@@ -147,7 +122,7 @@ fn common(kafka: &KafkaConfig) -> ClientConfig {
 
 fn overlay(config: &mut ClientConfig, kafka: &KafkaConfig) -> Result<(), StreamError> {
     for (key, value) in &kafka.properties {
-        if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| refused == key) {
+        if let Some((_, why)) = OWNED_KAFKA_PROPERTIES.iter().find(|(refused, _)| refused == key) {
             return Err(StreamError::Setting { key: key.clone(), why: (*why).to_owned() });
         }
         config.set(key, value);
@@ -182,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_setting_we_rely_on_is_refused_with_its_reason() {
-        for (refused, reason) in REFUSED {
+        for (refused, reason) in OWNED_KAFKA_PROPERTIES {
             match open(&with(refused, "1")) {
                 Err(StreamError::Setting { key, why }) => assert_eq!((key.as_str(), why.as_str()), (*refused, *reason)),
                 _ => panic!("{refused} was accepted"),
