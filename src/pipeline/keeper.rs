@@ -14,6 +14,7 @@ use crate::checkpoint::{CheckpointStore, Commit, Draft, ProbeSample};
 use crate::domain::{Books, EventTime, ImpressionId, PartitionPosition, Version};
 use crate::evaluate::{AggregateState, Evaluator, Report, UserLine};
 use crate::publish::{PublishError, Published, Publisher};
+use crate::telemetry::names;
 use crate::train::{LearnerState, StepReport};
 
 /// How often the report that `status` shows is made anew while samples come.
@@ -140,6 +141,7 @@ impl Keeper {
                 return false;
             }
         };
+        metrics::histogram!(names::CHECKPOINT_SECONDS).record(started.elapsed());
         tracing::info!(checkpoint = number, samples = commit.books.samples, ms = started.elapsed().as_millis(), "checkpoint committed");
         self.shared.update(|status| {
             status.checkpoint = Some(Version(number));
@@ -176,13 +178,14 @@ pub(super) struct PublishJob {
 /// Publishes committed checkpoints, read back from their files.
 pub(super) fn publish(mut publisher: Publisher, dir: &Path, published_now: &AtomicU64, jobs: &Receiver<PublishJob>, shared: &Arc<Shared>) {
     for PublishJob { commit, replies } in jobs {
-        let number = commit.number;
+        let (number, started) = (commit.number, Instant::now());
         let result = CheckpointStore::load(dir, &commit)
             .map_err(|e| e.to_string())
             .and_then(|loaded| publisher.publish(&commit, &loaded, now_ms()).map_err(|e: PublishError| e.to_string()));
         let _newer = published_now.compare_exchange(number, NOT_PUBLISHING, Ordering::AcqRel, Ordering::Acquire);
         match &result {
             Ok(published) => {
+                metrics::histogram!(names::PUBLISH_SECONDS).record(started.elapsed());
                 tracing::info!(version = number, bytes = published.bytes, promoted = published.promoted, "snapshot published");
                 shared.update(|status| {
                     status.published = Some(published.version);

@@ -15,7 +15,7 @@ use crate::checkpoint::ProbeSample;
 use crate::config::Config;
 use crate::domain::{Books, DropReason, EventTime, Field, Sample, UserId};
 use crate::features::FeatureSpec;
-use crate::telemetry::Health;
+use crate::telemetry::{Health, names};
 use crate::train::Learner;
 use crate::wire::snapshot::field_to_json;
 
@@ -127,7 +127,9 @@ impl Trainer {
         if batch.rows() == 0 {
             return Some(());
         }
+        let started = Instant::now();
         let report = self.learner.step(&batch);
+        metrics::histogram!(names::STEP_SECONDS).record(started.elapsed());
         if !report.applied {
             tracing::error!(rows = batch.rows(), loss = report.loss, "step not applied: loss or gradient is not finite");
             self.progress.dropped(&batch, DropReason::NonFiniteStep);
