@@ -379,6 +379,7 @@ fn without_a_broker_sending_fails_in_time() {
     producer.send(&config.topics.events, Some(0), None, Some(b"x"), None).unwrap();
     assert!(matches!(producer.flush(), Err(StreamError::NotAcknowledged { topic, .. }) if topic == "down.events"));
     broker.restart();
-    sink.send(&[letter(1, vec![1])]).unwrap();
+    // As the pipeline does: again until it is acknowledged.
+    wait_for("the sink to recover", || sink.send(&[letter(1, vec![1])]).ok());
     assert_eq!(read_dead_letters(&config, 9).unwrap().1.last().map(|view| view.source.clone()), Some("letters.events[2]@1".to_owned()));
 }
