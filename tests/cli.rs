@@ -169,6 +169,17 @@ fn a_configuration_that_cannot_be_exits_with_78_and_names_the_place() {
 }
 
 #[test]
+fn what_only_a_new_configuration_can_mend_exits_with_78() {
+    let device = Desk::new(&snapshots::config_text("train = { device = \"cuda:4096\" }"));
+    rows(&device.path("rows.tsv"), 1);
+    let outcome = device.run(&["backtest", device.path("rows.tsv").to_str().unwrap()]);
+    assert!(outcome.code == 78 && outcome.err.contains("train.device"), "{}: {}", outcome.code, outcome.err);
+    let setting = Desk::new(&snapshots::config_text("kafka.properties = { \"socket.nagle.disable\" = \"perhaps\" }"));
+    let outcome = setting.run(&["history"]);
+    assert!(outcome.code == 78 && outcome.err.contains("socket.nagle.disable"), "{}: {}", outcome.code, outcome.err);
+}
+
+#[test]
 fn an_unreachable_broker_exits_with_1_and_the_way_out() {
     let desk = Desk::new(&snapshots::config_text("kafka = { brokers = \"127.0.0.1:1\", timeout = \"1s\" }"));
     for arguments in [&["history"][..], &["snapshot", "ls"], &["rollback", "--to", "1", "--reason", "r", "--yes"], &["topics", "check"]] {

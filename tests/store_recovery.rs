@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rocket_launching::domain::UserId;
 use rocket_launching::evaluate::UserStates;
@@ -16,8 +17,18 @@ fn open(dir: &Path, committed: u64) -> SledUsers {
     SledUsers::open(dir, CACHE_BYTES, committed).unwrap()
 }
 
+/// sled itself. Its workers hold the lock for some moments after a store is dropped.
 fn raw(dir: &Path) -> sled::Db {
-    sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).open().unwrap()
+    let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("lock") && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            result => return result.unwrap(),
+        }
+    }
 }
 
 fn user(id: &str) -> UserId {
@@ -183,6 +194,23 @@ fn a_newer_layout_is_refused() {
     let newer = |result: Result<(), StoreError>| matches!(result, Err(StoreError::Newer { found: 2, known: 1, .. }));
     assert!(newer(SledUsers::open(dir.path(), CACHE_BYTES, 0).map(drop)));
     assert!(newer(pending_migrations(dir.path()).map(drop)));
+}
+
+#[test]
+fn a_store_can_be_reopened_at_once() {
+    // More at a time than there are cores, so that sled's workers come late to let go of the log.
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let dir = tempfile::tempdir().unwrap();
+                let names: Vec<String> = (0..500).map(|i| format!("{i:04}")).collect();
+                let records: Vec<_> = names.iter().map(|name| (name.as_str(), "value")).collect();
+                for number in 1..=20 {
+                    commit(&mut open(dir.path(), number - 1), number, &records);
+                }
+            });
+        }
+    });
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if message.use_stderr() { daemon::USAGE } else { 0 });
         }
     };
-    daemon::exit_code(dispatch(arguments.command))
+    daemon::exit_code("rocketd", dispatch(arguments.command))
 }
 
 fn dispatch(command: Command) -> Result<(), Failure> {

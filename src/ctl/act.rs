@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::consent::{ConsentArgs, Decision};
 use super::context::{Context, now_ms};
-use super::failure::Failure;
 use super::history::act_name;
 use super::output::{self, View, figure, maybe, pairs, table};
+use crate::daemon::Failure;
 use crate::domain::Version;
 use crate::publish::{Operator, OperatorError};
 use crate::serving::Catalog;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::context::Context;
-use super::failure::Failure;
 use super::metrics_table;
 use super::output::{self, View, figure, pairs};
 use super::progress::Progress;
+use crate::daemon::Failure;
 use crate::domain::DropReason;
 use crate::evaluate::{HeadReport, HintReport, WindowReport};
 use crate::pipeline::{Control, Parts, Running, State, Summary};

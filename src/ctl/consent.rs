@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use super::failure::Failure;
+use crate::daemon::Failure;
 
 /// How consent is given.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -52,8 +52,8 @@ impl ConsentArgs {
         }
         eprintln!("{change}");
         if !terminal {
-            return Err(Failure::Usage(
-                "this changes what servers serve and there is no terminal to ask on; add --yes to do it, or --dry-run to look".to_owned(),
+            return Err(Failure::usage(
+                "this changes what servers serve and there is no terminal to ask on; add --yes to do it, or --dry-run to look",
             ));
         }
         match answer()?.trim().to_lowercase().as_str() {

@@ -3,9 +3,9 @@
 use serde::de::DeserializeOwned;
 
 use super::arguments::GlobalArgs;
-use super::failure::Failure;
 use super::output::Format;
 use crate::config::{self, Config, LogConfig};
+use crate::daemon::Failure;
 use crate::publish::Operator;
 use crate::stream::{KafkaLogReader, KafkaLogWriter};
 use crate::telemetry::admin::{self, Answer, Request};
@@ -28,12 +28,10 @@ impl Context {
     /// Loads the configuration and starts logging.
     pub(super) fn new(global: GlobalArgs, environment: Vec<(String, String)>) -> Result<Self, Failure> {
         let path = global.config.ok_or_else(|| {
-            Failure::Usage(
-                "no configuration; name the daemon's file with --config FILE or in the environment variable ROCKET_CONFIG".to_owned(),
-            )
+            Failure::usage("no configuration; name the daemon's file with --config FILE or in the environment variable ROCKET_CONFIG")
         })?;
         let actor = global.actor.unwrap_or_else(|| default_actor(&environment));
-        let config = config::load(&path, environment.into_iter()).map_err(Failure::Config)?;
+        let config = config::load(&path, environment.into_iter())?;
         init_logs(&LogConfig { filter: LOG_FILTER.to_owned(), format: config.log.format })?;
         Ok(Context { config, format: global.output, actor })
     }

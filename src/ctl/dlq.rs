@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::context::Context;
-use super::failure::Failure;
 use super::output::{self, View, table, time};
+use crate::daemon::Failure;
 use crate::stream::{DeadLetterView, read_dead_letters};
 
 /// Dead letters listed unless told otherwise: a screenful.

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
-use super::failure::Failure;
 use super::metrics_table;
 use super::output::{self, View, figure, pairs, table};
+use crate::daemon::Failure;
 use crate::domain::Head;
 use crate::evaluate::{Report, UserLine};
 use crate::telemetry::admin::Request;

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::context::Context;
-use super::failure::Failure;
 use super::output::{self, View, maybe, table, time};
+use crate::daemon::Failure;
 use crate::domain::Version;
 use crate::wire::snapshot::{Act, AuditEntry};
 

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::context::Context;
-use super::failure::Failure;
 use super::output::{self, View};
+use crate::daemon::Failure;
 use crate::pipeline::USERS_STORE;
 use crate::store::pending_migrations;
 

@@ -16,7 +16,6 @@ mod backtest;
 mod consent;
 mod context;
 mod dlq;
-mod failure;
 mod gauc;
 mod history;
 mod metrics_table;
@@ -33,9 +32,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::daemon::{Failure, exit_code};
 use arguments::{Arguments, Command};
 use context::Context;
-use failure::Failure;
 
 /// Parses the command line and does what it says. `environment` holds configuration overrides (`ROCKET__…`) and who the operator is.
 #[must_use]
@@ -45,16 +44,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: impl Into
         Err(message) => {
             // Help and version come as errors too, with exit code 0 and standard output; nothing is left to do if that is closed.
             let _ = message.print();
-            return if message.use_stderr() { ExitCode::from(failure::USAGE) } else { ExitCode::SUCCESS };
+            return if message.use_stderr() { ExitCode::from(crate::daemon::USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("rocketctl: {failure}");
-            ExitCode::from(failure.code())
-        }
-    }
+    exit_code("rocketctl", outcome)
 }
 
 fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use super::failure::Failure;
+use crate::daemon::Failure;
 
 /// Stands for what is not defined.
 pub(super) const NONE: &str = "-";

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::context::Context;
-use super::failure::Failure;
 use super::output::{self, View};
 use super::progress::Progress;
 use crate::config::{Config, StreamMode};
+use crate::daemon::Failure;
 use crate::domain::{Origin, PartitionIndex, Record, Role};
 use crate::stream::{FileRows, KafkaProducer, RowError, SplitRow, StreamError, split_row};
 use crate::wire::{Decoded, EventDecoder};
@@ -75,7 +75,7 @@ pub(super) fn run(context: &Context, arguments: ReplayArgs) -> Result<(), Failur
     let config = &context.config;
     let mode = arguments.mode.map_or(config.topics.mode, StreamMode::from);
     if mode == StreamMode::Joined && config.schema.impression.is_none() {
-        return Err(Failure::Usage(RowError::NoImpressionColumn.to_string()));
+        return Err(Failure::Usage(RowError::NoImpressionColumn.into()));
     }
     let mut rows = FileRows::open(&arguments.file)?;
     let mut sender = Sender::new(config, mode, arguments.click_delay)?;

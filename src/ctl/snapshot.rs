@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::context::Context;
-use super::failure::Failure;
 use super::output::{self, View, figure, length, maybe, pairs, table, time};
+use crate::daemon::Failure;
 use crate::domain::{Head, Version};
 use crate::publish::{OperatorError, Published};
 use crate::serving::Catalog;

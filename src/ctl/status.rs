@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::context::Context;
-use super::failure::Failure;
 use super::metrics_table;
 use super::output::{self, View, maybe, pairs, table, time};
+use crate::daemon::Failure;
 use crate::pipeline::Status;
 use crate::telemetry::admin::Request;
 

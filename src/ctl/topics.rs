@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::context::Context;
-use super::failure::Failure;
 use super::output::{self, View, maybe, table};
+use crate::daemon::Failure;
 use crate::stream::{TopicCheck, check_topics, create_topics};
 
 /// Partitions of new event topics: room to read with several consumers later, since a topic's keys move when partitions are added.

@@ -4,9 +4,11 @@ use crate::config::ConfigError;
 use crate::evaluate::EvaluateError;
 use crate::features::FeatureError;
 use crate::pipeline::PipelineError;
-use crate::publish::PublishError;
+use crate::publish::{OperatorError, PublishError};
+use crate::store::StoreError;
 use crate::stream::StreamError;
 use crate::telemetry::LogError;
+use crate::telemetry::admin::AdminError;
 use crate::train::TrainError;
 
 /// Exit code of a command line that cannot be (`EX_USAGE` of sysexits.h).
@@ -36,8 +38,12 @@ impl Failure {
         }
     }
 
-    pub(super) fn failed(message: impl Into<String>) -> Self {
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
         Failure::Failed(anyhow::Error::msg(message.into()))
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Failure::Usage(anyhow::Error::msg(message.into()))
     }
 }
 
@@ -50,13 +56,13 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// Says on standard error why a command failed, and gives its exit code.
+/// Says on standard error why a command of `program` failed, and gives its exit code.
 #[must_use]
-pub fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
+pub fn exit_code(program: &str, outcome: Result<(), Failure>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("rocketd: {failure}");
+            eprintln!("{program}: {failure}");
             ExitCode::from(failure.code())
         }
     }
@@ -118,6 +124,28 @@ impl From<PipelineError> for Failure {
         }
     }
 }
+
+impl From<OperatorError> for Failure {
+    fn from(error: OperatorError) -> Self {
+        match error {
+            OperatorError::Stream(error) => error.into(),
+            _ => Failure::Failed(error.into()),
+        }
+    }
+}
+
+/// Errors that no configuration mends.
+macro_rules! failed {
+    ($($error:ty),+ $(,)?) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Failure::Failed(error.into())
+            }
+        })+
+    };
+}
+
+failed!(AdminError, StoreError, serde_json::Error, std::io::Error);
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::StoreError;
 
@@ -13,8 +14,22 @@ const LOG: &str = "db";
 /// sled's directory of values too large for a segment of the log.
 const BLOBS: &str = "blobs";
 
+/// How long a lock may outlive its holder: sled's workers keep the log open for some moments after the last handle is dropped, as does a
+/// process that is just ending.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// How often the lock is tried.
+const LOCK_RETRY: Duration = Duration::from_millis(10);
+
+/// Opens the store in `path`, or makes it. Blocks for [`LOCK_PATIENCE`] at most where another holds it.
 pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<sled::Db, StoreError> {
-    let db = sled::Config::new().path(path).cache_capacity(cache_bytes).open().map_err(|e| refused(path, &e))?;
+    let config = sled::Config::new().path(path).cache_capacity(cache_bytes);
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    let db = loop {
+        match config.open() {
+            Err(error) if is_lock(&error) && Instant::now() < deadline => std::thread::sleep(LOCK_RETRY),
+            result => break result.map_err(|e| refused(path, &e))?,
+        }
+    };
     // A directory is there after a power cut only if the one above it was synced.
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     sync_directory(parent).map_err(|e| failed(path, &e.into()))?;
@@ -28,11 +43,16 @@ pub(super) fn failed(path: &Path, error: &sled::Error) -> StoreError {
 
 fn refused(path: &Path, error: &sled::Error) -> StoreError {
     let way_out = match error {
-        sled::Error::Io(e) if e.to_string().contains("lock") => "another process has it open: stop that one first",
+        _ if is_lock(error) => "another process has it open: stop that one first",
         sled::Error::Io(_) => "check that the directory can be written and the disk is not full",
         _ => "move the directory away: GAUC then starts afresh, weights do not depend on it",
     };
     StoreError::Sled { path: path.to_owned(), why: format!("cannot be opened: {error}; {way_out}") }
+}
+
+/// sled says so in words alone.
+fn is_lock(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(e) if e.to_string().contains("could not acquire lock"))
 }
 
 /// Makes everything written so far durable.

@@ -6,7 +6,7 @@ use super::Stage;
 use crate::config::Config;
 use crate::daemon::Failure;
 use crate::domain::Version;
-use crate::publish::{Operator, OperatorError};
+use crate::publish::Operator;
 use crate::stream::{KafkaLogReader, KafkaLogWriter};
 
 /// What the rollback showed.
@@ -62,13 +62,4 @@ fn earlier(operator: &Operator, served: Version) -> Result<Version, Failure> {
 
 fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
-}
-
-impl From<OperatorError> for Failure {
-    fn from(error: OperatorError) -> Self {
-        match error {
-            OperatorError::Stream(error) => error.into(),
-            _ => Failure::Failed(error.into()),
-        }
-    }
 }
