@@ -25,7 +25,7 @@ fn keys_of_slots() {
 
 #[test]
 fn an_event_to_ids_and_numbers() {
-    let feature = |name: &str, kind| FeatureConfig { name: name.to_owned(), column: None, kind };
+    let feature = |name: &str, kind| FeatureConfig::new(name, kind);
     let schema = SchemaConfig {
         time: "ts".to_owned(),
         time_unit: TimeUnit::Ms,
@@ -37,7 +37,7 @@ fn an_event_to_ids_and_numbers() {
             feature("user_id", FeatureKind::Categorical),
             feature("item_id", FeatureKind::Categorical),
             feature("price", FeatureKind::Buckets { bounds: vec![10.0, 20.0] }),
-            feature("tags", FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".to_owned() }),
+            feature("tags", FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".to_owned(), last: None }),
             feature("hour", FeatureKind::Hour),
             feature("age", FeatureKind::Standardise { mean: 30.0, std: 4.0 }),
         ],

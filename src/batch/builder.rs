@@ -92,7 +92,7 @@ mod tests {
         let kinds = [
             ("item", FeatureKind::Categorical),
             ("x", FeatureKind::Standardise { mean: 0.0, std: 1.0 }),
-            ("tags", FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".into() }),
+            ("tags", FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".into(), last: None }),
         ];
         let schema = SchemaConfig {
             time: "ts".into(),
@@ -101,7 +101,7 @@ mod tests {
             item: "item".into(),
             label: "label".into(),
             impression: None,
-            features: kinds.into_iter().map(|(name, kind)| FeatureConfig { name: name.into(), column: None, kind }).collect(),
+            features: kinds.into_iter().map(|(name, kind)| FeatureConfig::new(name, kind)).collect(),
         };
         BatchBuilder::new(FeatureSpec::new(&schema).unwrap(), Pace { rows, linger_ms: 100 }, raw_every)
     }

@@ -2,6 +2,7 @@
 //!
 //! File first, then environment variables `ROCKET__SECTION__KEY`. Unknown names are errors in both.
 
+mod feature;
 mod load;
 mod model;
 mod place;
@@ -10,13 +11,14 @@ mod schema;
 mod units;
 mod validate;
 
+pub use feature::{FeatureConfig, FeatureKind, Pooling};
 pub use load::{ConfigError, load, parse};
 pub use model::{EmbeddingConfig, HintConfig, ModelConfig, OptimizerConfig, SharedGrad, TrainConfig};
 pub use runtime::{
     AdminConfig, CheckpointConfig, Emit, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, LogFormat, OWNED_KAFKA_PROPERTIES,
     PublishConfig, StartAt, StateConfig, StreamMode, TopicsConfig, USER_IMPRESSIONS_CAP,
 };
-pub use schema::{FeatureConfig, FeatureFault, FeatureKind, Pooling, SchemaConfig, TimeUnit};
+pub use schema::{FeatureFault, SchemaConfig, TimeUnit};
 pub use units::{ByteLength, Span};
 
 use std::path::PathBuf;

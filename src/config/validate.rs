@@ -2,7 +2,7 @@
 
 use std::fmt::{Debug, Display};
 
-use super::{ByteLength, Config, FeatureKind, OWNED_KAFKA_PROPERTIES, Span, StreamMode, USER_IMPRESSIONS_CAP};
+use super::{ByteLength, Config, OWNED_KAFKA_PROPERTIES, Span, StreamMode, USER_IMPRESSIONS_CAP};
 
 /// Below it a snapshot of ordinary size has thousands of records.
 const CHUNK_MIN: ByteLength = ByteLength(64 << 10);
@@ -149,14 +149,11 @@ fn schema(config: &Config) -> Checked {
         return need(false, &key, &fault.value, format!("feature `{}`: {}", fault.feature, fault.allowed));
     }
     for (index, feature) in schema.features.iter().enumerate() {
-        if feature.kind == FeatureKind::Hour {
-            continue;
-        }
-        let column = feature.column();
+        let Some(column) = feature.column() else { continue };
         let leak = if column == schema.label {
             "the label is what the nets predict; no feature may read it"
         } else if column == schema.time {
-            "the event time never comes again, so nothing is learned from it; use kind `hour`"
+            "the event time never comes again, so nothing is learned from it; use kind `hour` or `weekday`"
         } else if schema.impression.as_deref() == Some(column) {
             "an impression id never comes again, so nothing is learned from it"
         } else {

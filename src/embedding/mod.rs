@@ -50,8 +50,8 @@ mod tests {
 
     #[test]
     fn a_layout_is_as_wide_as_the_features_say() {
-        let feature = |name: &str, kind| FeatureConfig { name: name.to_owned(), column: None, kind };
-        let bag = FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".to_owned() };
+        let feature = |name: &str, kind| FeatureConfig::new(name, kind);
+        let bag = FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".to_owned(), last: None };
         let schema = SchemaConfig {
             time: "time".to_owned(),
             time_unit: TimeUnit::Ms,

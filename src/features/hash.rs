@@ -19,6 +19,7 @@ const STACK_BYTES: usize = 256;
 /// | bag | separated text | each part without the white space around it; empty parts are no value |
 /// | buckets | number x | index of its bucket in decimal: how many bounds are ≤ x |
 /// | hour | – | hour of the day (UTC) of the event time: `0` to `23` |
+/// | weekday | – | day of the week (UTC) of the event time: `0` (Monday) to `6` |
 ///
 /// So the number 5 and the text `5` are one id, while the text `5.0` is another. A number without integer value must be below 2⁵³ in
 /// magnitude, as must integers that JSON writes with a point or exponent.
@@ -40,9 +41,37 @@ pub fn slot_key(slot: &str, value: &str) -> u64 {
     hash.max(1)
 }
 
+/// Key of several keys taken together: XXH3-64 of `slot`, a zero byte, and the keys one after the other, each as 8 bytes, lowest first.
+/// Never 0 (0 becomes 1).
+///
+/// # Specification
+/// What a cross or a click rate is known by: `slot` is its own name, `keys` are those of its parts ([`slot_key`], or this again where a
+/// part is a cross), in the order of `of`. Of a bag there is one joint key for each of its values.
+#[must_use]
+pub fn joint_key(slot: &str, keys: impl Iterator<Item = u64>) -> u64 {
+    let mut state = Xxh3Default::new();
+    state.update(slot.as_bytes());
+    state.update(&[0]);
+    keys.for_each(|key| state.update(&key.to_le_bytes()));
+    state.digest().max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn joint_keys_tell_slots_orders_and_numbers_of_parts_apart() {
+        let keys = [
+            joint_key("x", [1, 2].into_iter()),
+            joint_key("x", [2, 1].into_iter()),
+            joint_key("y", [1, 2].into_iter()),
+            joint_key("x", [1].into_iter()),
+        ];
+        assert!((0..keys.len()).all(|i| !keys[..i].contains(&keys[i])), "{keys:?}");
+        let bytes = [&b"x\0"[..], &1u64.to_le_bytes(), &2u64.to_le_bytes()].concat();
+        assert_eq!(keys[0], xxh3_64(&bytes));
+    }
 
     #[test]
     fn both_paths_agree_at_the_border() {

@@ -1,9 +1,12 @@
 //! Raw fields → slots of 64-bit ids and numbers. The same code in trainer and server.
 //!
-//! Specification (stable; a server in another language can be written from it): see [`slot_key`].
+//! Specification (stable; a server in another language can be written from it): see [`slot_key`], [`joint_key`] and
+//! [`click_rate_inputs`].
 
+mod click_rate;
 mod hash;
 mod transform;
 
-pub use hash::slot_key;
-pub use transform::{FeatureError, FeatureSpec, Features, NUMBER_LIMIT, SlotSpec};
+pub use click_rate::{CLICK_RATE_INPUTS, Counts, click_rate_inputs};
+pub use hash::{joint_key, slot_key};
+pub use transform::{ClickRateSpec, FeatureError, FeatureSpec, Features, NO_KEY, NUMBER_LIMIT, SlotSpec};

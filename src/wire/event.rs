@@ -98,8 +98,8 @@ enum Shape {
     Number {
         column: usize,
     },
-    /// Made of the event time; no column.
-    Time,
+    /// Made of the event time or of other features; no column.
+    Derived,
 }
 
 impl EventDecoder {
@@ -110,15 +110,13 @@ impl EventDecoder {
         let features = schema
             .features
             .iter()
-            .map(|feature| match &feature.kind {
-                FeatureKind::Categorical => Shape::Category { column: columns.number(feature.column()) },
-                FeatureKind::Bag { separator, .. } => {
-                    Shape::List { column: columns.number(feature.column()), separator: separator.clone() }
+            .map(|feature| {
+                let Some(column) = feature.column().map(|name| columns.number(name)) else { return Shape::Derived };
+                match &feature.kind {
+                    FeatureKind::Bag { separator, .. } => Shape::List { column, separator: separator.clone() },
+                    FeatureKind::Log1p | FeatureKind::Standardise { .. } | FeatureKind::Buckets { .. } => Shape::Number { column },
+                    _ => Shape::Category { column },
                 }
-                FeatureKind::Log1p | FeatureKind::Standardise { .. } | FeatureKind::Buckets { .. } => {
-                    Shape::Number { column: columns.number(feature.column()) }
-                }
-                FeatureKind::Hour => Shape::Time,
             })
             .collect();
         EventDecoder {
@@ -179,7 +177,7 @@ impl EventDecoder {
         self.features
             .iter()
             .map(|shape| match shape {
-                Shape::Time => Ok(Field::Missing),
+                Shape::Derived => Ok(Field::Missing),
                 Shape::Category { column } | Shape::List { column, .. } | Shape::Number { column } => self.field(shape, &value(*column)),
             })
             .collect()
@@ -189,7 +187,7 @@ impl EventDecoder {
         self.features
             .iter()
             .map(|shape| match shape {
-                Shape::Time => Ok(Field::Missing),
+                Shape::Derived => Ok(Field::Missing),
                 Shape::Category { column } | Shape::List { column, .. } | Shape::Number { column } => self.field(shape, values[*column]),
             })
             .collect()
@@ -200,7 +198,7 @@ impl EventDecoder {
             return Ok(Field::Missing);
         }
         match shape {
-            Shape::Time => Ok(Field::Missing),
+            Shape::Derived => Ok(Field::Missing),
             Shape::Category { column } => match category(raw) {
                 Some(text) => Ok(Field::Text(text.into())),
                 None => Err(self.wrong(*column, raw, CATEGORY)),

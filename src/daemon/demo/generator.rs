@@ -277,8 +277,8 @@ mod tests {
         let event = World::new(1, WINDOW_MS).draw().event();
         let config = crate::config::parse(super::super::CONFIG, "demo.toml", std::iter::empty()).expect("the demo's config");
         for feature in &config.schema.features {
-            let time = feature.kind == crate::config::FeatureKind::Hour;
-            assert!(time || event.contains_key(feature.column()), "{} is not in {event:?}", feature.column());
+            let column = feature.column().unwrap_or(&config.schema.item);
+            assert!(event.contains_key(column), "{column} is not in {event:?}");
         }
         for column in [&config.schema.time, &config.schema.user, &config.schema.item] {
             assert!(event.contains_key(column), "{column}");

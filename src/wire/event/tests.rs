@@ -6,7 +6,8 @@ use crate::config::{FeatureConfig, Pooling};
 use crate::domain::{Origin, PartitionIndex};
 
 fn schema(time_unit: TimeUnit) -> SchemaConfig {
-    let feature = |name: &str, column: Option<&str>, kind| FeatureConfig { name: name.into(), column: column.map(Into::into), kind };
+    let feature =
+        |name: &str, column: Option<&str>, kind| FeatureConfig { column: column.map(Into::into), ..FeatureConfig::new(name, kind) };
     SchemaConfig {
         time: "ts".into(),
         time_unit,
@@ -16,7 +17,7 @@ fn schema(time_unit: TimeUnit) -> SchemaConfig {
         impression: Some("imp".into()),
         features: vec![
             feature("item", None, FeatureKind::Categorical),
-            feature("tags", None, FeatureKind::Bag { pooling: Pooling::Mean, separator: "|".into() }),
+            feature("tags", None, FeatureKind::Bag { pooling: Pooling::Mean, separator: "|".into(), last: None }),
             feature("price", None, FeatureKind::Log1p),
             feature("price_bucket", Some("price"), FeatureKind::Buckets { bounds: vec![1.0] }),
             feature("hour", None, FeatureKind::Hour),
