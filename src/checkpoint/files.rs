@@ -87,7 +87,7 @@ pub(super) fn encode_rows(state: &RowsState) -> Vec<u8> {
     let keys: Vec<u8> = state.keys.iter().flat_map(|key| key.to_le_bytes()).collect();
     let data = f32_bytes(&state.data);
     let rows = state.keys.len();
-    encode(&info, &[("keys", Dtype::U64, vec![rows], &keys), ("data", Dtype::F32, vec![rows, 2 * state.dim], &data)])
+    encode(&info, &[("keys", Dtype::U64, vec![rows], &keys), ("data", Dtype::F32, vec![rows, state.width], &data)])
 }
 
 pub(super) fn decode_rows(path: &Path, bytes: &[u8]) -> Result<RowsState, CheckpointError> {
@@ -97,19 +97,23 @@ pub(super) fn decode_rows(path: &Path, bytes: &[u8]) -> Result<RowsState, Checkp
         return Err(CheckpointError::corrupt(path, "tensor keys is not U64"));
     }
     let keys: Vec<u64> = keys.data().as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
-    let data = f32_tensor(path, &tensors, "data")?;
-    if data.len() != keys.len() * 2 * info.dim {
+    let shape = tensors.tensor("data").map_err(|e| CheckpointError::corrupt(path, e))?.shape().to_vec();
+    let &[rows, width] = shape.as_slice() else {
+        return Err(CheckpointError::corrupt(path, format_args!("tensor data is {shape:?}, not [rows, width]")));
+    };
+    if rows != keys.len() || width < info.dim {
         return Err(CheckpointError::corrupt(
             path,
-            format_args!("{} keys and {} floats do not fit dim {}", keys.len(), data.len(), info.dim),
+            format_args!("tensor data is {shape:?}, which does not fit {} keys of dim {}", keys.len(), info.dim),
         ));
     }
-    Ok(RowsState { dim: info.dim, keys, data, full: info.full })
+    let data = f32_tensor(path, &tensors, "data")?;
+    Ok(RowsState { dim: info.dim, width, keys, data, full: info.full })
 }
 
 /// Lays `touched` over `base`: known rows are replaced, new ones appended.
 pub(super) fn overlay(base: &mut RowsState, touched: RowsState) {
-    let width = 2 * base.dim;
+    let width = base.width;
     let mut index: HashMap<u64, usize> = base.keys.iter().enumerate().map(|(row, key)| (*key, row)).collect();
     for (key, row) in touched.keys.into_iter().zip(touched.data.chunks_exact(width.max(1))) {
         match index.get(&key) {

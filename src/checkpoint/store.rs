@@ -167,10 +167,11 @@ impl CheckpointStore {
             let part = files::decode_rows(&path, &files::read_verified(&dir, entry)?)?;
             match &mut rows {
                 None if part.full => rows = Some(part),
-                Some(base) if base.dim == part.dim => files::overlay(base, part),
+                Some(base) if (base.dim, base.width) == (part.dim, part.width) => files::overlay(base, part),
                 None => return Err(CheckpointError::corrupt(path, "the first rows file of a checkpoint must be a full one")),
                 Some(base) => {
-                    return Err(CheckpointError::corrupt(path, format_args!("dim {} after files of dim {}", part.dim, base.dim)));
+                    let (found, before) = ((part.dim, part.width), (base.dim, base.width));
+                    return Err(CheckpointError::corrupt(path, format_args!("dim and width {found:?} after files of {before:?}")));
                 }
             }
         }
@@ -284,6 +285,7 @@ mod tests {
                 },
                 rows: RowsState {
                     dim: 1,
+                    width: 2,
                     keys: keys.to_vec(),
                     data: keys.iter().flat_map(|key| [*key as f32 + value, value]).collect(),
                     full,

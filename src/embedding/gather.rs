@@ -1,4 +1,4 @@
-use super::table::KeyMap;
+use super::rows::KeyMap;
 use super::{Adagrad, InputLayout, Table};
 use crate::batch::Batch;
 use crate::config::Pooling;
@@ -125,6 +125,7 @@ mod tests {
         let table = Table::new(&EmbeddingConfig { dim: 2, init_scale: 0.0 }, &optimizer, 1);
         let state = crate::embedding::RowsState {
             dim: 2,
+            width: 4,
             keys: vec![1, 2, 3],
             data: vec![1.0, 2.0, 0.0, 0.0, 10.0, 20.0, 0.0, 0.0, 100.0, 200.0, 0.0, 0.0],
             full: true,

@@ -1,6 +1,7 @@
 //! The collisionless growing embedding table with sparse Adagrad.
 //!
-//! All slots share one table of `dim` floats per id. A batch is read in three moves: [`Gather::read`] pools its ids into one input
+//! [`Rows`] stores fixed-width rows by exact key; [`Table`] is such rows with initial weights and an optimizer. All slots share one table
+//! of `dim` weights per id. A batch is read in three moves: [`Gather::read`] pools its ids into one input
 //! matrix on the host, so that autodiff sees a leaf of `[rows, width]` and never the table; [`Gather::scatter`] turns the gradient of
 //! that matrix into one gradient per distinct id; [`Gather::apply`] updates those rows. Nothing in the table changes before `apply`,
 //! so a batch that is given up leaves no trace, not even rows for its new ids.
@@ -9,11 +10,15 @@
 
 mod adagrad;
 mod gather;
+mod rows;
+mod state;
 mod table;
 
 pub use adagrad::Adagrad;
 pub use gather::Gather;
-pub use table::{RowsState, Table, TableError};
+pub use rows::{Rows, RowsError};
+pub use state::{RowsState, TableError};
+pub use table::Table;
 
 use crate::config::Pooling;
 use crate::features::FeatureSpec;

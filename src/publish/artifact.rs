@@ -93,16 +93,16 @@ fn served_layers(dense: &DenseState) -> Result<Vec<(String, Tensor)>, ArtifactEr
     Ok(served)
 }
 
-/// Keys and weights, sorted by key; the accumulators stay behind.
+/// Keys and weights, sorted by key; the optimizer state stays behind.
 fn embedding(rows: &RowsState) -> Result<[(String, Tensor); 2], ArtifactError> {
-    let expected = rows.keys.len() * 2 * rows.dim;
+    let expected = rows.keys.len() * rows.width;
     if rows.data.len() != expected {
         return Err(ArtifactError::Length { what: "the embedding", found: rows.data.len(), expected });
     }
     let mut order: Vec<usize> = (0..rows.keys.len()).collect();
     order.sort_unstable_by_key(|&row| rows.keys[row]);
     let keys = order.iter().flat_map(|&row| rows.keys[row].to_le_bytes()).collect();
-    let weights = order.iter().flat_map(|&row| &rows.data[row * 2 * rows.dim..][..rows.dim]);
+    let weights = order.iter().flat_map(|&row| &rows.data[row * rows.width..][..rows.dim]);
     Ok([
         ("embedding.keys".to_owned(), Tensor { dtype: Dtype::U64, shape: vec![order.len()], bytes: keys }),
         ("embedding.rows".to_owned(), floats(vec![order.len(), rows.dim], weights)),
@@ -166,7 +166,7 @@ mod tests {
         let params: Vec<f32> = (0..length).map(|i| i as f32).collect();
         LearnerState {
             dense: DenseState { layout, m: vec![-1.0; length], v: vec![-2.0; length], params, steps: 9 },
-            rows: RowsState { dim: 2, keys: vec![70, 3], data: vec![0.1, 0.2, 9.0, 9.0, 0.3, 0.4, 9.0, 9.0], full: true },
+            rows: RowsState { dim: 2, width: 3, keys: vec![70, 3], data: vec![0.1, 0.2, 9.0, 0.3, 0.4, 9.0], full: true },
         }
     }
 
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_sorted_and_bear_weights_without_accumulators() {
+    fn rows_are_sorted_and_bear_weights_without_optimizer_state() {
         let artifact = encode(&learner()).unwrap();
         let tensors = SafeTensors::deserialize(&artifact.bytes).unwrap();
         assert_eq!(tensors.tensor("embedding.keys").unwrap().data(), [3u64.to_le_bytes(), 70u64.to_le_bytes()].concat());
@@ -209,7 +209,7 @@ mod tests {
     fn the_order_of_the_table_does_not_change_the_bytes() {
         let mut turned = learner();
         turned.rows.keys.reverse();
-        turned.rows.data.rotate_left(4);
+        turned.rows.data.rotate_left(3);
         assert_eq!(encode(&learner()).unwrap().bytes, encode(&turned).unwrap().bytes);
     }
 
@@ -223,7 +223,7 @@ mod tests {
     fn refuses_a_state_that_contradicts_itself() {
         let mut short = learner();
         short.rows.data.pop();
-        assert!(matches!(encode(&short), Err(ArtifactError::Length { what: "the embedding", found: 7, expected: 8 })));
+        assert!(matches!(encode(&short), Err(ArtifactError::Length { what: "the embedding", found: 5, expected: 6 })));
         let mut short = learner();
         short.dense.params.pop();
         assert!(matches!(encode(&short), Err(ArtifactError::Length { what: "the dense vector", .. })));

@@ -253,7 +253,7 @@ mod tests {
         learner.step(&batch(0, 16));
         let mut rows: std::collections::BTreeMap<u64, Vec<f32>> = std::collections::BTreeMap::new();
         let mut add = |state: LearnerState| {
-            let data = state.rows.data.chunks_exact(2 * state.rows.dim);
+            let data = state.rows.data.chunks_exact(state.rows.width);
             state.rows.keys.iter().zip(data).for_each(|(key, row)| drop(rows.insert(*key, row.to_vec())));
         };
         add(learner.capture(true));
@@ -265,7 +265,7 @@ mod tests {
         }
         let full = learner.capture(true).rows;
         assert_eq!(full.keys.len(), rows.len());
-        for (key, row) in full.keys.iter().zip(full.data.chunks_exact(2 * full.dim)) {
+        for (key, row) in full.keys.iter().zip(full.data.chunks_exact(full.width)) {
             assert_eq!(rows[key], row);
         }
     }

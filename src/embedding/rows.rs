@@ -1,0 +1,241 @@
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Rows per chunk of storage: at width 32 a chunk is 512 KiB, so a growing store claims memory in steps nobody notices.
+const ROWS_PER_CHUNK: usize = 4096;
+/// Bits of a word of the touched set.
+const WORD: usize = u64::BITS as usize;
+
+/// Keys are XXH3 hashes already; hashing them again would cost time and mix nothing.
+#[derive(Debug, Default)]
+pub(super) struct PassThrough(u64);
+
+impl Hasher for PassThrough {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+}
+
+/// A map by feature key.
+pub(super) type KeyMap = HashMap<u64, u32, BuildHasherDefault<PassThrough>>;
+
+/// Keys and floats that do not make rows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RowsError {
+    /// Keys and data do not belong together.
+    #[error("hold {floats} floats for {keys} keys of {width}")]
+    Length {
+        /// Keys.
+        keys: usize,
+        /// Floats.
+        floats: usize,
+        /// Floats per row.
+        width: usize,
+    },
+    /// A key occurs twice.
+    #[error("hold key {key:#018x} twice")]
+    Duplicate {
+        /// The key.
+        key: u64,
+    },
+    /// More rows than can be numbered.
+    #[error("hold {keys} keys, at most 2^32 - 1 are possible")]
+    TooMany {
+        /// Keys.
+        keys: usize,
+    },
+}
+
+/// A store of rows of `width` floats by exact key: two keys never share a row. What the floats mean is not known here.
+///
+/// Rows live in chunks of fixed size: growth allocates a chunk and moves nothing.
+#[derive(Debug)]
+pub struct Rows {
+    width: usize,
+    index: KeyMap,
+    keys: Vec<u64>,
+    chunks: Vec<Box<[f32]>>,
+    /// One bit per row, set by [`Rows::touch`], cleared by a capture.
+    touched: Vec<u64>,
+}
+
+impl Rows {
+    /// No rows yet, each to have `width` floats.
+    #[must_use]
+    pub fn new(width: usize) -> Self {
+        Rows { width, index: KeyMap::default(), keys: Vec::new(), chunks: Vec::new(), touched: Vec::new() }
+    }
+
+    /// The rows `data` `[keys, width]`, in their order, none of them touched.
+    ///
+    /// # Errors
+    /// [`RowsError`] where keys and floats do not belong together.
+    pub fn restored(width: usize, keys: &[u64], data: &[f32]) -> Result<Self, RowsError> {
+        if data.len() != keys.len() * width {
+            return Err(RowsError::Length { keys: keys.len(), floats: data.len(), width });
+        }
+        if u32::try_from(keys.len()).is_err() {
+            return Err(RowsError::TooMany { keys: keys.len() });
+        }
+        let mut rows = Rows::new(width);
+        rows.index.reserve(keys.len());
+        rows.keys.reserve_exact(keys.len());
+        for (i, &key) in keys.iter().enumerate() {
+            if rows.index.contains_key(&key) {
+                return Err(RowsError::Duplicate { key });
+            }
+            if let Some(row) = rows.create(key) {
+                rows.get_mut(row).copy_from_slice(&data[i * width..(i + 1) * width]);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Floats per row.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// No rows yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The number of a key's row.
+    #[must_use]
+    pub fn find(&self, key: u64) -> Option<u32> {
+        self.index.get(&key).copied()
+    }
+
+    /// Appends a row of zeros for a key that has none. `None`: 2³² − 1 rows are the limit.
+    pub fn create(&mut self, key: u64) -> Option<u32> {
+        let row = u32::try_from(self.keys.len()).ok().filter(|row| *row < u32::MAX)?;
+        if self.keys.len() == self.chunks.len() * ROWS_PER_CHUNK {
+            self.chunks.push(vec![0.0; ROWS_PER_CHUNK * self.width].into_boxed_slice());
+        }
+        if self.keys.len() == self.touched.len() * WORD {
+            self.touched.push(0);
+        }
+        self.keys.push(key);
+        self.index.insert(key, row);
+        Some(row)
+    }
+
+    /// The floats of a row, `[width]`.
+    #[must_use]
+    pub fn get(&self, row: u32) -> &[f32] {
+        let (chunk, start) = self.place(row);
+        &self.chunks[chunk][start..start + self.width]
+    }
+
+    /// The floats of a row, `[width]`, to be changed; a change that is to be captured needs [`Rows::touch`].
+    pub fn get_mut(&mut self, row: u32) -> &mut [f32] {
+        let (chunk, start) = self.place(row);
+        &mut self.chunks[chunk][start..start + self.width]
+    }
+
+    /// Marks a row for the next capture.
+    pub fn touch(&mut self, row: u32) {
+        self.touched[row as usize / WORD] |= 1 << (row as usize % WORD);
+    }
+
+    /// Keys and floats `[keys, width]` of all rows, or of those touched since the capture before, in row order. Forgets what was touched.
+    pub fn capture(&mut self, full: bool) -> (Vec<u64>, Vec<f32>) {
+        let rows: Vec<u32> = if full { (0..self.keys.len() as u32).collect() } else { self.touched_rows().collect() };
+        let mut keys = Vec::with_capacity(rows.len());
+        let mut data = Vec::with_capacity(rows.len() * self.width);
+        for row in rows {
+            keys.push(self.keys[row as usize]);
+            data.extend_from_slice(self.get(row));
+        }
+        self.touched.fill(0);
+        (keys, data)
+    }
+
+    fn touched_rows(&self) -> impl Iterator<Item = u32> {
+        let bits = |(i, &word): (usize, &u64)| (0..WORD).filter(move |bit| word >> bit & 1 == 1).map(move |bit| (i * WORD + bit) as u32);
+        self.touched.iter().enumerate().filter(|(_, word)| **word != 0).flat_map(bits)
+    }
+
+    fn place(&self, row: u32) -> (usize, usize) {
+        (row as usize / ROWS_PER_CHUNK, row as usize % ROWS_PER_CHUNK * self.width)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(rows: &mut Rows, key: u64, floats: &[f32]) {
+        let row = rows.find(key).or_else(|| rows.create(key)).expect("room");
+        rows.get_mut(row).copy_from_slice(floats);
+        rows.touch(row);
+    }
+
+    #[test]
+    fn grows_over_chunks_without_losing_a_row() {
+        let mut rows = Rows::new(2);
+        let count = ROWS_PER_CHUNK as u64 * 2 + 3;
+        let key = |i: u64| i.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        for i in 0..count {
+            assert_eq!(rows.find(key(i)), None);
+            put(&mut rows, key(i), &[i as f32, -1.0]);
+        }
+        assert_eq!((rows.len() as u64, rows.chunks.len()), (count, 3));
+        for i in 0..count {
+            assert_eq!(rows.find(key(i)), Some(i as u32));
+            assert_eq!(rows.get(i as u32), [i as f32, -1.0]);
+        }
+    }
+
+    #[test]
+    fn an_increment_holds_what_was_touched_since_the_capture_before_in_row_order() {
+        let mut rows = Rows::new(1);
+        (0..200).for_each(|key| put(&mut rows, key, &[key as f32]));
+        assert_eq!(rows.capture(true).0, (0..200).collect::<Vec<_>>());
+        assert_eq!(rows.capture(false).0, [0; 0]);
+        for key in [130, 3, 500, 3] {
+            put(&mut rows, key, &[0.5]);
+        }
+        assert_eq!(rows.capture(false), (vec![3, 130, 500], vec![0.5; 3]));
+        assert_eq!(rows.capture(false).0, [0; 0]);
+    }
+
+    #[test]
+    fn restores_bit_equal_and_untouched() {
+        let mut rows = Rows::new(2);
+        for key in [9, 2, 77] {
+            put(&mut rows, key, &[key as f32, -0.0]);
+        }
+        let (keys, data) = rows.capture(true);
+        let mut other = Rows::restored(2, &keys, &data).expect("whole");
+        assert_eq!(other.capture(false).0, [0; 0]);
+        assert_eq!(other.capture(true), (keys, data));
+    }
+
+    #[test]
+    fn refuses_what_does_not_make_rows() {
+        let refused = |keys: &[u64], data: &[f32]| Rows::restored(2, keys, data).expect_err("no rows");
+        assert_eq!(refused(&[5], &[0.0; 3]), RowsError::Length { keys: 1, floats: 3, width: 2 });
+        assert_eq!(refused(&[5, 5], &[0.0; 4]), RowsError::Duplicate { key: 5 });
+    }
+}

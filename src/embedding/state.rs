@@ -1,0 +1,44 @@
+use super::RowsError;
+
+/// Embedding rows: all, or those touched since the capture before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowsState {
+    /// Weights per row.
+    pub dim: usize,
+    /// Floats per row: `dim` weights, then the optimizer's state.
+    pub width: usize,
+    /// Keys, in the order the table knows them.
+    pub keys: Vec<u64>,
+    /// `[keys, width]`.
+    pub data: Vec<f32>,
+    /// All rows of the table.
+    pub full: bool,
+}
+
+/// Saved rows that do not make a table of this configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TableError {
+    /// Another number of weights.
+    #[error("embedding rows have {found} floats, model.embedding.dim is {expected}")]
+    Dim {
+        /// Of the saved rows.
+        found: usize,
+        /// Of the configuration.
+        expected: usize,
+    },
+    /// Optimizer state of another size.
+    #[error("embedding rows have {found} floats with their optimizer state, the configured optimizer needs {expected}")]
+    Width {
+        /// Of the saved rows.
+        found: usize,
+        /// Of the configuration.
+        expected: usize,
+    },
+    /// An increment where the whole table is needed.
+    #[error("embedding rows are an increment, restoring needs the full table")]
+    Partial,
+    /// Keys and floats do not belong together.
+    #[error("embedding rows {0}")]
+    Rows(#[from] RowsError),
+}
