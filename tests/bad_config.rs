@@ -164,10 +164,37 @@ fn the_schema_is_checked_across_keys() {
         &["[1].std", "0", "above zero", "line 20"],
     );
     refused(("kind = \"buckets\"\nbounds = [1.0, 2.0]", "kind = \"bag\"\nseparator = \"\""), &["[1].separator", "at least one", "line 19"]);
-    refused(("kind = \"buckets\"\nbounds = [1.0, 2.0]", "kind = \"hour\"\ncolumn = \"x\""), &["[1].column", "event time", "line 19"]);
+    refused(
+        ("kind = \"buckets\"\nbounds = [1.0, 2.0]", "kind = \"hour\"\ncolumn = \"x\""),
+        &["`price`", "`hour`", "no key `column`", "line 17, column 8"],
+    );
+    refused(("kind = \"buckets\"\nbounds = [1.0, 2.0]", "kind = \"bag\"\nlast = 0"), &["[1].last", "0", "at least 1", "line 19"]);
     let (head, _) = GOOD.split_once("[[schema.features]]").expect("it has features");
     let error = with_environment(&head.replace("[schema]", "[schema]\nfeatures = []"), &[]).expect_err("no features");
     assert!(error.to_string().contains("schema.features") && error.to_string().contains("at least one feature"), "{error}");
+}
+
+#[test]
+fn what_a_feature_is_made_of_is_checked() {
+    let buckets = "kind = \"buckets\"\nbounds = [1.0, 2.0]";
+    for (keys, named) in [
+        ("kind = \"cross\"\nof = [\"item_id\"]", ["[1].of", "at least two", "line 19"].as_slice()),
+        ("kind = \"cross\"\nof = [\"item_id\", \"item_id\"]", &["[1].of", "\"item_id\"", "twice", "line 19"]),
+        ("kind = \"cross\"\nof = [\"item_id\", \"price\"]", &["[1].of", "\"price\"", "stands before this one", "line 19"]),
+        ("kind = \"cross\"", &["`price`", "needs the key `of`", "line 17"]),
+        ("kind = \"click_rate\"\nof = []", &["[1].of", "at least one", "line 19"]),
+        ("kind = \"click_rate\"\nof = [\"nothing\"]", &["[1].of", "\"nothing\"", "stands before this one", "line 19"]),
+        ("kind = \"click_rate\"\nof = [\"item_id\"]\nprior = 0.0", &["[1].prior", "0", "above zero", "line 20"]),
+        ("kind = \"click_rate\"\nof = [\"item_id\"]\nembed = false", &["`price`", "no key `embed`", "line 17"]),
+        ("kind = \"log1p\"\n[[schema.features]]\nname = \"x\"\nkind = \"click_rate\"\nof = [\"price\"]", &["[2].of", "number", "line 22"]),
+        ("kind = \"bag\"\n[[schema.features]]\nname = \"x\"\nkind = \"click_rate\"\nof = [\"price\"]", &["[2].of", "a bag", "line 22"]),
+    ] {
+        refused((buckets, keys), named);
+    }
+    let hidden = "[[schema.features]]\nname = \"item_id\"\nkind = \"categorical\"\nembed = false\n";
+    let (head, _) = GOOD.split_once("[[schema.features]]").expect("it has features");
+    let error = with_environment(&format!("{head}{hidden}"), &[]).expect_err("no input").to_string();
+    assert!(error.contains("schema.features") && error.contains("embed = false"), "{error}");
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn the_scorer_equals_the_trainer() {
 
     let decoder = EventDecoder::new(&config.schema);
     let mut joiner = Joiner::new(config.topics.mode, &config.join, 1, []);
-    let mut builder = BatchBuilder::new(spec, Pace { rows: 20_001, linger_ms: i64::MAX }, 0);
+    let mut builder = BatchBuilder::new(spec.for_serving(), Pace { rows: 20_001, linger_ms: i64::MAX }, 0);
     let mut raw = Vec::new();
     for record in &records {
         assert_eq!(record.role, Role::Labelled);

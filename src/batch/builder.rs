@@ -46,6 +46,7 @@ impl BatchBuilder {
         batch.ids.extend_from_slice(&self.scratch.ids);
         batch.bounds.extend(self.scratch.bounds.iter().skip(1).map(|bound| base + bound));
         batch.numbers.extend_from_slice(&self.scratch.numbers);
+        batch.click_rates.extend_from_slice(&self.scratch.click_rates);
         if self.raw_every > 0 && self.taken.is_multiple_of(self.raw_every) {
             batch.raw.push((batch.labels.len(), sample.fields));
         }

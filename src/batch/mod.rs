@@ -15,6 +15,8 @@ pub struct Batch {
     pub bounds: Vec<u32>,
     /// Numeric inputs, row-major `[rows, numbers]`.
     pub numbers: Vec<f32>,
+    /// Keys of click rates, row-major `[rows, click rates]`.
+    pub click_rates: Vec<u64>,
     /// Labels.
     pub labels: Vec<Label>,
     /// Users.

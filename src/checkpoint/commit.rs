@@ -33,6 +33,9 @@ pub struct Commit {
     pub dense: FileEntry,
     /// Embedding rows: a full file, then those touched since, oldest first.
     pub rows: Vec<FileEntry>,
+    /// Click counts: likewise; empty where the schema has no click rates.
+    #[serde(default)]
+    pub click_counts: Vec<FileEntry>,
     /// Join memory and probe samples.
     pub extra: FileEntry,
     /// What is done of the input.
@@ -58,7 +61,7 @@ struct Header {
 impl Commit {
     /// Every file it needs.
     pub fn files(&self) -> impl Iterator<Item = &FileEntry> {
-        self.rows.iter().chain([&self.dense, &self.extra])
+        self.rows.iter().chain(&self.click_counts).chain([&self.dense, &self.extra])
     }
 
     /// A line that names format and hash, then the record as JSON.

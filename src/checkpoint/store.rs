@@ -6,7 +6,7 @@ use super::files::{self, Extra};
 use super::{CheckpointError, Commit, FileEntry};
 use crate::domain::{Books, EventTime, ImpressionId, PartitionPosition};
 use crate::evaluate::{AggregateState, Report};
-use crate::train::LearnerState;
+use crate::train::{LearnerState, RowsState};
 
 /// Directory of weights, rows and the rest.
 const FILES_DIR: &str = "checkpoints";
@@ -126,9 +126,12 @@ impl CheckpointStore {
     pub fn write(&mut self, draft: Draft, also_keep: Option<u64>) -> Result<&Commit, CheckpointError> {
         let files_dir = self.dir.join(FILES_DIR);
         let number = draft.number;
-        let mut rows =
-            if draft.learner.rows.full { Vec::new() } else { self.latest.as_ref().map_or_else(Vec::new, |commit| commit.rows.clone()) };
-        rows.push(files::write_durable(&files_dir, &file_name("rows", number, "safetensors"), &files::encode_rows(&draft.learner.rows))?);
+        let latest = self.latest.as_ref();
+        let rows = extend_chain(&files_dir, "rows", number, &draft.learner.rows, latest.map(|commit| &commit.rows))?;
+        let click_counts = match &draft.learner.click_counts {
+            None => Vec::new(),
+            Some(counts) => extend_chain(&files_dir, "click_counts", number, counts, latest.map(|commit| &commit.click_counts))?,
+        };
         let dense =
             files::write_durable(&files_dir, &file_name("dense", number, "safetensors"), &files::encode_dense(&draft.learner.dense))?;
         let extra = serde_json::to_vec(&Extra { memory: draft.memory, probes: draft.probes }).expect("plain structs serialise");
@@ -138,6 +141,7 @@ impl CheckpointStore {
             created_ms: draft.created_ms,
             dense,
             rows,
+            click_counts,
             extra,
             positions: draft.positions,
             books: draft.books,
@@ -161,26 +165,46 @@ impl CheckpointStore {
     pub fn load(dir: &Path, commit: &Commit) -> Result<Loaded, CheckpointError> {
         let dir = dir.join(FILES_DIR);
         let dense = files::decode_dense(&dir.join(&commit.dense.name), &files::read_verified(&dir, &commit.dense)?)?;
-        let mut rows = None;
-        for entry in &commit.rows {
-            let path = dir.join(&entry.name);
-            let part = files::decode_rows(&path, &files::read_verified(&dir, entry)?)?;
-            match &mut rows {
-                None if part.full => rows = Some(part),
-                Some(base) if (base.dim, base.width) == (part.dim, part.width) => files::overlay(base, part),
-                None => return Err(CheckpointError::corrupt(path, "the first rows file of a checkpoint must be a full one")),
-                Some(base) => {
-                    let (found, before) = ((part.dim, part.width), (base.dim, base.width));
-                    return Err(CheckpointError::corrupt(path, format_args!("dim and width {found:?} after files of {before:?}")));
-                }
-            }
-        }
+        let rows = read_chain(&dir, &commit.rows)?;
         let rows = rows.ok_or_else(|| CheckpointError::corrupt(&dir, format_args!("commit {} names no rows file", commit.number)))?;
+        let click_counts = read_chain(&dir, &commit.click_counts)?;
         let extra_path = dir.join(&commit.extra.name);
         let extra: Extra =
             serde_json::from_slice(&files::read_verified(&dir, &commit.extra)?).map_err(|e| CheckpointError::corrupt(extra_path, e))?;
-        Ok(Loaded { learner: LearnerState { dense, rows }, memory: extra.memory, probes: extra.probes })
+        Ok(Loaded { learner: LearnerState { dense, rows, click_counts }, memory: extra.memory, probes: extra.probes })
     }
+}
+
+/// Writes `state` as the next file of the chain that `latest` holds, or as the first of a new one where it is full.
+fn extend_chain(
+    dir: &Path,
+    kind: &str,
+    number: u64,
+    state: &RowsState,
+    latest: Option<&Vec<FileEntry>>,
+) -> Result<Vec<FileEntry>, CheckpointError> {
+    let mut chain = latest.filter(|_| !state.full).cloned().unwrap_or_default();
+    chain.push(files::write_durable(dir, &file_name(kind, number, "safetensors"), &files::encode_rows(state))?);
+    Ok(chain)
+}
+
+/// Reads a chain back as one full state; `None` for a chain without files.
+fn read_chain(dir: &Path, chain: &[FileEntry]) -> Result<Option<RowsState>, CheckpointError> {
+    let mut rows = None;
+    for entry in chain {
+        let path = dir.join(&entry.name);
+        let part = files::decode_rows(&path, &files::read_verified(dir, entry)?)?;
+        match &mut rows {
+            None if part.full => rows = Some(part),
+            Some(base) if (base.dim, base.width) == (part.dim, part.width) => files::overlay(base, part),
+            None => return Err(CheckpointError::corrupt(path, "the first file of a chain must be a full one")),
+            Some(base) => {
+                let (found, before) = ((part.dim, part.width), (base.dim, base.width));
+                return Err(CheckpointError::corrupt(path, format_args!("dim and width {found:?} after files of {before:?}")));
+            }
+        }
+    }
+    Ok(rows)
 }
 
 /// The directory's lock; released when dropped.
@@ -269,7 +293,7 @@ fn retain(dir: &Path, keep: usize, also_keep: Option<u64>) -> Result<(), Checkpo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::{DenseState, RowsState, TensorLayout};
+    use crate::train::{DenseState, TensorLayout};
 
     fn draft(number: u64, keys: &[u64], full: bool) -> Draft {
         let value = number as f32;
@@ -290,6 +314,13 @@ mod tests {
                     data: keys.iter().flat_map(|key| [*key as f32 + value, value]).collect(),
                     full,
                 },
+                click_counts: Some(RowsState {
+                    dim: 2,
+                    width: 2,
+                    keys: keys.to_vec(),
+                    data: keys.iter().flat_map(|_| [value, 0.5]).collect(),
+                    full,
+                }),
             },
             memory: vec![(EventTime(5), ImpressionId(u128::MAX))],
             probes: vec![ProbeSample { time_ms: 1, fields: vec![serde_json::json!("a")], logit: 0.1 }],
@@ -320,6 +351,8 @@ mod tests {
         let loaded = CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap();
         assert_eq!(loaded.learner.rows.keys, [10, 20, 30]);
         assert_eq!(loaded.learner.rows.data, [11.0, 1.0, 22.0, 2.0, 32.0, 2.0]);
+        let counts = loaded.learner.click_counts.unwrap();
+        assert_eq!((counts.keys.as_slice(), counts.data.as_slice()), ([10, 20, 30].as_slice(), [1.0, 0.5, 2.0, 0.5, 2.0, 0.5].as_slice()));
         let expected = draft(2, &[], false);
         assert_eq!(loaded.learner.dense.params.iter().map(|p| p.to_bits()).collect::<Vec<_>>(), [2.0f32.to_bits(), (-0.0f32).to_bits()]);
         assert_eq!(loaded.learner.dense, expected.learner.dense);
@@ -328,13 +361,13 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_anywhere_falls_back_to_the_commit_before() {
-        for kind in ["commits/commit", "checkpoints/dense", "checkpoints/rows", "checkpoints/extra"] {
+        for kind in ["commits/commit", "checkpoints/dense", "checkpoints/rows", "checkpoints/click_counts", "checkpoints/extra"] {
             let dir = tempfile::tempdir().unwrap();
             let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
             store.write(draft(1, &[1], true), None).unwrap();
             store.write(draft(2, &[1], false), None).unwrap();
             drop(store);
-            let extension = if kind.contains("dense") || kind.contains("rows") { "safetensors" } else { "json" };
+            let extension = if kind.ends_with("commit") || kind.ends_with("extra") { "json" } else { "safetensors" };
             let path = dir.path().join(format!("{kind}-{:020}.{extension}", 2));
             let mut bytes = fs::read(&path).unwrap();
             let middle = bytes.len() / 2;

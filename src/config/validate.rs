@@ -148,6 +148,8 @@ fn schema(config: &Config) -> Checked {
         let key = format!("schema.features[{}].{}", fault.index, fault.key);
         return need(false, &key, &fault.value, format!("feature `{}`: {}", fault.feature, fault.allowed));
     }
+    let feeds = schema.features.iter().any(|feature| feature.embed);
+    need(feeds, "schema.features", "embed = false in all", "expected at least one feature that the nets see")?;
     for (index, feature) in schema.features.iter().enumerate() {
         let Some(column) = feature.column() else { continue };
         let leak = if column == schema.label {

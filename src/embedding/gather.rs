@@ -26,15 +26,15 @@ impl Gather {
     ///
     /// # Shapes
     /// Returns `[rows, layout.width()]`, row-major: per slot the sum or mean of its rows (an empty slot is the zero vector), then the
-    /// numbers.
+    /// numbers, then zeros for the click rates.
     #[must_use]
     pub fn read(&mut self, table: &Table, layout: &InputLayout, batch: &Batch) -> Vec<f32> {
         self.look_up(table, batch);
         let (dim, slots, width) = (layout.dim, layout.poolings.len(), layout.width());
         let mut inputs = vec![0.0; batch.rows() * width];
         for (r, row) in inputs.chunks_exact_mut(width.max(1)).enumerate() {
-            let (pooled, numbers) = row.split_at_mut(slots * dim);
-            numbers.copy_from_slice(&batch.numbers[r * layout.numbers..(r + 1) * layout.numbers]);
+            let (pooled, rest) = row.split_at_mut(slots * dim);
+            rest[..layout.numbers].copy_from_slice(&batch.numbers[r * layout.numbers..(r + 1) * layout.numbers]);
             for (s, (slot, pooling)) in pooled.chunks_exact_mut(dim.max(1)).zip(&layout.poolings).enumerate() {
                 let ids = self.slot(batch, r * slots + s);
                 for &id in ids {
@@ -130,7 +130,7 @@ mod tests {
             data: vec![1.0, 2.0, 0.0, 0.0, 10.0, 20.0, 0.0, 0.0, 100.0, 200.0, 0.0, 0.0],
             full: true,
         };
-        let layout = InputLayout { poolings: vec![Pooling::Sum, Pooling::Mean], numbers: 1, dim: 2 };
+        let layout = InputLayout { poolings: vec![Pooling::Sum, Pooling::Mean], numbers: 1, click_rates: 0, dim: 2 };
         (table.restored(&state).expect("fits"), layout)
     }
 

@@ -9,27 +9,31 @@
 //! Everything runs on the calling thread and in the order of the batch: the same batches give the same bits.
 
 mod adagrad;
+mod click_counts;
 mod gather;
 mod rows;
 mod state;
 mod table;
 
 pub use adagrad::Adagrad;
+pub use click_counts::{ClickCounts, CountsError};
 pub use gather::Gather;
 pub use rows::{Rows, RowsError};
 pub use state::{RowsState, TableError};
 pub use table::Table;
 
 use crate::config::Pooling;
-use crate::features::FeatureSpec;
+use crate::features::{CLICK_RATE_INPUTS, FeatureSpec};
 
-/// How a batch's ids and numbers become a net's input vector: the slots' pooled rows side by side, then the numbers.
+/// How a batch becomes a net's input vector: the slots' pooled rows side by side, then the numbers, then the click rates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputLayout {
     /// Pooling of each slot.
     pub poolings: Vec<Pooling>,
     /// Numeric inputs.
     pub numbers: usize,
+    /// Click rates, each [`CLICK_RATE_INPUTS`] inputs.
+    pub click_rates: usize,
     /// Floats per embedding row.
     pub dim: usize,
 }
@@ -38,13 +42,18 @@ impl InputLayout {
     /// The layout of a schema's features over rows of `dim` floats.
     #[must_use]
     pub fn new(spec: &FeatureSpec, dim: usize) -> Self {
-        InputLayout { poolings: spec.slots().iter().map(|slot| slot.pooling).collect(), numbers: spec.numbers().len(), dim }
+        InputLayout {
+            poolings: spec.slots().iter().map(|slot| slot.pooling).collect(),
+            numbers: spec.numbers().len(),
+            click_rates: spec.click_rates().len(),
+            dim,
+        }
     }
 
-    /// Width of the input vector: slots · dim + numbers.
+    /// Width of the input vector: slots · dim + numbers + click rates · 2.
     #[must_use]
     pub fn width(&self) -> usize {
-        self.poolings.len() * self.dim + self.numbers
+        self.poolings.len() * self.dim + self.numbers + self.click_rates * CLICK_RATE_INPUTS
     }
 }
 
@@ -68,7 +77,7 @@ mod tests {
         };
         let spec = FeatureSpec::new(&schema).expect("a sound schema");
         let layout = InputLayout::new(&spec, 8);
-        assert_eq!(layout, InputLayout { poolings: vec![Pooling::Sum, Pooling::Mean], numbers: 1, dim: 8 });
+        assert_eq!(layout, InputLayout { poolings: vec![Pooling::Sum, Pooling::Mean], numbers: 1, click_rates: 0, dim: 8 });
         assert_eq!(layout.width(), spec.inputs(8));
     }
 }

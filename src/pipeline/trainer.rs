@@ -209,10 +209,10 @@ impl Trainer {
         }
     }
 
-    /// The newest raw samples with the light net's logits, by the weights as they are now.
+    /// The newest raw samples with the light net's logits as a server computes them, by the weights as they are now.
     fn probes(&self) -> Vec<ProbeSample> {
         let rows = self.schedule.probes.len();
-        let mut builder = BatchBuilder::new(self.spec.clone(), Pace { rows: rows + 1, linger_ms: i64::MAX }, 0);
+        let mut builder = BatchBuilder::new(self.spec.for_serving(), Pace { rows: rows + 1, linger_ms: i64::MAX }, 0);
         for (time, fields) in &self.schedule.probes {
             let sample = Sample {
                 origins: Vec::new(),

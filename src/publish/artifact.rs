@@ -63,11 +63,15 @@ impl View for &Tensor {
 /// order its table knows them in.
 ///
 /// # Shapes
-/// `embedding.keys` U64 `[rows]`, `embedding.rows` F32 `[rows, dim]`, `shared.*` and `light.*` F32 as in the learner's layout.
+/// `embedding.keys` U64 `[rows]`, `embedding.rows` F32 `[rows, dim]`, `shared.*` and `light.*` F32 as in the learner's layout; where the
+/// schema has click rates, `click_rates.keys` U64 `[keys]` and `click_rates.counts` F32 `[keys, 2]`, the stream's own under key 0.
 pub(super) fn encode(learner: &LearnerState) -> Result<LightArtifact, ArtifactError> {
     let mut tensors = served_layers(&learner.dense)?;
     let architecture = architecture(&tensors, learner.rows.dim)?;
-    tensors.extend(embedding(&learner.rows)?);
+    tensors.extend(by_key(&learner.rows, "the embedding", ["embedding.keys", "embedding.rows"])?);
+    if let Some(counts) = &learner.click_counts {
+        tensors.extend(by_key(counts, "the click counts", ["click_rates.keys", "click_rates.counts"])?);
+    }
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), None)?;
     let tensors =
@@ -94,18 +98,18 @@ fn served_layers(dense: &DenseState) -> Result<Vec<(String, Tensor)>, ArtifactEr
 }
 
 /// Keys and weights, sorted by key; the optimizer state stays behind.
-fn embedding(rows: &RowsState) -> Result<[(String, Tensor); 2], ArtifactError> {
+fn by_key(rows: &RowsState, what: &'static str, [keys_name, rows_name]: [&str; 2]) -> Result<[(String, Tensor); 2], ArtifactError> {
     let expected = rows.keys.len() * rows.width;
     if rows.data.len() != expected {
-        return Err(ArtifactError::Length { what: "the embedding", found: rows.data.len(), expected });
+        return Err(ArtifactError::Length { what, found: rows.data.len(), expected });
     }
     let mut order: Vec<usize> = (0..rows.keys.len()).collect();
     order.sort_unstable_by_key(|&row| rows.keys[row]);
     let keys = order.iter().flat_map(|&row| rows.keys[row].to_le_bytes()).collect();
     let weights = order.iter().flat_map(|&row| &rows.data[row * rows.width..][..rows.dim]);
     Ok([
-        ("embedding.keys".to_owned(), Tensor { dtype: Dtype::U64, shape: vec![order.len()], bytes: keys }),
-        ("embedding.rows".to_owned(), floats(vec![order.len(), rows.dim], weights)),
+        (keys_name.to_owned(), Tensor { dtype: Dtype::U64, shape: vec![order.len()], bytes: keys }),
+        (rows_name.to_owned(), floats(vec![order.len(), rows.dim], weights)),
     ])
 }
 
@@ -167,6 +171,7 @@ mod tests {
         LearnerState {
             dense: DenseState { layout, m: vec![-1.0; length], v: vec![-2.0; length], params, steps: 9 },
             rows: RowsState { dim: 2, width: 3, keys: vec![70, 3], data: vec![0.1, 0.2, 9.0, 0.3, 0.4, 9.0], full: true },
+            click_counts: None,
         }
     }
 
@@ -203,6 +208,15 @@ mod tests {
         let tensors = SafeTensors::deserialize(&artifact.bytes).unwrap();
         assert_eq!(tensors.tensor("embedding.keys").unwrap().data(), [3u64.to_le_bytes(), 70u64.to_le_bytes()].concat());
         assert_eq!(read(&artifact.bytes, "embedding.rows"), [0.3, 0.4, 0.1, 0.2]);
+    }
+
+    #[test]
+    fn bears_the_counts_behind_click_rates() {
+        let counts = RowsState { dim: 2, width: 2, keys: vec![9, 0], data: vec![3.0, 1.0, 8.0, 2.0], full: true };
+        let artifact = encode(&LearnerState { click_counts: Some(counts), ..learner() }).unwrap();
+        let tensors = SafeTensors::deserialize(&artifact.bytes).unwrap();
+        assert_eq!(tensors.tensor("click_rates.keys").unwrap().data(), [0u64.to_le_bytes(), 9u64.to_le_bytes()].concat());
+        assert_eq!(read(&artifact.bytes, "click_rates.counts"), [8.0, 2.0, 3.0, 1.0]);
     }
 
     #[test]

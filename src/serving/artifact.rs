@@ -1,8 +1,8 @@
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use super::ModelError;
 use super::net::Layer;
+use super::{ModelError, click_rates};
 use crate::domain::Version;
 use crate::wire::snapshot::{Architecture, TensorInfo};
 
@@ -78,7 +78,8 @@ pub(super) fn listing(tensors: &SafeTensors<'_>) -> Vec<TensorInfo> {
     infos
 }
 
-/// Reads and checks an artifact against an architecture: exactly its tensors, types and shapes, finite weights, each key once.
+/// Reads and checks an artifact against an architecture: exactly its tensors, types and shapes, finite weights, each key once. Those of
+/// click rates are read apart ([`click_rates`]).
 ///
 /// # Errors
 /// [`ModelError::Artifact`], [`ModelError::NotFinite`].
@@ -90,7 +91,7 @@ pub(super) fn read(version: Version, architecture: &Architecture, slots: usize, 
         Err(_) => return Err(refuse("tensor embedding.keys is missing".to_owned())),
     };
     let expected = expected(version, architecture, slots, rows)?;
-    for found in listing(&tensors) {
+    for found in listing(&tensors).into_iter().filter(|info| !info.name.starts_with(click_rates::PREFIX)) {
         match expected.iter().find(|info| info.name == found.name) {
             None => return Err(refuse(format!("tensor {} is not one of the architecture's", found.name))),
             Some(info) if *info != found => {
@@ -113,13 +114,17 @@ pub(super) fn read(version: Version, architecture: &Architecture, slots: usize, 
         let outputs = bias.len();
         layers.push(Layer { inputs: weight.len() / outputs, outputs, weight, bias });
     }
-    let (keys, _) = view("embedding.keys")?.data().as_chunks::<8>();
-    let keys: Vec<u64> = keys.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+    let keys = keys(&view("embedding.keys")?).collect();
     Ok(Parts { keys, rows, layers })
 }
 
+/// The numbers of a U64 tensor.
+pub(super) fn keys<'a>(view: &TensorView<'a>) -> impl Iterator<Item = u64> + use<'a> {
+    view.data().as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes))
+}
+
 /// The numbers of an F32 tensor.
-fn floats(version: Version, name: &str, view: &TensorView<'_>) -> Result<Vec<f32>, ModelError> {
+pub(super) fn floats(version: Version, name: &str, view: &TensorView<'_>) -> Result<Vec<f32>, ModelError> {
     let (chunks, _) = view.data().as_chunks::<4>();
     let floats: Vec<f32> = chunks.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     if floats.iter().all(|float| float.is_finite()) {

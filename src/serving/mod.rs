@@ -5,6 +5,7 @@
 mod artifact;
 mod cache;
 mod catalog;
+mod click_rates;
 mod follower;
 pub mod http;
 mod matmul;

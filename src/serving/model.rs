@@ -1,10 +1,11 @@
 use serde_json::{Map, Value};
 
 use super::artifact::{listing, parse};
+use super::click_rates::ClickRates;
 use super::net::{EXAMPLES_PER_BLOCK, LightNet};
 use crate::config::Pooling;
-use crate::domain::{EventTime, Version};
-use crate::features::{FeatureSpec, Features};
+use crate::domain::{EventTime, Field, Version};
+use crate::features::{CLICK_RATE_INPUTS, FeatureSpec, Features};
 use crate::wire::snapshot::{Manifest, Probe, field_from_json, schema_hash};
 use crate::wire::{DecodeError, EventDecoder};
 
@@ -87,6 +88,7 @@ pub struct ServedModel {
     decoder: EventDecoder,
     spec: FeatureSpec,
     pooling: Vec<Pooling>,
+    click_rates: ClickRates,
     net: LightNet,
 }
 
@@ -111,13 +113,14 @@ impl ServedModel {
         }
         let spec = open_schema(&manifest)?;
         let net = LightNet::from_artifact(version, &manifest.architecture, spec.slots().len(), artifact)?;
+        let click_rates = ClickRates::from_artifact(version, &spec, artifact)?;
         let mut tensors = said.tensors.clone();
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         if tensors != listing(&parse(version, artifact)?) {
             return Err(refuse("the manifest lists other tensors than the artifact holds".to_owned()));
         }
         let pooling = spec.slots().iter().map(|slot| slot.pooling).collect();
-        let model = ServedModel { decoder: EventDecoder::new(&manifest.schema), manifest, spec, pooling, net };
+        let model = ServedModel { decoder: EventDecoder::new(&manifest.schema), manifest, spec, pooling, click_rates, net };
         model.probe()?;
         Ok(model)
     }
@@ -145,7 +148,7 @@ impl ServedModel {
             examples.resize_with(block.len(), Features::default);
             for (index, (candidate, features)) in block.iter().zip(&mut examples).enumerate() {
                 let fields = self.decoder.fields(context, candidate).map_err(|error| (scores.len() + index, error))?;
-                self.spec.extract(time, &fields, features);
+                self.extract(time, &fields, features);
             }
             scores.extend(self.net.logits(&self.pooling, &examples).into_iter().map(sigmoid));
         }
@@ -180,8 +183,14 @@ impl ServedModel {
             .map(|value| field_from_json(value).ok_or_else(|| format!("{value} is no field")))
             .collect::<Result<Vec<_>, _>>()?;
         let mut features = Features::default();
-        self.spec.extract(EventTime(probe.time_ms), &fields, &mut features);
+        self.extract(EventTime(probe.time_ms), &fields, &mut features);
         Ok(features)
+    }
+
+    /// What the net takes: ids by slot, and the numbers with the click rates behind them.
+    fn extract(&self, time: EventTime, fields: &[Field], into: &mut Features) {
+        self.spec.extract(time, fields, into);
+        self.click_rates.append(&into.click_rates, &mut into.numbers);
     }
 }
 
@@ -193,12 +202,11 @@ fn open_schema(manifest: &Manifest) -> Result<FeatureSpec, ModelError> {
     let spec = FeatureSpec::new(&manifest.schema).map_err(|error| refuse(error.to_string()))?;
     let (dim, inputs) = (manifest.architecture.embedding_dim, manifest.architecture.inputs);
     // Checked here as well, since the product comes from outside.
-    let fits = spec.slots().len().checked_mul(dim).and_then(|embedded| embedded.checked_add(spec.numbers().len())) == Some(inputs);
-    if !fits {
-        let (slots, numbers) = (spec.slots().len(), spec.numbers().len());
+    let (slots, numbers) = (spec.slots().len(), spec.numbers().len() + spec.click_rates().len() * CLICK_RATE_INPUTS);
+    if slots.checked_mul(dim).and_then(|embedded| embedded.checked_add(numbers)) != Some(inputs) {
         return Err(refuse(format!("{slots} slots of {dim} floats and {numbers} numbers do not make {inputs} inputs")));
     }
-    Ok(spec)
+    Ok(spec.for_serving())
 }
 
 fn sigmoid(logit: f32) -> f32 {

@@ -1,4 +1,4 @@
-use crate::embedding::TableError;
+use crate::embedding::{CountsError, TableError};
 use crate::nets::DenseError;
 
 /// Why a learner cannot be built, restored or stepped.
@@ -20,6 +20,12 @@ pub enum TrainError {
 
 impl From<TableError> for TrainError {
     fn from(error: TableError) -> Self {
+        TrainError::Mismatch(error.to_string())
+    }
+}
+
+impl From<CountsError> for TrainError {
+    fn from(error: CountsError) -> Self {
         TrainError::Mismatch(error.to_string())
     }
 }

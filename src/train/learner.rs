@@ -1,7 +1,7 @@
 use super::{Compute, LearnerState, Scores, TrainError};
 use crate::batch::Batch;
 use crate::config::{ModelConfig, TrainConfig};
-use crate::embedding::{Adagrad, Gather, InputLayout, Table};
+use crate::embedding::{Adagrad, ClickCounts, Gather, InputLayout, Table};
 use crate::features::FeatureSpec;
 use crate::nets::{Adam, Nets, Rule};
 
@@ -29,6 +29,7 @@ pub struct Learner {
     compute: Compute,
     inputs: InputLayout,
     table: Table,
+    click_counts: ClickCounts,
     nets: Nets,
     rule: Rule,
     adam: Adam,
@@ -42,16 +43,17 @@ impl Learner {
     /// # Errors
     /// [`TrainError::Device`].
     pub fn new(model: &ModelConfig, config: &TrainConfig, spec: &FeatureSpec) -> Result<Self, TrainError> {
-        Self::over(model, config, InputLayout::new(spec, model.embedding.dim))
+        Self::over(model, config, InputLayout::new(spec, model.embedding.dim), ClickCounts::new(spec))
     }
 
-    fn over(model: &ModelConfig, config: &TrainConfig, inputs: InputLayout) -> Result<Self, TrainError> {
+    fn over(model: &ModelConfig, config: &TrainConfig, inputs: InputLayout, click_counts: ClickCounts) -> Result<Self, TrainError> {
         let compute = Compute::new(&config.device, config.threads)?;
         let nets = Nets::new(model, inputs.width(), config.seed, compute.device());
         Ok(Learner {
             compute,
             inputs,
             table: Table::new(&model.embedding, &config.optimizer, config.seed),
+            click_counts,
             nets,
             rule: Rule::new(config),
             adam: Adam::new(&config.optimizer),
@@ -65,7 +67,8 @@ impl Learner {
         if batch.labels.is_empty() {
             return StepReport { scores: self.predict(batch), loss: 0.0, hint_mse: 0.0, hint_share: 0.0, applied: true };
         }
-        let inputs = self.gather.read(&self.table, &self.inputs, batch);
+        let mut inputs = self.gather.read(&self.table, &self.inputs, batch);
+        self.click_counts.read(&batch.click_rates, &mut inputs);
         let pass = self.compute.run(|| self.nets.gradients(inputs, &batch.labels, &self.rule));
         // The rows' gradients are checked before the nets change: a batch is applied whole or not at all.
         let gradients = pass.gradients.filter(|gradients| self.gather.scatter(&self.inputs, batch, gradients.inputs()));
@@ -73,6 +76,7 @@ impl Learner {
         if let Some(gradients) = gradients {
             self.compute.run(|| self.nets.apply(gradients, &self.adam));
             self.gather.apply(&mut self.table, &self.adagrad);
+            self.click_counts.add(&batch.click_rates, &batch.labels);
         }
         let loss = pass.loss;
         StepReport { scores: pass.scores, loss: loss.total, hint_mse: loss.hint_mse, hint_share: loss.hint_share, applied }
@@ -85,22 +89,24 @@ impl Learner {
             let control = self.nets.has_control().then(Vec::new);
             return Scores { control, ..Scores::default() };
         }
-        let inputs = Gather::default().read(&self.table, &self.inputs, batch);
+        let mut inputs = Gather::default().read(&self.table, &self.inputs, batch);
+        self.click_counts.read(&batch.click_rates, &mut inputs);
         self.compute.run(|| self.nets.predict(inputs, batch.rows()))
     }
 
-    /// A copy of the state: all rows, or those touched since the last capture. Leaves training bit-equal.
+    /// A copy of the state: all rows and counts, or those touched since the last capture. Leaves training bit-equal.
     pub fn capture(&mut self, full: bool) -> LearnerState {
-        LearnerState { dense: self.nets.capture(), rows: self.table.capture(full) }
+        LearnerState { dense: self.nets.capture(), rows: self.table.capture(full), click_counts: self.click_counts.capture(full) }
     }
 
-    /// Becomes `state`; `state.rows` must be full.
+    /// Becomes `state`; its rows and counts must be full.
     ///
     /// # Errors
     /// [`TrainError::Mismatch`]; the learner is unchanged then.
     pub fn restore(&mut self, state: LearnerState) -> Result<(), TrainError> {
         let (nets, table) = (self.nets.restored(state.dense)?, self.table.restored(&state.rows)?);
-        (self.nets, self.table) = (nets, table);
+        let click_counts = self.click_counts.restored(state.click_counts.as_ref())?;
+        (self.nets, self.table, self.click_counts) = (nets, table, click_counts);
         Ok(())
     }
 
@@ -117,7 +123,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::config::{EmbeddingConfig, OptimizerConfig, Pooling};
+    use crate::config::{EmbeddingConfig, FeatureConfig, FeatureKind, OptimizerConfig, Pooling, SchemaConfig, TimeUnit};
 
     fn model() -> ModelConfig {
         ModelConfig {
@@ -136,11 +142,27 @@ mod tests {
     }
 
     fn layout() -> InputLayout {
-        InputLayout { poolings: vec![Pooling::Sum, Pooling::Mean], numbers: 1, dim: 4 }
+        InputLayout { poolings: vec![Pooling::Sum, Pooling::Mean], numbers: 1, click_rates: 1, dim: 4 }
+    }
+
+    /// The click rate of an item.
+    fn click_counts() -> ClickCounts {
+        let item = FeatureConfig { embed: false, ..FeatureConfig::new("item", FeatureKind::Categorical) };
+        let rate = FeatureConfig::new("item_rate", FeatureKind::ClickRate { of: vec!["item".to_owned()], prior: 2.0 });
+        let schema = SchemaConfig {
+            time: "time".to_owned(),
+            time_unit: TimeUnit::Ms,
+            user: "user".to_owned(),
+            item: "item".to_owned(),
+            label: "label".to_owned(),
+            impression: None,
+            features: vec![item, rate],
+        };
+        ClickCounts::new(&FeatureSpec::new(&schema).expect("a sound schema"))
     }
 
     fn learner(config: &TrainConfig) -> Learner {
-        Learner::over(&model(), config, layout()).expect("the CPU is always there")
+        Learner::over(&model(), config, layout(), click_counts()).expect("the CPU is always there")
     }
 
     /// A small stream with something to learn: even items click. Bags and the number are noise; every batch brings new ids.
@@ -150,6 +172,7 @@ mod tests {
         for _ in 0..rows {
             let item = random.random_range(0..64);
             batch.ids.push(item);
+            batch.click_rates.push(item + 1);
             batch.bounds.push(batch.ids.len() as u32);
             let bag = random.random_range(0..8);
             batch.ids.extend((0..bag).map(|_| random.random_range(1000..1050 + number)));
@@ -180,6 +203,21 @@ mod tests {
         }
         let (first, last): (f64, f64) = (losses[..10].iter().sum(), losses[140..].iter().sum());
         assert!(last < 0.5 * first, "loss {first} came only to {last}");
+    }
+
+    #[test]
+    fn no_example_sees_its_own_label_nor_one_of_its_batch() {
+        let [mut learner, mut other] = [(); 2].map(|()| learner(&config(1)));
+        let warm = batch(0, 64);
+        learner.step(&warm);
+        other.step(&warm);
+        let honest = batch(1, 64);
+        let mut flipped = honest.clone();
+        flipped.labels.iter_mut().for_each(|label| *label = !*label);
+        assert_eq!(learner.step(&honest).scores, other.step(&flipped).scores);
+        let next = batch(2, 64);
+        assert_ne!(learner.click_counts.capture(true), other.click_counts.capture(true), "the next batch sees them");
+        assert_ne!(learner.predict(&next), other.predict(&next));
     }
 
     #[test]

@@ -8,4 +8,6 @@ pub struct LearnerState {
     pub dense: DenseState,
     /// Embedding rows.
     pub rows: RowsState,
+    /// Counts behind click rates: impressions and clicks per key; `None` where the schema has none.
+    pub click_counts: Option<RowsState>,
 }

@@ -95,6 +95,7 @@ pub fn loaded(number: u64) -> Loaded {
         learner: LearnerState {
             dense: DenseState { layout, params, m: vec![999.0; length], v: vec![999.0; length], steps: number },
             rows: RowsState { dim: DIM, width: 2 * DIM, keys, data, full: true },
+            click_counts: None,
         },
         memory: Vec::new(),
         probes: (0..6).map(probe).collect(),
@@ -112,6 +113,7 @@ pub fn commit(number: u64) -> Commit {
         created_ms: CREATED_MS,
         dense: file(),
         rows: vec![file()],
+        click_counts: Vec::new(),
         extra: file(),
         positions: vec![PartitionPosition { partition, start: 0, low: 100, done: vec![(103, 105)] }],
         books: Books { samples: 100 * number, trained: 100 * number, ..Books::default() },

@@ -51,6 +51,26 @@ kind = "log1p"
 [[schema.features]]
 name = "hour"
 kind = "hour"
+[[schema.features]]
+name = "weekday"
+kind = "weekday"
+[[schema.features]]
+name = "position"
+kind = "categorical"
+training_only = true
+[[schema.features]]
+name = "user_tags"
+kind = "cross"
+of = ["user_id", "tags"]
+[[schema.features]]
+name = "item_rate"
+kind = "click_rate"
+of = ["item_id"]
+[[schema.features]]
+name = "user_hour_rate"
+kind = "click_rate"
+of = ["user_id", "hour"]
+prior = 5.0
 "#,
         dir.display()
     );
@@ -69,6 +89,7 @@ fn impression(rng: &mut ChaCha8Rng, number: usize) -> (serde_json::Value, bool) 
         "item_id": item,
         "tags": tags,
         "price": rng.random_range(0.0..50.0f64),
+        "position": number % 4,
     });
     (event, clicked)
 }

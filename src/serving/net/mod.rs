@@ -26,7 +26,7 @@ pub(super) struct Layer {
 
 /// Keys are XXH3 hashes already: one multiplication spreads them well enough, and a lookup costs a cache miss instead of a second hash.
 #[derive(Debug, Clone, Default)]
-struct KeyHasher(u64);
+pub(super) struct KeyHasher(u64);
 
 impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {
