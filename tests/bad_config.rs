@@ -86,6 +86,7 @@ fn a_wrong_type_or_unit_is_named() {
     refused_with("[join]\nwindow = \"10 parsecs\"\n", &["join.window", "10 parsecs", "\"10s\"", "line 21"]);
     refused_with("[join]\nwindow = 10\n", &["join.window", "10", "\"10s\"", "line 21"]);
     refused_with("[publish]\nchunk = \"big\"\n", &["publish.chunk", "big", "\"64MiB\"", "line 21"]);
+    refused_with("[train.hint]\nkind = \"mse\"\n", &["train.hint.kind", "mse", "`logits_mse`", "`prob_mse`", "`kd`", "line 21"]);
     refused(("\"joined\"", "\"both\""), &["topics.mode", "both", "`labelled`", "`joined`", "line 4"]);
 }
 
@@ -109,6 +110,9 @@ fn values_that_cannot_be_are_named_with_their_place() {
         ("[train]\ndevice = \"cuda:\"\n", &["train.device", "\"cuda:\"", "cuda:N", "line 21"]),
         ("[train.hint]\nweight = -0.1\n", &["train.hint.weight", "-0.1", "zero or above", "line 21"]),
         ("[train.hint]\nweight = inf\n", &["train.hint.weight", "inf", "finite", "line 21"]),
+        ("[train.hint]\ntemperature = 4.0\n", &["train.hint.temperature", "4", "\"kd\"", "line 21"]),
+        ("[train.hint]\nkind = \"kd\"\ntemperature = 0.0\n", &["train.hint.temperature", "0", "above zero", "line 22"]),
+        ("[train.hint]\nkind = \"kd\"\ntemperature = inf\n", &["train.hint.temperature", "inf", "finite", "line 22"]),
         ("[train.optimizer]\ndense_lr = 0.0\n", &["train.optimizer.dense_lr", "0", "above zero", "line 21"]),
         ("[train.optimizer]\nembedding_lr = nan\n", &["train.optimizer.embedding_lr", "NaN", "finite", "line 21"]),
         ("[train.optimizer]\nbeta1 = 1.0\n", &["train.optimizer.beta1", "1", "below 1", "line 21"]),

@@ -4,15 +4,17 @@
 #![cfg(feature = "trainer")]
 
 use rocket_launching::config::{ModelConfig, SharedGrad};
-use rocket_launching::nets::{Layout, Nets, Part, Rule};
+use rocket_launching::nets::{Hint, Layout, Nets, Part, Rule};
 use rocket_launching::train::Compute;
 
 /// Every backend in the build.
 const DEVICES: &[&str] = if cfg!(feature = "tch") { &["cpu", "tch-cpu"] } else { &["cpu"] };
 const SHARED_GRADS: [SharedGrad; 3] = [SharedGrad::All, SharedGrad::NoHint, SharedGrad::BoosterOnly];
+const KINDS: [Hint; 3] = [Hint::LogitsMse, Hint::ProbMse, Hint::Kd { temperature: 4.0 }];
 const INPUTS: usize = 6;
 const LABELS: [bool; 5] = [true, false, false, true, false];
-const NONE: Rule = Rule { light: 0.0, booster: 0.0, control: 0.0, hint: 0.0, gradient_block: true, shared_grad: SharedGrad::All };
+const NONE: Rule =
+    Rule { light: 0.0, booster: 0.0, control: 0.0, hint: 0.0, kind: Hint::LogitsMse, gradient_block: true, shared_grad: SharedGrad::All };
 
 fn model(shared: &[usize]) -> ModelConfig {
     ModelConfig { shared: shared.to_vec(), light: vec![4], booster: vec![6, 5], control: true, ..ModelConfig::default() }
@@ -107,17 +109,21 @@ fn light_cross_entropy_moves_light_and_the_trunk_by_shared_grad() {
 #[test]
 fn the_hint_moves_light_and_never_the_booster_behind_the_block() {
     for_every_setting(|what, device, shared, shared_grad, gradient_block| {
-        let rule = Rule { hint: 0.3, shared_grad, gradient_block, ..NONE };
         let trunk = !gradient_block || shared_grad == SharedGrad::All;
-        assert_cells(what, shared, gradients(device, shared, &rule), [!gradient_block, true, trunk]);
+        for kind in KINDS {
+            let rule = Rule { hint: 0.3, kind, shared_grad, gradient_block, ..NONE };
+            assert_cells(&format!("{what}, {kind:?}"), shared, gradients(device, shared, &rule), [!gradient_block, true, trunk]);
+        }
     });
 }
 
 #[test]
 fn a_hint_of_weight_zero_moves_nothing() {
     for_every_setting(|what, device, shared, shared_grad, gradient_block| {
-        let rule = Rule { hint: 0.0, shared_grad, gradient_block, ..NONE };
-        assert_cells(what, shared, gradients(device, shared, &rule), [false; 3]);
+        for kind in KINDS {
+            let rule = Rule { hint: 0.0, kind, shared_grad, gradient_block, ..NONE };
+            assert_cells(&format!("{what}, {kind:?}"), shared, gradients(device, shared, &rule), [false; 3]);
+        }
     });
 }
 
@@ -134,35 +140,43 @@ fn control_moves_itself_alone() {
 #[test]
 fn behind_the_block_the_whole_loss_moves_the_booster_as_its_cross_entropy_alone() {
     for_every_setting(|what, device, shared, shared_grad, gradient_block| {
-        let all = Rule { light: 1.0, booster: 1.0, control: 1.0, hint: 0.3, gradient_block, shared_grad };
         let alone = Rule { booster: 1.0, ..NONE };
-        let same = gradients(device, shared, &all).booster == gradients(device, shared, &alone).booster;
-        assert_eq!(same, gradient_block, "{what}");
+        for kind in KINDS {
+            let all = Rule { light: 1.0, booster: 1.0, control: 1.0, hint: 0.3, kind, gradient_block, shared_grad };
+            let same = gradients(device, shared, &all).booster == gradients(device, shared, &alone).booster;
+            assert_eq!(same, gradient_block, "{what}, {kind:?}");
+        }
     });
 }
 
 #[test]
 fn gradients_are_the_slopes_of_the_loss() {
     for_every_setting(|what, device, shared, shared_grad, gradient_block| {
-        let rule = Rule { light: 1.0, booster: 1.0, control: 1.0, hint: 0.3, gradient_block, shared_grad };
-        let compute = Compute::new(device, 1).expect("the backend is in this build");
-        let nets = Nets::new(&model(shared), INPUTS, 11, compute.device());
-        // Biases off zero: behind a layer that is all zero, a ReLU would stand on its kink, where there is no slope.
-        let mut state = nets.capture();
-        state.params.iter_mut().enumerate().for_each(|(i, p)| *p += 0.1 * (i as f32).sin());
-        let nets = nets.restored(state).expect("same model");
-        let pass = nets.gradients(inputs(), &LABELS, &rule);
-        let found = pass.gradients.expect("finite");
-        let found: Vec<f32> = [found.dense(), found.inputs().to_vec()].concat();
-
-        let start = reference::Point::new(&nets.capture().params, &inputs());
-        let loss = |point: &reference::Point| reference::loss(nets.layout(), point, &start, &LABELS, &rule);
-        assert!((loss(&start) - pass.loss.total).abs() < 1e-6, "{what}: loss {} against {}", pass.loss.total, loss(&start));
-        for (i, found) in found.iter().enumerate() {
-            let slope = (loss(&start.moved(i, 1e-6)) - loss(&start.moved(i, -1e-6))) / 2e-6;
-            assert!((f64::from(*found) - slope).abs() < 1e-5, "{what}: gradient {i} is {found}, the slope {slope}");
+        for kind in KINDS {
+            let rule = Rule { light: 1.0, booster: 1.0, control: 1.0, hint: 0.3, kind, gradient_block, shared_grad };
+            assert_slopes(&format!("{what}, {kind:?}"), device, shared, &rule);
         }
     });
+}
+
+fn assert_slopes(what: &str, device: &str, shared: &[usize], rule: &Rule) {
+    let compute = Compute::new(device, 1).expect("the backend is in this build");
+    let nets = Nets::new(&model(shared), INPUTS, 11, compute.device());
+    // Biases off zero: behind a layer that is all zero, a ReLU would stand on its kink, where there is no slope.
+    let mut state = nets.capture();
+    state.params.iter_mut().enumerate().for_each(|(i, p)| *p += 0.1 * (i as f32).sin());
+    let nets = nets.restored(state).expect("same model");
+    let pass = nets.gradients(inputs(), &LABELS, rule);
+    let found = pass.gradients.expect("finite");
+    let found: Vec<f32> = [found.dense(), found.inputs().to_vec()].concat();
+
+    let start = reference::Point::new(&nets.capture().params, &inputs());
+    let loss = |point: &reference::Point| reference::loss(nets.layout(), point, &start, &LABELS, rule);
+    assert!((loss(&start) - pass.loss.total).abs() < 1e-6, "{what}: loss {} against {}", pass.loss.total, loss(&start));
+    for (i, found) in found.iter().enumerate() {
+        let slope = (loss(&start.moved(i, 1e-6)) - loss(&start.moved(i, -1e-6))) / 2e-6;
+        assert!((f64::from(*found) - slope).abs() < 1e-5, "{what}: gradient {i} is {found}, the slope {slope}");
+    }
 }
 
 /// The loss in f64, written once more from its formula. What a stop-gradient holds fast is computed at the `start` point.
@@ -207,9 +221,22 @@ mod reference {
             let control = part(layout, point, Part::Control, stopped)[0];
             let entropy = |x: f64| if *label { (1.0 + (-x).exp()).ln() } else { (1.0 + x.exp()).ln() };
             let entropies = rule.light * entropy(for_entropy) + rule.booster * entropy(z) + rule.control * entropy(control);
-            entropies + rule.hint * (for_hint - target).powi(2)
+            entropies + rule.hint * distance(rule.kind, for_hint, target)
         });
         rows.sum::<f64>() / labels.len() as f64
+    }
+
+    /// What the hint makes small, by the formulas of the literature.
+    fn distance(kind: Hint, l: f64, z: f64) -> f64 {
+        let sigma = |x: f64| 1.0 / (1.0 + (-x).exp());
+        match kind {
+            Hint::LogitsMse => (l - z).powi(2),
+            Hint::ProbMse => (sigma(l) - sigma(z)).powi(2),
+            Hint::Kd { temperature: t } => {
+                let (p, q) = (sigma(l / t), sigma(z / t));
+                t * t * (q * (q / p).ln() + (1.0 - q) * ((1.0 - q) / (1.0 - p)).ln())
+            }
+        }
     }
 
     /// The layers of one part, from the names and shapes of the public layout.

@@ -11,6 +11,8 @@ const LINGER: Span = Span::from_millis(1000);
 const ACCUMULATOR: f32 = 1e-8;
 /// λ of the published CTR run, on the margin of one logit (mean over the batch).
 const HINT_WEIGHT: f32 = 0.3;
+/// The published temperature of distillation (Zhou et al. 2018, from Hinton et al. 2015).
+const TEMPERATURE: f64 = 4.0;
 
 /// Shapes of the nets. Every hidden layer is followed by a ReLU; each head ends in one logit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -93,20 +95,45 @@ impl Default for TrainConfig {
     }
 }
 
-/// The hint: light imitates the booster's logit, `weight · mean((l − sg(z))²)`.
+/// The hint: light imitates the booster, λ times a distance between what the two say of an example.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HintConfig {
+    /// Which distance.
+    pub kind: HintKind,
     /// λ, on one logit per example, mean over the batch; 0 switches the hint off.
     pub weight: f32,
+    /// T of `kd`, and of no other kind; none: 4.
+    pub temperature: Option<f64>,
     /// Stop the hint's gradient at the booster's logit. Off only for ablations.
     pub gradient_block: bool,
 }
 
+impl HintConfig {
+    /// T of `kd`: as configured, or the default.
+    #[must_use]
+    pub fn kd_temperature(&self) -> f64 {
+        self.temperature.unwrap_or(TEMPERATURE)
+    }
+}
+
 impl Default for HintConfig {
     fn default() -> Self {
-        HintConfig { weight: HINT_WEIGHT, gradient_block: true }
+        HintConfig { kind: HintKind::default(), weight: HINT_WEIGHT, temperature: None, gradient_block: true }
     }
+}
+
+/// The distance that the hint makes small; l and z are the logits of light and booster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HintKind {
+    /// (l − z)²: the paper's, and SNN-MIMIC's.
+    #[default]
+    LogitsMse,
+    /// (σ(l) − σ(z))².
+    ProbMse,
+    /// T² · KL(σ(z/T) ‖ σ(l/T)): Hinton's distillation.
+    Kd,
 }
 
 /// What the light path may do to the shared trunk.

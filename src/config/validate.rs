@@ -2,7 +2,7 @@
 
 use std::fmt::{Debug, Display};
 
-use super::{ByteLength, Config, OWNED_KAFKA_PROPERTIES, Span, StreamMode, USER_IMPRESSIONS_CAP};
+use super::{ByteLength, Config, HintConfig, HintKind, OWNED_KAFKA_PROPERTIES, Span, StreamMode, USER_IMPRESSIONS_CAP};
 
 /// Below it a snapshot of ordinary size has thousands of records.
 const CHUNK_MIN: ByteLength = ByteLength(64 << 10);
@@ -190,7 +190,7 @@ fn train(config: &Config) -> Checked {
     let rows = train.batch_rows;
     need((1..=BATCH_ROWS_MAX).contains(&rows), "train.batch_rows", rows, format!("expected 1 to {BATCH_ROWS_MAX}"))?;
     positive_span("train.linger", train.linger)?;
-    not_negative("train.hint.weight", train.hint.weight.into())?;
+    hint(&train.hint)?;
     let optimizer = &train.optimizer;
     positive("train.optimizer.dense_lr", optimizer.dense_lr)?;
     for (key, beta) in [("train.optimizer.beta1", optimizer.beta1), ("train.optimizer.beta2", optimizer.beta2)] {
@@ -199,6 +199,14 @@ fn train(config: &Config) -> Checked {
     positive("train.optimizer.epsilon", optimizer.epsilon)?;
     positive("train.optimizer.embedding_lr", optimizer.embedding_lr.into())?;
     positive("train.optimizer.embedding_initial_accumulator", optimizer.embedding_initial_accumulator.into())
+}
+
+fn hint(hint: &HintConfig) -> Checked {
+    not_negative("train.hint.weight", hint.weight.into())?;
+    let Some(temperature) = hint.temperature else { return Ok(()) };
+    let key = "train.hint.temperature";
+    need(hint.kind == HintKind::Kd, key, temperature, "only train.hint.kind = \"kd\" has a temperature; leave it out")?;
+    positive(key, temperature)
 }
 
 fn evaluate(config: &Config) -> Checked {

@@ -1,4 +1,4 @@
-use crate::config::{SharedGrad, TrainConfig};
+use crate::config::{HintConfig, HintKind, SharedGrad, TrainConfig};
 use crate::domain::{Head, Label};
 
 /// Logits from the forward pass before the update, `[rows]` per head.
@@ -26,7 +26,7 @@ impl Scores {
 
 /// The learning rule: weights of the loss's terms, and what they may move.
 ///
-/// L = light·H(y, l) + booster·H(y, z) + hint·mean((l − sg(z))²) + control·H(y, c)
+/// L = light·H(y, l) + booster·H(y, z) + hint·mean(D(l, sg(z))) + control·H(y, c), with D by [`Hint`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rule {
     /// Weight of light's cross-entropy.
@@ -37,6 +37,8 @@ pub struct Rule {
     pub control: f64,
     /// λ: weight of the hint, on one logit per example, mean over the batch.
     pub hint: f64,
+    /// D: what the hint makes small.
+    pub kind: Hint,
     /// The sg above: the hint does not move the booster.
     pub gradient_block: bool,
     /// What light's terms may move of the trunk.
@@ -52,8 +54,65 @@ impl Rule {
             booster: 1.0,
             control: 1.0,
             hint: f64::from(config.hint.weight),
+            kind: Hint::new(&config.hint),
             gradient_block: config.hint.gradient_block,
             shared_grad: config.shared_grad,
+        }
+    }
+}
+
+/// D of the hint, between light's logit l and the booster's logit z; σ is the logistic function.
+///
+/// | kind | D | ∂D/∂l | ∂D/∂z |
+/// |---|---|---|---|
+/// | `LogitsMse` | (l − z)² | 2(l − z) | −2(l − z) |
+/// | `ProbMse` | (σ(l) − σ(z))² | 2(σ(l) − σ(z))·σ(l)(1 − σ(l)) | −2(σ(l) − σ(z))·σ(z)(1 − σ(z)) |
+/// | `Kd`, q = σ(z/T), p = σ(l/T) | T²·(q·ln(q/p) + (1 − q)·ln((1 − q)/(1 − p))) | T(p − q) | q(1 − q)(z − l) |
+///
+/// The first is Zhou et al. 2018 (SNN-MIMIC's), the second their "MSE after softmax", the third Hinton et al. 2015 for two classes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Hint {
+    /// Squared distance of the logits.
+    LogitsMse,
+    /// Squared distance of the probabilities.
+    ProbMse,
+    /// Bernoulli KL at temperature T, times T² so that its gradient keeps its size whatever T is.
+    Kd {
+        /// T.
+        temperature: f64,
+    },
+}
+
+impl Hint {
+    /// As configured.
+    #[must_use]
+    pub fn new(config: &HintConfig) -> Self {
+        match config.kind {
+            HintKind::LogitsMse => Hint::LogitsMse,
+            HintKind::ProbMse => Hint::ProbMse,
+            HintKind::Kd => Hint::Kd { temperature: config.kd_temperature() },
+        }
+    }
+
+    /// D, ∂D/∂l and ∂D/∂z.
+    fn at(self, l: f64, z: f64) -> [f64; 3] {
+        match self {
+            Hint::LogitsMse => {
+                let distance = l - z;
+                [distance * distance, 2.0 * distance, -2.0 * distance]
+            }
+            Hint::ProbMse => {
+                let (p, q) = (sigmoid(l), sigmoid(z));
+                let distance = p - q;
+                [distance * distance, 2.0 * distance * p * (1.0 - p), -2.0 * distance * q * (1.0 - q)]
+            }
+            Hint::Kd { temperature } => {
+                let (by_l, by_z) = (l / temperature, z / temperature);
+                let (p, q) = (sigmoid(by_l), sigmoid(by_z));
+                // ln q − ln p and the like, written by ln(1 + eˣ): finite where a probability rounds to 0.
+                let divergence = q * (by_z - by_l) + softplus(by_l) - softplus(by_z);
+                [temperature * temperature * divergence, temperature * (p - q), q * (1.0 - q) * (z - l)]
+            }
         }
     }
 }
@@ -63,7 +122,7 @@ impl Rule {
 pub struct Loss {
     /// All terms, weighted; means over the batch.
     pub total: f64,
-    /// mean((l − z)²), without λ.
+    /// mean((l − z)²), without λ and whatever the hint in use: how far light is from the booster.
     pub hint_mse: f64,
     /// ‖∂hint/∂l‖ / (‖∂hint/∂l‖ + ‖∂H(y, l)/∂l‖) over the batch: 0 without a hint, near 1 where the hint is all that moves light.
     pub hint_share: f64,
@@ -85,7 +144,7 @@ pub struct LogitGradients {
 /// Loss and its gradient by the logits, in f64.
 ///
 /// H is binary cross-entropy on the logit x, `max(x, 0) − x·y + ln(1 + e^−|x|)`, with gradient `σ(x) − y`; the hint's gradient is
-/// `2λ(l − z)` by l and, where the gradient block is off, `−2λ(l − z)` by z; all divided by the number of rows.
+/// λ·∂D/∂l by l and, where the gradient block is off, λ·∂D/∂z by z; all divided by the number of rows.
 #[must_use]
 pub fn loss(rule: &Rule, labels: &[Label], scores: &Scores) -> (Loss, LogitGradients) {
     let rows = labels.len();
@@ -96,21 +155,22 @@ pub fn loss(rule: &Rule, labels: &[Label], scores: &Scores) -> (Loss, LogitGradi
         booster: Vec::with_capacity(rows),
         control: None,
     };
-    let (mut entropies, mut squares) = (0.0, 0.0);
+    let (mut entropies, mut hints, mut squares) = (0.0, 0.0, 0.0);
     let (mut hint_norm, mut light_norm) = (0.0, 0.0);
     for ((&label, &l), &z) in labels.iter().zip(&scores.light).zip(&scores.booster) {
         let (l, z) = (f64::from(l), f64::from(z));
-        let distance = l - z;
+        let [distance, by_l, by_z] = rule.kind.at(l, z).map(|d| rule.hint * d);
         let light = rule.light * mean * (sigmoid(l) - target(label));
-        let hint = rule.hint * mean * 2.0 * distance;
+        let hint = mean * by_l;
         let booster = rule.booster * mean * (sigmoid(z) - target(label));
         entropies += rule.light * cross_entropy(l, label) + rule.booster * cross_entropy(z, label);
-        squares += distance * distance;
+        hints += distance;
+        squares += (l - z) * (l - z);
         hint_norm += hint * hint;
         light_norm += light * light;
         gradients.light_ce.push(light as f32);
         gradients.light_hint.push(hint as f32);
-        gradients.booster.push(if rule.gradient_block { booster } else { booster - hint } as f32);
+        gradients.booster.push(if rule.gradient_block { booster } else { booster + mean * by_z } as f32);
     }
     if let Some(control) = &scores.control {
         let by_logit = |(&label, &c): (&Label, &f32)| {
@@ -122,7 +182,7 @@ pub fn loss(rule: &Rule, labels: &[Label], scores: &Scores) -> (Loss, LogitGradi
     }
     let (hint_norm, light_norm) = (hint_norm.sqrt(), light_norm.sqrt());
     let loss = Loss {
-        total: entropies * mean + rule.hint * squares * mean,
+        total: (entropies + hints) * mean,
         hint_mse: squares * mean,
         hint_share: if hint_norm > 0.0 { hint_norm / (hint_norm + light_norm) } else { 0.0 },
     };
@@ -137,8 +197,13 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
+/// ln(1 + eˣ).
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
 fn cross_entropy(x: f64, label: Label) -> f64 {
-    x.max(0.0) - x * target(label) + (-x.abs()).exp().ln_1p()
+    softplus(x) - x * target(label)
 }
 
 #[cfg(test)]
@@ -146,9 +211,10 @@ mod tests {
     use super::*;
 
     const LABELS: [Label; 3] = [true, false, true];
+    const KINDS: [Hint; 4] = [Hint::LogitsMse, Hint::ProbMse, Hint::Kd { temperature: 4.0 }, Hint::Kd { temperature: 0.5 }];
 
-    fn rule(hint: f64, gradient_block: bool) -> Rule {
-        Rule { light: 1.0, booster: 1.0, control: 1.0, hint, gradient_block, shared_grad: SharedGrad::All }
+    fn rule(hint: f64, kind: Hint, gradient_block: bool) -> Rule {
+        Rule { light: 1.0, booster: 1.0, control: 1.0, hint, kind, gradient_block, shared_grad: SharedGrad::All }
     }
 
     fn scores() -> Scores {
@@ -168,43 +234,71 @@ mod tests {
 
     #[test]
     fn gradients_are_the_slopes_of_the_loss() {
-        let rule = rule(0.3, false);
-        let (_, gradients) = loss(&rule, &LABELS, &scores());
-        let control = gradients.control.expect("control scores were given");
-        for (i, by_control) in control.into_iter().enumerate() {
-            let light = f64::from(gradients.light_ce[i]) + f64::from(gradients.light_hint[i]);
-            assert!((light - difference(&rule, |s, d| s.light[i] += d)).abs() < 1e-6);
-            assert!((f64::from(gradients.booster[i]) - difference(&rule, |s, d| s.booster[i] += d)).abs() < 1e-6);
-            let slope = difference(&rule, |s, d| s.control.as_mut().expect("given")[i] += d);
-            assert!((f64::from(by_control) - slope).abs() < 1e-6);
+        for kind in KINDS {
+            let rule = rule(0.3, kind, false);
+            let (_, gradients) = loss(&rule, &LABELS, &scores());
+            let control = gradients.control.expect("control scores were given");
+            for (i, by_control) in control.into_iter().enumerate() {
+                let light = f64::from(gradients.light_ce[i]) + f64::from(gradients.light_hint[i]);
+                assert!((light - difference(&rule, |s, d| s.light[i] += d)).abs() < 1e-6, "{kind:?}");
+                assert!((f64::from(gradients.booster[i]) - difference(&rule, |s, d| s.booster[i] += d)).abs() < 1e-6, "{kind:?}");
+                let slope = difference(&rule, |s, d| s.control.as_mut().expect("given")[i] += d);
+                assert!((f64::from(by_control) - slope).abs() < 1e-6, "{kind:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn hints_have_the_value_of_their_formula_and_are_zero_where_light_equals_booster() {
+        let distance = |kind: Hint, l, z| kind.at(l, z)[0];
+        let sigma = |x: f64| 1.0 / (1.0 + (-x).exp());
+        for (l, z) in [(0.5_f64, 1.5_f64), (-1.25, 0.25), (3.0, -4.0)] {
+            assert!((distance(Hint::LogitsMse, l, z) - (l - z).powi(2)).abs() < 1e-12);
+            assert!((distance(Hint::ProbMse, l, z) - (sigma(l) - sigma(z)).powi(2)).abs() < 1e-12);
+            for t in [0.5, 4.0] {
+                let (p, q) = (sigma(l / t), sigma(z / t));
+                let divergence = q * (q / p).ln() + (1.0 - q) * ((1.0 - q) / (1.0 - p)).ln();
+                assert!((distance(Hint::Kd { temperature: t }, l, z) - t * t * divergence).abs() < 1e-12);
+            }
+        }
+        for kind in KINDS {
+            assert_eq!(kind.at(1.75, 1.75), [0.0; 3], "{kind:?}");
         }
     }
 
     #[test]
     fn the_block_takes_the_hint_off_the_booster_and_nothing_else() {
-        let ((with, blocked), (without, open)) = (loss(&rule(0.3, true), &LABELS, &scores()), loss(&rule(0.3, false), &LABELS, &scores()));
-        let (_, alone) = loss(&rule(0.0, false), &LABELS, &scores());
-        assert_eq!(with, without);
-        assert_eq!(blocked.booster, alone.booster);
-        assert_ne!(open.booster, alone.booster);
-        assert_eq!((&blocked.light_ce, &blocked.light_hint, &blocked.control), (&open.light_ce, &open.light_hint, &open.control));
+        for kind in KINDS {
+            let run = |hint, gradient_block| loss(&rule(hint, kind, gradient_block), &LABELS, &scores());
+            let ((with, blocked), (without, open), (_, alone)) = (run(0.3, true), run(0.3, false), run(0.0, false));
+            assert_eq!(with, without);
+            assert_eq!(blocked.booster, alone.booster);
+            assert_ne!(open.booster, alone.booster);
+            assert_eq!((&blocked.light_ce, &blocked.light_hint, &blocked.control), (&open.light_ce, &open.light_hint, &open.control));
+        }
     }
 
     #[test]
-    fn hint_share_weighs_the_two_gradients_at_the_light_logit() {
-        let (with, gradients) = loss(&rule(0.3, true), &LABELS, &scores());
+    fn hint_share_weighs_the_two_gradients_at_the_light_logit_and_hint_mse_is_that_of_the_logits() {
         let norm = |g: &[f32]| g.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
-        let (hint, ce) = (norm(&gradients.light_hint), norm(&gradients.light_ce));
-        assert!((with.hint_share - hint / (hint + ce)).abs() < 1e-6);
-        assert!((with.hint_mse - (1.0 + 2.25 + 2.75 * 2.75) / 3.0).abs() < 1e-12);
-        assert_eq!(loss(&rule(0.0, true), &LABELS, &scores()).0.hint_share, 0.0);
+        for kind in KINDS {
+            let (with, gradients) = loss(&rule(0.3, kind, true), &LABELS, &scores());
+            let (hint, ce) = (norm(&gradients.light_hint), norm(&gradients.light_ce));
+            assert!((with.hint_share - hint / (hint + ce)).abs() < 1e-6, "{kind:?}");
+            assert!((with.hint_mse - (1.0 + 2.25 + 2.75 * 2.75) / 3.0).abs() < 1e-12, "{kind:?}");
+            assert_eq!(loss(&rule(0.0, kind, true), &LABELS, &scores()).0.hint_share, 0.0);
+        }
     }
 
     #[test]
     fn stays_finite_at_extreme_logits() {
         let scores = Scores { light: vec![1e4, -1e4, -1e4], booster: vec![-1e4, 1e4, 1e4], control: None };
-        let (loss, gradients) = loss(&rule(0.0, true), &LABELS, &scores);
-        assert!((loss.total - (1e4 + 1e4 + 1e4 + 0.0) / 3.0).abs() < 1e-9 * 1e4, "{}", loss.total);
-        assert_eq!(gradients.light_ce, [0.0, 0.0, -1.0 / 3.0]);
+        for kind in KINDS {
+            let (found, gradients) = loss(&rule(0.0, kind, true), &LABELS, &scores);
+            assert!((found.total - 1e4).abs() < 1e-5, "{}", found.total);
+            assert_eq!(gradients.light_ce, [0.0, 0.0, -1.0 / 3.0]);
+            let (found, gradients) = loss(&rule(0.3, kind, false), &LABELS, &scores);
+            assert!(found.total.is_finite() && gradients.light_hint.iter().chain(&gradients.booster).all(|g| g.is_finite()), "{kind:?}");
+        }
     }
 }

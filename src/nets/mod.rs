@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! inputs X ─ shared dense layers ─ trunk ─┬─ booster ─ z
-//!                                         ├─ light ─── l      H(y,l) + H(y,z) + λ·mean((l − sg(z))²)
+//!                                         ├─ light ─── l      H(y,l) + H(y,z) + λ·mean(D(l, sg(z)))
 //!                                         └─ control ─ c      H(y,c), trunk stopped
 //! ```
 //!
@@ -21,5 +21,5 @@ mod state;
 pub use adam::Adam;
 pub use forward::{Gradients, Nets, Pass};
 pub use layout::{Layout, Part, TensorLayout};
-pub use loss::{LogitGradients, Loss, Rule, Scores, loss};
+pub use loss::{Hint, LogitGradients, Loss, Rule, Scores, loss};
 pub use state::{DenseError, DenseState};
