@@ -9,6 +9,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use super::{CheckpointError, FileEntry, ProbeSample};
+use crate::config::EmbeddingOptimizer;
 use crate::domain::{EventTime, ImpressionId};
 use crate::train::{DenseState, RowsState, TensorLayout};
 
@@ -27,6 +28,9 @@ struct DenseInfo {
 struct RowsInfo {
     dim: usize,
     full: bool,
+    /// Files from before there was a choice do not say it: theirs is the default.
+    #[serde(default)]
+    optimizer: EmbeddingOptimizer,
 }
 
 /// Join memory and probes.
@@ -83,7 +87,7 @@ pub(super) fn decode_dense(path: &Path, bytes: &[u8]) -> Result<DenseState, Chec
 }
 
 pub(super) fn encode_rows(state: &RowsState) -> Vec<u8> {
-    let info = RowsInfo { dim: state.dim, full: state.full };
+    let info = RowsInfo { dim: state.dim, full: state.full, optimizer: state.optimizer };
     let keys: Vec<u8> = state.keys.iter().flat_map(|key| key.to_le_bytes()).collect();
     let data = f32_bytes(&state.data);
     let rows = state.keys.len();
@@ -108,7 +112,7 @@ pub(super) fn decode_rows(path: &Path, bytes: &[u8]) -> Result<RowsState, Checkp
         ));
     }
     let data = f32_tensor(path, &tensors, "data")?;
-    Ok(RowsState { dim: info.dim, width, keys, data, full: info.full })
+    Ok(RowsState { dim: info.dim, width, optimizer: info.optimizer, keys, data, full: info.full })
 }
 
 /// Lays `touched` over `base`: known rows are replaced, new ones appended.

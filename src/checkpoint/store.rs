@@ -167,11 +167,16 @@ impl CheckpointStore {
             let part = files::decode_rows(&path, &files::read_verified(&dir, entry)?)?;
             match &mut rows {
                 None if part.full => rows = Some(part),
-                Some(base) if (base.dim, base.width) == (part.dim, part.width) => files::overlay(base, part),
+                Some(base) if (base.dim, base.width, base.optimizer) == (part.dim, part.width, part.optimizer) => {
+                    files::overlay(base, part)
+                }
                 None => return Err(CheckpointError::corrupt(path, "the first rows file of a checkpoint must be a full one")),
                 Some(base) => {
-                    let (found, before) = ((part.dim, part.width), (base.dim, base.width));
-                    return Err(CheckpointError::corrupt(path, format_args!("dim and width {found:?} after files of {before:?}")));
+                    let (found, before) = ((part.dim, part.width, part.optimizer), (base.dim, base.width, base.optimizer));
+                    return Err(CheckpointError::corrupt(
+                        path,
+                        format_args!("dim, width and optimizer {found:?} after files of {before:?}"),
+                    ));
                 }
             }
         }
@@ -269,6 +274,7 @@ fn retain(dir: &Path, keep: usize, also_keep: Option<u64>) -> Result<(), Checkpo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::EmbeddingOptimizer;
     use crate::train::{DenseState, RowsState, TensorLayout};
 
     fn draft(number: u64, keys: &[u64], full: bool) -> Draft {
@@ -286,6 +292,7 @@ mod tests {
                 rows: RowsState {
                     dim: 1,
                     width: 2,
+                    optimizer: EmbeddingOptimizer::Adagrad,
                     keys: keys.to_vec(),
                     data: keys.iter().flat_map(|key| [*key as f32 + value, value]).collect(),
                     full,

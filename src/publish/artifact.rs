@@ -144,6 +144,7 @@ mod tests {
     use safetensors::SafeTensors;
 
     use super::*;
+    use crate::config::EmbeddingOptimizer;
     use crate::train::TensorLayout;
 
     fn learner() -> LearnerState {
@@ -166,7 +167,14 @@ mod tests {
         let params: Vec<f32> = (0..length).map(|i| i as f32).collect();
         LearnerState {
             dense: DenseState { layout, m: vec![-1.0; length], v: vec![-2.0; length], params, steps: 9 },
-            rows: RowsState { dim: 2, width: 3, keys: vec![70, 3], data: vec![0.1, 0.2, 9.0, 0.3, 0.4, 9.0], full: true },
+            rows: RowsState {
+                dim: 2,
+                width: 3,
+                optimizer: EmbeddingOptimizer::RowwiseAdagrad,
+                keys: vec![70, 3],
+                data: vec![0.1, 0.2, 9.0, 0.3, 0.4, 9.0],
+                full: true,
+            },
         }
     }
 

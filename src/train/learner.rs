@@ -1,7 +1,7 @@
 use super::{Compute, LearnerState, Scores, TrainError};
 use crate::batch::Batch;
 use crate::config::{ModelConfig, TrainConfig};
-use crate::embedding::{Adagrad, Gather, InputLayout, Table};
+use crate::embedding::{Gather, InputLayout, Table};
 use crate::features::FeatureSpec;
 use crate::nets::{Adam, Nets, Rule};
 
@@ -32,7 +32,6 @@ pub struct Learner {
     nets: Nets,
     rule: Rule,
     adam: Adam,
-    adagrad: Adagrad,
     gather: Gather,
 }
 
@@ -55,7 +54,6 @@ impl Learner {
             nets,
             rule: Rule::new(config),
             adam: Adam::new(&config.optimizer),
-            adagrad: Adagrad { lr: config.optimizer.embedding_lr },
             gather: Gather::default(),
         })
     }
@@ -72,7 +70,7 @@ impl Learner {
         let applied = gradients.is_some();
         if let Some(gradients) = gradients {
             self.compute.run(|| self.nets.apply(gradients, &self.adam));
-            self.gather.apply(&mut self.table, &self.adagrad);
+            self.gather.apply(&mut self.table);
         }
         let loss = pass.loss;
         StepReport { scores: pass.scores, loss: loss.total, hint_mse: loss.hint_mse, hint_share: loss.hint_share, applied }
