@@ -87,6 +87,10 @@ fn a_wrong_type_or_unit_is_named() {
     refused_with("[join]\nwindow = 10\n", &["join.window", "10", "\"10s\"", "line 21"]);
     refused_with("[publish]\nchunk = \"big\"\n", &["publish.chunk", "big", "\"64MiB\"", "line 21"]);
     refused_with("[train.hint]\nkind = \"mse\"\n", &["train.hint.kind", "mse", "`logits_mse`", "`prob_mse`", "`kd`", "line 21"]);
+    refused_with(
+        "[train.optimizer]\nembedding = \"sgd\"\n",
+        &["train.optimizer.embedding", "sgd", "`rowwise_adagrad`", "`ftrl`", "line 21"],
+    );
     refused(("\"joined\"", "\"both\""), &["topics.mode", "both", "`labelled`", "`joined`", "line 4"]);
 }
 
@@ -115,6 +119,8 @@ fn values_that_cannot_be_are_named_with_their_place() {
         ("[train.hint]\nkind = \"kd\"\ntemperature = inf\n", &["train.hint.temperature", "inf", "finite", "line 22"]),
         ("[train.optimizer]\ndense_lr = 0.0\n", &["train.optimizer.dense_lr", "0", "above zero", "line 21"]),
         ("[train.optimizer]\nembedding_lr = nan\n", &["train.optimizer.embedding_lr", "NaN", "finite", "line 21"]),
+        ("[train.optimizer]\nembedding_l1 = 0.1\n", &["train.optimizer.embedding_l1", "0.1", "\"ftrl\"", "line 21"]),
+        ("[train.optimizer]\nembedding_l2 = -1.0\n", &["train.optimizer.embedding_l2", "-1", "zero or above", "line 21"]),
         ("[train.optimizer]\nbeta1 = 1.0\n", &["train.optimizer.beta1", "1", "below 1", "line 21"]),
         ("[model.embedding]\ndim = 0\n", &["model.embedding.dim", "0", "1 to", "line 21"]),
         ("[model]\nlight = [64, 0]\n", &["model.light[1]", "0", "width", "line 21, column 14"]),

@@ -9,9 +9,12 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use super::{CheckpointError, FileEntry, ProbeSample};
+use crate::config::EmbeddingOptimizer;
 use crate::domain::{EventTime, ImpressionId};
-use crate::train::{DenseState, RowsState, TensorLayout};
+use crate::train::{CountsState, DenseState, RowsState, TensorLayout};
 
+/// Floats per key of the click counts: impressions, clicks.
+pub(super) const COUNTS_WIDTH: usize = 2;
 /// Metadata key of the safetensors files. One key, so that the same state gives the same bytes.
 const INFO: &str = "rocket";
 
@@ -26,6 +29,15 @@ struct DenseInfo {
 #[derive(serde::Serialize, serde::Deserialize)]
 struct RowsInfo {
     dim: usize,
+    full: bool,
+    /// Files from before there was a choice do not say it: theirs is the default.
+    #[serde(default)]
+    optimizer: EmbeddingOptimizer,
+}
+
+/// What a file of click counts says beside its tensors.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct CountsInfo {
     full: bool,
 }
 
@@ -66,6 +78,11 @@ pub(super) fn read_verified(dir: &Path, entry: &FileEntry) -> Result<Vec<u8>, Ch
     Ok(bytes)
 }
 
+/// Made from numbers alone.
+pub(super) fn name(kind: &str, number: u64, extension: &str) -> String {
+    format!("{kind}-{number:020}.{extension}")
+}
+
 pub(super) fn encode_dense(state: &DenseState) -> Vec<u8> {
     let info = DenseInfo { layout: state.layout.clone(), steps: state.steps };
     let length = state.params.len();
@@ -83,15 +100,39 @@ pub(super) fn decode_dense(path: &Path, bytes: &[u8]) -> Result<DenseState, Chec
 }
 
 pub(super) fn encode_rows(state: &RowsState) -> Vec<u8> {
-    let info = RowsInfo { dim: state.dim, full: state.full };
-    let keys: Vec<u8> = state.keys.iter().flat_map(|key| key.to_le_bytes()).collect();
-    let data = f32_bytes(&state.data);
-    let rows = state.keys.len();
-    encode(&info, &[("keys", Dtype::U64, vec![rows], &keys), ("data", Dtype::F32, vec![rows, state.width], &data)])
+    let info = RowsInfo { dim: state.dim, full: state.full, optimizer: state.optimizer };
+    encode_keyed(&info, &state.keys, &state.data, state.width)
+}
+
+pub(super) fn encode_counts(state: &CountsState) -> Vec<u8> {
+    encode_keyed(&CountsInfo { full: state.full }, &state.keys, &state.data, COUNTS_WIDTH)
 }
 
 pub(super) fn decode_rows(path: &Path, bytes: &[u8]) -> Result<RowsState, CheckpointError> {
     let (info, tensors): (RowsInfo, _) = decode(path, bytes)?;
+    let (keys, data, width) = decode_keyed(path, &tensors)?;
+    if width < info.dim {
+        return Err(CheckpointError::corrupt(path, format_args!("rows of {width} floats do not hold {} weights", info.dim)));
+    }
+    Ok(RowsState { dim: info.dim, width, optimizer: info.optimizer, keys, data, full: info.full })
+}
+
+pub(super) fn decode_counts(path: &Path, bytes: &[u8]) -> Result<CountsState, CheckpointError> {
+    let (info, tensors): (CountsInfo, _) = decode(path, bytes)?;
+    match decode_keyed(path, &tensors)? {
+        (keys, data, COUNTS_WIDTH) => Ok(CountsState { keys, data, full: info.full }),
+        (_, _, width) => Err(CheckpointError::corrupt(path, format_args!("counts of {width} floats, not {COUNTS_WIDTH}"))),
+    }
+}
+
+fn encode_keyed(info: &impl serde::Serialize, keys: &[u64], data: &[f32], width: usize) -> Vec<u8> {
+    let rows = keys.len();
+    let keys: Vec<u8> = keys.iter().flat_map(|key| key.to_le_bytes()).collect();
+    encode(info, &[("keys", Dtype::U64, vec![rows], &keys), ("data", Dtype::F32, vec![rows, width], &f32_bytes(data))])
+}
+
+/// Keys `[rows]`, data `[rows, width]`, and that width.
+fn decode_keyed(path: &Path, tensors: &SafeTensors<'_>) -> Result<(Vec<u64>, Vec<f32>, usize), CheckpointError> {
     let keys = tensors.tensor("keys").map_err(|e| CheckpointError::corrupt(path, e))?;
     if keys.dtype() != Dtype::U64 {
         return Err(CheckpointError::corrupt(path, "tensor keys is not U64"));
@@ -101,30 +142,11 @@ pub(super) fn decode_rows(path: &Path, bytes: &[u8]) -> Result<RowsState, Checkp
     let &[rows, width] = shape.as_slice() else {
         return Err(CheckpointError::corrupt(path, format_args!("tensor data is {shape:?}, not [rows, width]")));
     };
-    if rows != keys.len() || width < info.dim {
-        return Err(CheckpointError::corrupt(
-            path,
-            format_args!("tensor data is {shape:?}, which does not fit {} keys of dim {}", keys.len(), info.dim),
-        ));
+    if rows != keys.len() {
+        return Err(CheckpointError::corrupt(path, format_args!("tensor data is {shape:?}, which does not fit {} keys", keys.len())));
     }
-    let data = f32_tensor(path, &tensors, "data")?;
-    Ok(RowsState { dim: info.dim, width, keys, data, full: info.full })
-}
-
-/// Lays `touched` over `base`: known rows are replaced, new ones appended.
-pub(super) fn overlay(base: &mut RowsState, touched: RowsState) {
-    let width = base.width;
-    let mut index: HashMap<u64, usize> = base.keys.iter().enumerate().map(|(row, key)| (*key, row)).collect();
-    for (key, row) in touched.keys.into_iter().zip(touched.data.chunks_exact(width.max(1))) {
-        match index.get(&key) {
-            Some(at) => base.data[at * width..(at + 1) * width].copy_from_slice(row),
-            None => {
-                index.insert(key, base.keys.len());
-                base.keys.push(key);
-                base.data.extend_from_slice(row);
-            }
-        }
-    }
+    let data = f32_tensor(path, tensors, "data")?;
+    Ok((keys, data, width))
 }
 
 fn f32_bytes(values: &[f32]) -> Vec<u8> {

@@ -1,5 +1,6 @@
 //! Durable state: checkpoint files, the commit record, recovery, retention.
 
+mod chain;
 mod commit;
 mod error;
 mod files;

@@ -3,10 +3,10 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::files::{self, Extra};
-use super::{CheckpointError, Commit, FileEntry};
+use super::{CheckpointError, Commit, FileEntry, chain};
 use crate::domain::{Books, EventTime, ImpressionId, PartitionPosition};
 use crate::evaluate::{AggregateState, Report};
-use crate::train::{LearnerState, RowsState};
+use crate::train::LearnerState;
 
 /// Directory of weights, rows and the rest.
 const FILES_DIR: &str = "checkpoints";
@@ -126,16 +126,16 @@ impl CheckpointStore {
     pub fn write(&mut self, draft: Draft, also_keep: Option<u64>) -> Result<&Commit, CheckpointError> {
         let files_dir = self.dir.join(FILES_DIR);
         let number = draft.number;
-        let latest = self.latest.as_ref();
-        let rows = extend_chain(&files_dir, "rows", number, &draft.learner.rows, latest.map(|commit| &commit.rows))?;
+        let (rows, click_counts) = self.latest.as_ref().map_or((&[][..], &[][..]), |commit| (&commit.rows, &commit.click_counts));
+        let rows = chain::extend(&files_dir, number, &draft.learner.rows, rows)?;
         let click_counts = match &draft.learner.click_counts {
             None => Vec::new(),
-            Some(counts) => extend_chain(&files_dir, "click_counts", number, counts, latest.map(|commit| &commit.click_counts))?,
+            Some(counts) => chain::extend(&files_dir, number, counts, click_counts)?,
         };
         let dense =
-            files::write_durable(&files_dir, &file_name("dense", number, "safetensors"), &files::encode_dense(&draft.learner.dense))?;
+            files::write_durable(&files_dir, &files::name("dense", number, "safetensors"), &files::encode_dense(&draft.learner.dense))?;
         let extra = serde_json::to_vec(&Extra { memory: draft.memory, probes: draft.probes }).expect("plain structs serialise");
-        let extra = files::write_durable(&files_dir, &file_name("extra", number, "json"), &extra)?;
+        let extra = files::write_durable(&files_dir, &files::name("extra", number, "json"), &extra)?;
         let commit = Commit {
             number,
             created_ms: draft.created_ms,
@@ -149,7 +149,7 @@ impl CheckpointStore {
             report: draft.report,
             config_hash: draft.config_hash,
         };
-        files::write_durable(&self.dir.join(COMMITS_DIR), &file_name("commit", number, "json"), &commit.encode())?;
+        files::write_durable(&self.dir.join(COMMITS_DIR), &files::name("commit", number, "json"), &commit.encode())?;
         self.highest = self.highest.max(number);
         let commit = self.latest.insert(commit);
         if let Err(e) = retain(&self.dir, self.keep, also_keep) {
@@ -165,46 +165,14 @@ impl CheckpointStore {
     pub fn load(dir: &Path, commit: &Commit) -> Result<Loaded, CheckpointError> {
         let dir = dir.join(FILES_DIR);
         let dense = files::decode_dense(&dir.join(&commit.dense.name), &files::read_verified(&dir, &commit.dense)?)?;
-        let rows = read_chain(&dir, &commit.rows)?;
+        let rows = chain::read(&dir, &commit.rows)?;
         let rows = rows.ok_or_else(|| CheckpointError::corrupt(&dir, format_args!("commit {} names no rows file", commit.number)))?;
-        let click_counts = read_chain(&dir, &commit.click_counts)?;
+        let click_counts = chain::read(&dir, &commit.click_counts)?;
         let extra_path = dir.join(&commit.extra.name);
         let extra: Extra =
             serde_json::from_slice(&files::read_verified(&dir, &commit.extra)?).map_err(|e| CheckpointError::corrupt(extra_path, e))?;
         Ok(Loaded { learner: LearnerState { dense, rows, click_counts }, memory: extra.memory, probes: extra.probes })
     }
-}
-
-/// Writes `state` as the next file of the chain that `latest` holds, or as the first of a new one where it is full.
-fn extend_chain(
-    dir: &Path,
-    kind: &str,
-    number: u64,
-    state: &RowsState,
-    latest: Option<&Vec<FileEntry>>,
-) -> Result<Vec<FileEntry>, CheckpointError> {
-    let mut chain = latest.filter(|_| !state.full).cloned().unwrap_or_default();
-    chain.push(files::write_durable(dir, &file_name(kind, number, "safetensors"), &files::encode_rows(state))?);
-    Ok(chain)
-}
-
-/// Reads a chain back as one full state; `None` for a chain without files.
-fn read_chain(dir: &Path, chain: &[FileEntry]) -> Result<Option<RowsState>, CheckpointError> {
-    let mut rows = None;
-    for entry in chain {
-        let path = dir.join(&entry.name);
-        let part = files::decode_rows(&path, &files::read_verified(dir, entry)?)?;
-        match &mut rows {
-            None if part.full => rows = Some(part),
-            Some(base) if (base.dim, base.width) == (part.dim, part.width) => files::overlay(base, part),
-            None => return Err(CheckpointError::corrupt(path, "the first file of a chain must be a full one")),
-            Some(base) => {
-                let (found, before) = ((part.dim, part.width), (base.dim, base.width));
-                return Err(CheckpointError::corrupt(path, format_args!("dim and width {found:?} after files of {before:?}")));
-            }
-        }
-    }
-    Ok(rows)
 }
 
 /// The directory's lock; released when dropped.
@@ -216,10 +184,6 @@ fn take_lock(dir: &Path) -> Result<File, CheckpointError> {
         TryLockError::Error(source) => CheckpointError::Io { doing: "locking", path: lock_path, source },
     })?;
     Ok(lock)
-}
-
-fn file_name(kind: &str, number: u64, extension: &str) -> String {
-    format!("{kind}-{number:020}.{extension}")
 }
 
 /// The number in `kind-<number>.extension`.
@@ -237,7 +201,7 @@ fn names_in(dir: &Path) -> Result<Vec<String>, CheckpointError> {
 }
 
 fn read_commit(dir: &Path, number: u64) -> Result<Commit, CheckpointError> {
-    let path = dir.join(COMMITS_DIR).join(file_name("commit", number, "json"));
+    let path = dir.join(COMMITS_DIR).join(files::name("commit", number, "json"));
     let bytes = fs::read(&path).map_err(CheckpointError::io("reading", &path))?;
     Commit::decode(&path, &bytes)
 }
@@ -276,7 +240,7 @@ fn retain(dir: &Path, keep: usize, also_keep: Option<u64>) -> Result<(), Checkpo
                 needed.extend(commit.files().map(|FileEntry { name, .. }| name.clone()));
             }
         } else {
-            let path = commits_dir.join(file_name("commit", number, "json"));
+            let path = commits_dir.join(files::name("commit", number, "json"));
             fs::remove_file(&path).map_err(CheckpointError::io("removing", &path))?;
         }
     }
@@ -293,7 +257,8 @@ fn retain(dir: &Path, keep: usize, also_keep: Option<u64>) -> Result<(), Checkpo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::{DenseState, TensorLayout};
+    use crate::config::EmbeddingOptimizer;
+    use crate::train::{CountsState, DenseState, RowsState, TensorLayout};
 
     fn draft(number: u64, keys: &[u64], full: bool) -> Draft {
         let value = number as f32;
@@ -310,17 +275,12 @@ mod tests {
                 rows: RowsState {
                     dim: 1,
                     width: 2,
+                    optimizer: EmbeddingOptimizer::Adagrad,
                     keys: keys.to_vec(),
                     data: keys.iter().flat_map(|key| [*key as f32 + value, value]).collect(),
                     full,
                 },
-                click_counts: Some(RowsState {
-                    dim: 2,
-                    width: 2,
-                    keys: keys.to_vec(),
-                    data: keys.iter().flat_map(|_| [value, 0.5]).collect(),
-                    full,
-                }),
+                click_counts: Some(CountsState { keys: keys.to_vec(), data: keys.iter().flat_map(|_| [value, 0.5]).collect(), full }),
             },
             memory: vec![(EventTime(5), ImpressionId(u128::MAX))],
             probes: vec![ProbeSample { time_ms: 1, fields: vec![serde_json::json!("a")], logit: 0.1 }],
@@ -385,7 +345,7 @@ mod tests {
         let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
         store.write(draft(1, &[1], true), None).unwrap();
         drop(store);
-        let path = dir.path().join(COMMITS_DIR).join(file_name("commit", 1, "json"));
+        let path = dir.path().join(COMMITS_DIR).join(files::name("commit", 1, "json"));
         fs::write(&path, "{}").unwrap();
         let error = CheckpointStore::open(dir.path(), 3).unwrap_err();
         assert!(matches!(&error, CheckpointError::NoUsableCommit { why, .. } if why.contains("commit-")), "{error}");
@@ -404,7 +364,7 @@ mod tests {
         store.write(draft(6, &[9], true), None).unwrap();
         store.write(draft(7, &[9], false), None).unwrap();
         assert_eq!(numbers(&store), [6, 7]);
-        assert!(!dir.path().join(FILES_DIR).join(file_name("rows", 1, "safetensors")).exists());
+        assert!(!dir.path().join(FILES_DIR).join(files::name("rows", 1, "safetensors")).exists());
     }
 
     #[test]

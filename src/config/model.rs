@@ -149,7 +149,39 @@ pub enum SharedGrad {
     BoosterOnly,
 }
 
-/// Optimizers: Adam on dense parameters, Adagrad on touched embedding rows.
+/// Optimizer of touched embedding rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EmbeddingOptimizer {
+    /// An accumulator per weight.
+    #[default]
+    Adagrad,
+    /// One accumulator per row: about half the memory.
+    RowwiseAdagrad,
+    /// Adam, each row counting its own steps.
+    Adam,
+    /// FTRL-proximal: with L1, weak weights are exactly zero.
+    Ftrl,
+}
+
+impl EmbeddingOptimizer {
+    /// All of them.
+    pub const ALL: [EmbeddingOptimizer; 4] =
+        [EmbeddingOptimizer::Adagrad, EmbeddingOptimizer::RowwiseAdagrad, EmbeddingOptimizer::Adam, EmbeddingOptimizer::Ftrl];
+}
+
+impl std::fmt::Display for EmbeddingOptimizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            EmbeddingOptimizer::Adagrad => "adagrad",
+            EmbeddingOptimizer::RowwiseAdagrad => "rowwise_adagrad",
+            EmbeddingOptimizer::Adam => "adam",
+            EmbeddingOptimizer::Ftrl => "ftrl",
+        })
+    }
+}
+
+/// Optimizers: Adam on dense parameters, a choice of them on touched embedding rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerConfig {
@@ -161,10 +193,16 @@ pub struct OptimizerConfig {
     pub beta2: f64,
     /// Adam's ε.
     pub epsilon: f64,
-    /// Adagrad's learning rate.
+    /// Optimizer of embedding rows; Adam takes `beta1`, `beta2` and `epsilon` from above.
+    pub embedding: EmbeddingOptimizer,
+    /// Learning rate of embedding rows.
     pub embedding_lr: f32,
-    /// Adagrad's initial accumulator, in squared gradients.
+    /// Initial accumulator of Adagrad and FTRL, in squared gradients.
     pub embedding_initial_accumulator: f32,
+    /// L1 of FTRL, in units of the gradient of the mean loss.
+    pub embedding_l1: f32,
+    /// L2 of embedding rows: its gradient is l2 · weight, felt when a row is touched.
+    pub embedding_l2: f32,
 }
 
 impl Default for OptimizerConfig {
@@ -174,8 +212,11 @@ impl Default for OptimizerConfig {
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
+            embedding: EmbeddingOptimizer::Adagrad,
             embedding_lr: 0.05,
             embedding_initial_accumulator: ACCUMULATOR,
+            embedding_l1: 0.0,
+            embedding_l2: 0.0,
         }
     }
 }

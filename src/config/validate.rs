@@ -2,7 +2,7 @@
 
 use std::fmt::{Debug, Display};
 
-use super::{ByteLength, Config, HintConfig, HintKind, OWNED_KAFKA_PROPERTIES, Span, StreamMode, USER_IMPRESSIONS_CAP};
+use super::{ByteLength, Config, EmbeddingOptimizer, HintConfig, HintKind, OWNED_KAFKA_PROPERTIES, Span, StreamMode, USER_IMPRESSIONS_CAP};
 
 /// Below it a snapshot of ordinary size has thousands of records.
 const CHUNK_MIN: ByteLength = ByteLength(64 << 10);
@@ -198,7 +198,12 @@ fn train(config: &Config) -> Checked {
     }
     positive("train.optimizer.epsilon", optimizer.epsilon)?;
     positive("train.optimizer.embedding_lr", optimizer.embedding_lr.into())?;
-    positive("train.optimizer.embedding_initial_accumulator", optimizer.embedding_initial_accumulator.into())
+    positive("train.optimizer.embedding_initial_accumulator", optimizer.embedding_initial_accumulator.into())?;
+    let l1 = optimizer.embedding_l1;
+    not_negative("train.optimizer.embedding_l1", l1.into())?;
+    let ftrl = optimizer.embedding == EmbeddingOptimizer::Ftrl;
+    need(ftrl || l1 == 0.0, "train.optimizer.embedding_l1", l1, "only train.optimizer.embedding = \"ftrl\" knows it; expected 0")?;
+    not_negative("train.optimizer.embedding_l2", optimizer.embedding_l2.into())
 }
 
 fn hint(hint: &HintConfig) -> Checked {

@@ -1,8 +1,19 @@
-use super::{Rows, RowsError, RowsState};
+use super::{Rows, RowsError};
 use crate::features::{CLICK_RATE_INPUTS, Counts, FeatureSpec, NO_KEY, click_rate_inputs};
 
 /// Floats per key: impressions, clicks.
 const WIDTH: usize = 2;
+
+/// Click counts: all, or those added to since the capture before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CountsState {
+    /// What is counted under.
+    pub keys: Vec<u64>,
+    /// `[keys, 2]`: impressions, and the clicks among them.
+    pub data: Vec<f32>,
+    /// All counts.
+    pub full: bool,
+}
 
 /// Saved counts that do not fit the schema's click rates.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,12 +26,6 @@ pub enum CountsError {
         found: &'static str,
         /// By the configuration.
         expected: &'static str,
-    },
-    /// Of another width.
-    #[error("click counts have {found} floats per key, {WIDTH} are needed")]
-    Width {
-        /// Of the saved counts.
-        found: usize,
     },
     /// An increment where all of them are needed.
     #[error("click counts are an increment, restoring needs all of them")]
@@ -82,19 +87,19 @@ impl ClickCounts {
     }
 
     /// A copy of all counts, or of those added to since the capture before; `None` where the schema has no click rates.
-    pub fn capture(&mut self, full: bool) -> Option<RowsState> {
+    pub fn capture(&mut self, full: bool) -> Option<CountsState> {
         if self.priors.is_empty() {
             return None;
         }
         let (keys, data) = self.rows.capture(full);
-        Some(RowsState { dim: WIDTH, width: WIDTH, keys, data, full })
+        Some(CountsState { keys, data, full })
     }
 
     /// Counts of this schema as in `state`.
     ///
     /// # Errors
     /// [`CountsError`].
-    pub fn restored(&self, state: Option<&RowsState>) -> Result<Self, CountsError> {
+    pub fn restored(&self, state: Option<&CountsState>) -> Result<Self, CountsError> {
         let said = |present: bool| if present { "present" } else { "absent" };
         let needed = !self.priors.is_empty();
         if state.is_some() != needed {
@@ -102,7 +107,6 @@ impl ClickCounts {
         }
         let rows = match state {
             None => Rows::new(WIDTH),
-            Some(state) if state.width != WIDTH => return Err(CountsError::Width { found: state.width }),
             Some(state) if !state.full => return Err(CountsError::Partial),
             Some(state) => Rows::restored(WIDTH, &state.keys, &state.data)?,
         };
@@ -171,10 +175,11 @@ mod tests {
     #[test]
     fn refuses_what_does_not_fit() {
         let good = two_rates().capture(true).expect("has rates");
-        let refused = |state: Option<RowsState>| two_rates().restored(state.as_ref()).expect_err("refused");
+        let refused = |state: Option<CountsState>| two_rates().restored(state.as_ref()).expect_err("refused");
         assert_eq!(refused(None), CountsError::Presence { found: "absent", expected: "present" });
-        assert_eq!(refused(Some(RowsState { width: 3, ..good.clone() })), CountsError::Width { found: 3 });
-        assert_eq!(refused(Some(RowsState { full: false, ..good.clone() })), CountsError::Partial);
+        assert_eq!(refused(Some(CountsState { full: false, ..good.clone() })), CountsError::Partial);
+        let odd = RowsError::Length { keys: 1, floats: 3, width: WIDTH };
+        assert_eq!(refused(Some(CountsState { keys: vec![1], data: vec![1.0; 3], full: true })), CountsError::Rows(odd));
         let none = ClickCounts { priors: Vec::new(), rows: Rows::new(WIDTH) };
         assert_eq!(none.restored(Some(&good)).expect_err("refused"), CountsError::Presence { found: "present", expected: "absent" });
     }

@@ -1,5 +1,5 @@
 use super::rows::KeyMap;
-use super::{Adagrad, InputLayout, Table};
+use super::{InputLayout, Table};
 use crate::batch::Batch;
 use crate::config::Pooling;
 
@@ -51,7 +51,7 @@ impl Gather {
 
     /// Takes the gradient `[rows, layout.width()]` of the matrix that [`Gather::read`] returned and sums it per distinct id.
     ///
-    /// False where a gradient or its square is not finite: the square goes into the accumulator, and an infinite accumulator would
+    /// False where a gradient or its square is not finite: the square goes into the optimizer state, and an infinite accumulator would
     /// stop its row for ever.
     #[must_use]
     pub fn scatter(&mut self, layout: &InputLayout, batch: &Batch, gradient: &[f32]) -> bool {
@@ -74,10 +74,10 @@ impl Gather {
     }
 
     /// Updates the rows of the batch by the gradients of [`Gather::scatter`]; ids never trained get their rows now.
-    pub fn apply(&self, table: &mut Table, rule: &Adagrad) {
+    pub fn apply(&self, table: &mut Table) {
         let gradients = self.gradients.chunks_exact(table.dim().max(1));
         for ((&key, &row), gradient) in self.keys.iter().zip(&self.rows).zip(gradients) {
-            table.update(key, row, gradient, rule);
+            table.update(key, row, gradient);
         }
     }
 
@@ -115,17 +115,16 @@ fn add(into: &mut [f32], from: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{EmbeddingConfig, OptimizerConfig};
-
-    const RULE: Adagrad = Adagrad { lr: 1.0 };
+    use crate::config::{EmbeddingConfig, EmbeddingOptimizer, OptimizerConfig};
 
     /// Two slots (sum, mean) of dim 2 and one number; ids 1, 2, 3 have the rows below.
     fn fixture() -> (Table, InputLayout) {
-        let optimizer = OptimizerConfig { embedding_initial_accumulator: 0.0, ..OptimizerConfig::default() };
+        let optimizer = OptimizerConfig { embedding_lr: 1.0, embedding_initial_accumulator: 0.0, ..OptimizerConfig::default() };
         let table = Table::new(&EmbeddingConfig { dim: 2, init_scale: 0.0 }, &optimizer, 1);
         let state = crate::embedding::RowsState {
             dim: 2,
             width: 4,
+            optimizer: EmbeddingOptimizer::Adagrad,
             keys: vec![1, 2, 3],
             data: vec![1.0, 2.0, 0.0, 0.0, 10.0, 20.0, 0.0, 0.0, 100.0, 200.0, 0.0, 0.0],
             full: true,
@@ -170,7 +169,7 @@ mod tests {
         assert!(gather.scatter(&layout, &batch, &gradient));
         // id 1: twice in the sum, half of the mean; id 2: half of a mean, then a mean of one.
         assert_eq!(gather.gradients, [2.0 + 2.0, 4.0 + 4.0, 2.0 + 16.0, 4.0 + 32.0]);
-        gather.apply(&mut table, &RULE);
+        gather.apply(&mut table);
         let state = table.capture(false);
         assert_eq!(state.keys, [1, 2]);
         assert_eq!(state.data, [0.0, 1.0, 16.0, 64.0, 9.0, 19.0, 18.0 * 18.0, 36.0 * 36.0]);
@@ -184,7 +183,7 @@ mod tests {
         let inputs = gather.read(&table, &layout, &batch);
         assert!(gather.scatter(&layout, &batch, &vec![0.5; inputs.len()]));
         assert_eq!(table.len(), 3);
-        gather.apply(&mut table, &RULE);
+        gather.apply(&mut table);
         assert_eq!(table.capture(true).keys, [1, 2, 3, 50, 40]);
     }
 

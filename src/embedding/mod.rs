@@ -1,4 +1,4 @@
-//! The collisionless growing embedding table with sparse Adagrad.
+//! The collisionless growing embedding table with sparse optimizers.
 //!
 //! [`Rows`] stores fixed-width rows by exact key; [`Table`] is such rows with initial weights and an optimizer. All slots share one table
 //! of `dim` weights per id. A batch is read in three moves: [`Gather::read`] pools its ids into one input
@@ -8,16 +8,16 @@
 //!
 //! Everything runs on the calling thread and in the order of the batch: the same batches give the same bits.
 
-mod adagrad;
 mod click_counts;
 mod gather;
+mod optimizer;
 mod rows;
 mod state;
 mod table;
 
-pub use adagrad::Adagrad;
-pub use click_counts::{ClickCounts, CountsError};
+pub use click_counts::{ClickCounts, CountsError, CountsState};
 pub use gather::Gather;
+pub use optimizer::RowOptimizer;
 pub use rows::{Rows, RowsError};
 pub use state::{RowsState, TableError};
 pub use table::Table;

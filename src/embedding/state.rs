@@ -1,4 +1,5 @@
 use super::RowsError;
+use crate::config::EmbeddingOptimizer;
 
 /// Embedding rows: all, or those touched since the capture before.
 #[derive(Debug, Clone, PartialEq)]
@@ -7,6 +8,8 @@ pub struct RowsState {
     pub dim: usize,
     /// Floats per row: `dim` weights, then the optimizer's state.
     pub width: usize,
+    /// Whose state that is.
+    pub optimizer: EmbeddingOptimizer,
     /// Keys, in the order the table knows them.
     pub keys: Vec<u64>,
     /// `[keys, width]`.
@@ -27,8 +30,16 @@ pub enum TableError {
         /// Of the configuration.
         expected: usize,
     },
+    /// Optimizer state of another kind.
+    #[error("embedding rows were trained with {found}, train.optimizer.embedding is {expected}")]
+    Optimizer {
+        /// Of the saved rows.
+        found: EmbeddingOptimizer,
+        /// Of the configuration.
+        expected: EmbeddingOptimizer,
+    },
     /// Optimizer state of another size.
-    #[error("embedding rows have {found} floats with their optimizer state, the configured optimizer needs {expected}")]
+    #[error("embedding rows have {found} floats with their optimizer state, expected {expected}")]
     Width {
         /// Of the saved rows.
         found: usize,

@@ -1,4 +1,4 @@
-use super::{Adagrad, Rows, RowsState, TableError};
+use super::{RowOptimizer, Rows, RowsState, TableError};
 use crate::config::{EmbeddingConfig, OptimizerConfig};
 
 /// Increment of splitmix64, the generator behind initial rows.
@@ -6,13 +6,13 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// One row per id ever trained: [`Rows`] with initial weights and an optimizer.
 ///
-/// A row is `dim` weights followed by `dim` Adagrad accumulators, side by side because an update needs both.
+/// A row is `dim` weights followed by its optimizer state, side by side because an update needs both.
 #[derive(Debug)]
 pub struct Table {
     dim: usize,
     seed: u64,
     init_scale: f32,
-    initial_accumulator: f32,
+    optimizer: RowOptimizer,
     rows: Rows,
 }
 
@@ -20,13 +20,9 @@ impl Table {
     /// An empty table; `seed` decides the initial values of rows to come.
     #[must_use]
     pub fn new(embedding: &EmbeddingConfig, optimizer: &OptimizerConfig, seed: u64) -> Self {
-        Table {
-            dim: embedding.dim,
-            seed,
-            init_scale: embedding.init_scale,
-            initial_accumulator: optimizer.embedding_initial_accumulator,
-            rows: Rows::new(2 * embedding.dim),
-        }
+        let (dim, optimizer) = (embedding.dim, RowOptimizer::new(optimizer));
+        let rows = Rows::new(dim + optimizer.state_width(dim));
+        Table { dim, seed, init_scale: embedding.init_scale, optimizer, rows }
     }
 
     /// A table with this one's settings and the rows of `state`, in their order, none of them touched.
@@ -37,6 +33,10 @@ impl Table {
         let width = self.rows.width();
         if state.dim != self.dim {
             return Err(TableError::Dim { found: state.dim, expected: self.dim });
+        }
+        let (found, expected) = (state.optimizer, self.optimizer.kind());
+        if found != expected {
+            return Err(TableError::Optimizer { found, expected });
         }
         if state.width != width {
             return Err(TableError::Width { found: state.width, expected: width });
@@ -82,24 +82,24 @@ impl Table {
     /// One optimizer step on the row of `key`, created first where `row` is `None`. `gradient` is `[dim]`.
     ///
     /// A table of 2³² − 1 rows is full: further ids stay at their initial value.
-    pub fn update(&mut self, key: u64, row: Option<u32>, gradient: &[f32], rule: &Adagrad) {
+    pub fn update(&mut self, key: u64, row: Option<u32>, gradient: &[f32]) {
         let Some(row) = row.or_else(|| self.create(key)) else { return };
-        let (weights, accumulators) = self.rows.get_mut(row).split_at_mut(self.dim);
-        rule.update(weights, accumulators, gradient);
+        let (weights, state) = self.rows.get_mut(row).split_at_mut(self.dim);
+        self.optimizer.update(weights, state, gradient);
         self.rows.touch(row);
     }
 
     /// A copy of all rows, or of those updated since the capture before, in row order. Forgets what was touched.
     pub fn capture(&mut self, full: bool) -> RowsState {
         let (keys, data) = self.rows.capture(full);
-        RowsState { dim: self.dim, width: self.rows.width(), keys, data, full }
+        RowsState { dim: self.dim, width: self.rows.width(), optimizer: self.optimizer.kind(), keys, data, full }
     }
 
     fn create(&mut self, key: u64) -> Option<u32> {
         let row = self.rows.create(key)?;
-        let (weights, accumulators) = self.rows.get_mut(row).split_at_mut(self.dim);
+        let (weights, state) = self.rows.get_mut(row).split_at_mut(self.dim);
         initial_weights(key, self.seed, self.init_scale, weights);
-        accumulators.fill(self.initial_accumulator);
+        self.optimizer.start(weights, state);
         Some(row)
     }
 }
@@ -126,8 +126,7 @@ fn initial_weights(key: u64, seed: u64, scale: f32, into: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const RULE: Adagrad = Adagrad { lr: 0.1 };
+    use crate::config::EmbeddingOptimizer;
 
     fn table(dim: usize, init_scale: f32) -> Table {
         let optimizer = OptimizerConfig { embedding_initial_accumulator: 0.1, ..OptimizerConfig::default() };
@@ -146,7 +145,7 @@ mod tests {
         let before = weights(&table, 42);
         assert!(before.iter().all(|w| w.abs() <= 0.05) && before.iter().any(|w| *w != 0.0), "{before:?}");
         assert_ne!(before, weights(&table, 43));
-        table.update(42, None, &[0.0; 8], &RULE);
+        table.update(42, None, &[0.0; 8]);
         assert_eq!(weights(&table, 42), before);
         assert_eq!(table.capture(true).data[8..], [0.1; 8]);
     }
@@ -160,7 +159,7 @@ mod tests {
     fn restores_bit_equal_and_untouched() {
         let mut table = table(3, 0.1);
         for key in [9, 2, 77] {
-            table.update(key, None, &[0.5, -0.25, 3.0], &RULE);
+            table.update(key, None, &[0.5, -0.25, 3.0]);
         }
         let state = table.capture(true);
         let mut other = self::table(3, 0.1).restored(&state).expect("same width");
@@ -171,12 +170,14 @@ mod tests {
     #[test]
     fn refuses_rows_that_do_not_fit() {
         let mut source = table(2, 0.0);
-        source.update(5, None, &[1.0, 1.0], &RULE);
+        source.update(5, None, &[1.0, 1.0]);
         let good = source.capture(true);
         let refused = |state: RowsState| table(2, 0.0).restored(&state).expect_err("does not fit");
         assert_eq!(refused(RowsState { dim: 3, ..good.clone() }), TableError::Dim { found: 3, expected: 2 });
         assert_eq!(refused(RowsState { width: 3, ..good.clone() }), TableError::Width { found: 3, expected: 4 });
         assert_eq!(refused(RowsState { full: false, ..good.clone() }), TableError::Partial);
+        let error = refused(RowsState { optimizer: EmbeddingOptimizer::Ftrl, ..good.clone() }).to_string();
+        assert_eq!(error, "embedding rows were trained with ftrl, train.optimizer.embedding is adagrad");
         let short = RowsState { data: vec![0.0; 3], ..good };
         assert_eq!(refused(short).to_string(), "embedding rows hold 3 floats for 1 keys of 4");
     }

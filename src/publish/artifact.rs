@@ -6,9 +6,11 @@ use std::borrow::Cow;
 
 use safetensors::{Dtype, SafeTensorError, View};
 
-use crate::train::{DenseState, LearnerState, RowsState};
+use crate::train::{CountsState, DenseState, LearnerState, RowsState};
 use crate::wire::snapshot::{Architecture, TensorInfo};
 
+/// Floats per key of the click counts: impressions, clicks.
+const COUNTS: usize = 2;
 /// Prefixes of the dense tensors that are served.
 const SERVED_PREFIXES: [&str; 2] = ["shared.", "light."];
 
@@ -68,9 +70,10 @@ impl View for &Tensor {
 pub(super) fn encode(learner: &LearnerState) -> Result<LightArtifact, ArtifactError> {
     let mut tensors = served_layers(&learner.dense)?;
     let architecture = architecture(&tensors, learner.rows.dim)?;
-    tensors.extend(by_key(&learner.rows, "the embedding", ["embedding.keys", "embedding.rows"])?);
-    if let Some(counts) = &learner.click_counts {
-        tensors.extend(by_key(counts, "the click counts", ["click_rates.keys", "click_rates.counts"])?);
+    let RowsState { dim, width, keys, data, .. } = &learner.rows;
+    tensors.extend(by_key(["embedding.keys", "embedding.rows"], keys, data, *width, *dim)?);
+    if let Some(CountsState { keys, data, .. }) = &learner.click_counts {
+        tensors.extend(by_key(["click_rates.keys", "click_rates.counts"], keys, data, COUNTS, COUNTS)?);
     }
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), None)?;
@@ -97,19 +100,26 @@ fn served_layers(dense: &DenseState) -> Result<Vec<(String, Tensor)>, ArtifactEr
     Ok(served)
 }
 
-/// Keys and weights, sorted by key; the optimizer state stays behind.
-fn by_key(rows: &RowsState, what: &'static str, [keys_name, rows_name]: [&str; 2]) -> Result<[(String, Tensor); 2], ArtifactError> {
-    let expected = rows.keys.len() * rows.width;
-    if rows.data.len() != expected {
-        return Err(ArtifactError::Length { what, found: rows.data.len(), expected });
+/// Keys and the first `served` floats of each row of `width`, sorted by key; what comes after them (optimizer state) stays behind.
+fn by_key(
+    names: [&'static str; 2],
+    keys: &[u64],
+    data: &[f32],
+    width: usize,
+    served: usize,
+) -> Result<[(String, Tensor); 2], ArtifactError> {
+    let expected = keys.len() * width;
+    if data.len() != expected {
+        return Err(ArtifactError::Length { what: names[1], found: data.len(), expected });
     }
-    let mut order: Vec<usize> = (0..rows.keys.len()).collect();
-    order.sort_unstable_by_key(|&row| rows.keys[row]);
-    let keys = order.iter().flat_map(|&row| rows.keys[row].to_le_bytes()).collect();
-    let weights = order.iter().flat_map(|&row| &rows.data[row * rows.width..][..rows.dim]);
+    let mut order: Vec<usize> = (0..keys.len()).collect();
+    order.sort_unstable_by_key(|&row| keys[row]);
+    let sorted = order.iter().flat_map(|&row| keys[row].to_le_bytes()).collect();
+    let rows = order.iter().flat_map(|&row| &data[row * width..][..served]);
+    let [keys_name, rows_name] = names.map(str::to_owned);
     Ok([
-        (keys_name.to_owned(), Tensor { dtype: Dtype::U64, shape: vec![order.len()], bytes: keys }),
-        (rows_name.to_owned(), floats(vec![order.len(), rows.dim], weights)),
+        (keys_name, Tensor { dtype: Dtype::U64, shape: vec![order.len()], bytes: sorted }),
+        (rows_name, floats(vec![order.len(), served], rows)),
     ])
 }
 
@@ -148,6 +158,7 @@ mod tests {
     use safetensors::SafeTensors;
 
     use super::*;
+    use crate::config::EmbeddingOptimizer;
     use crate::train::TensorLayout;
 
     fn learner() -> LearnerState {
@@ -170,7 +181,14 @@ mod tests {
         let params: Vec<f32> = (0..length).map(|i| i as f32).collect();
         LearnerState {
             dense: DenseState { layout, m: vec![-1.0; length], v: vec![-2.0; length], params, steps: 9 },
-            rows: RowsState { dim: 2, width: 3, keys: vec![70, 3], data: vec![0.1, 0.2, 9.0, 0.3, 0.4, 9.0], full: true },
+            rows: RowsState {
+                dim: 2,
+                width: 3,
+                optimizer: EmbeddingOptimizer::RowwiseAdagrad,
+                keys: vec![70, 3],
+                data: vec![0.1, 0.2, 9.0, 0.3, 0.4, 9.0],
+                full: true,
+            },
             click_counts: None,
         }
     }
@@ -212,7 +230,7 @@ mod tests {
 
     #[test]
     fn bears_the_counts_behind_click_rates() {
-        let counts = RowsState { dim: 2, width: 2, keys: vec![9, 0], data: vec![3.0, 1.0, 8.0, 2.0], full: true };
+        let counts = CountsState { keys: vec![9, 0], data: vec![3.0, 1.0, 8.0, 2.0], full: true };
         let artifact = encode(&LearnerState { click_counts: Some(counts), ..learner() }).unwrap();
         let tensors = SafeTensors::deserialize(&artifact.bytes).unwrap();
         assert_eq!(tensors.tensor("click_rates.keys").unwrap().data(), [0u64.to_le_bytes(), 9u64.to_le_bytes()].concat());
@@ -237,7 +255,7 @@ mod tests {
     fn refuses_a_state_that_contradicts_itself() {
         let mut short = learner();
         short.rows.data.pop();
-        assert!(matches!(encode(&short), Err(ArtifactError::Length { what: "the embedding", found: 5, expected: 6 })));
+        assert!(matches!(encode(&short), Err(ArtifactError::Length { what: "embedding.rows", found: 5, expected: 6 })));
         let mut short = learner();
         short.dense.params.pop();
         assert!(matches!(encode(&short), Err(ArtifactError::Length { what: "the dense vector", .. })));

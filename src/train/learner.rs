@@ -1,7 +1,7 @@
 use super::{Compute, LearnerState, Scores, TrainError};
 use crate::batch::Batch;
 use crate::config::{ModelConfig, TrainConfig};
-use crate::embedding::{Adagrad, ClickCounts, Gather, InputLayout, Table};
+use crate::embedding::{ClickCounts, Gather, InputLayout, Table};
 use crate::features::FeatureSpec;
 use crate::nets::{Adam, Nets, Rule};
 
@@ -33,7 +33,6 @@ pub struct Learner {
     nets: Nets,
     rule: Rule,
     adam: Adam,
-    adagrad: Adagrad,
     gather: Gather,
 }
 
@@ -57,7 +56,6 @@ impl Learner {
             nets,
             rule: Rule::new(config),
             adam: Adam::new(&config.optimizer),
-            adagrad: Adagrad { lr: config.optimizer.embedding_lr },
             gather: Gather::default(),
         })
     }
@@ -75,7 +73,7 @@ impl Learner {
         let applied = gradients.is_some();
         if let Some(gradients) = gradients {
             self.compute.run(|| self.nets.apply(gradients, &self.adam));
-            self.gather.apply(&mut self.table, &self.adagrad);
+            self.gather.apply(&mut self.table);
             self.click_counts.add(&batch.click_rates, &batch.labels);
         }
         let loss = pass.loss;

@@ -1,4 +1,4 @@
-pub use crate::embedding::RowsState;
+pub use crate::embedding::{CountsState, RowsState};
 pub use crate::nets::{DenseState, TensorLayout};
 
 /// Everything a learner is.
@@ -9,5 +9,5 @@ pub struct LearnerState {
     /// Embedding rows.
     pub rows: RowsState,
     /// Counts behind click rates: impressions and clicks per key; `None` where the schema has none.
-    pub click_counts: Option<RowsState>,
+    pub click_counts: Option<CountsState>,
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use rocket_launching::checkpoint::{Commit, FileEntry, Loaded, ProbeSample};
-use rocket_launching::config::{self, ByteLength, Config, PublishConfig};
+use rocket_launching::config::{self, ByteLength, Config, EmbeddingOptimizer, PublishConfig};
 use rocket_launching::domain::{Books, PartitionPosition, TopicPartition};
 use rocket_launching::evaluate::{AggregateState, HeadReport, Report};
 use rocket_launching::features::slot_key;
@@ -94,7 +94,7 @@ pub fn loaded(number: u64) -> Loaded {
     Loaded {
         learner: LearnerState {
             dense: DenseState { layout, params, m: vec![999.0; length], v: vec![999.0; length], steps: number },
-            rows: RowsState { dim: DIM, width: 2 * DIM, keys, data, full: true },
+            rows: RowsState { dim: DIM, width: 2 * DIM, optimizer: EmbeddingOptimizer::Adagrad, keys, data, full: true },
             click_counts: None,
         },
         memory: Vec::new(),
