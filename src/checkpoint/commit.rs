@@ -33,7 +33,10 @@ pub struct Commit {
     pub dense: FileEntry,
     /// Embedding rows: a full file, then those touched since, oldest first.
     pub rows: Vec<FileEntry>,
-    /// Join memory and probe samples.
+    /// Rows of light alone where it shares nothing, likewise; else none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub light_rows: Vec<FileEntry>,
+    /// Course of training, join memory and probe samples.
     pub extra: FileEntry,
     /// What is done of the input.
     pub positions: Vec<PartitionPosition>,
@@ -58,7 +61,7 @@ struct Header {
 impl Commit {
     /// Every file it needs.
     pub fn files(&self) -> impl Iterator<Item = &FileEntry> {
-        self.rows.iter().chain([&self.dense, &self.extra])
+        self.rows.iter().chain(&self.light_rows).chain([&self.dense, &self.extra])
     }
 
     /// A line that names format and hash, then the record as JSON.

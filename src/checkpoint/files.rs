@@ -10,7 +10,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use super::{CheckpointError, FileEntry, ProbeSample};
 use crate::domain::{EventTime, ImpressionId};
-use crate::train::{DenseState, RowsState, TensorLayout};
+use crate::train::{Course, DenseState, RowsState, TensorLayout};
 
 /// Metadata key of the safetensors files. One key, so that the same state gives the same bytes.
 const INFO: &str = "rocket";
@@ -29,11 +29,14 @@ struct RowsInfo {
     full: bool,
 }
 
-/// Join memory and probes.
+/// What is neither weights nor rows.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Extra {
     pub(super) memory: Vec<(EventTime, ImpressionId)>,
     pub(super) probes: Vec<ProbeSample>,
+    /// Absent in checkpoints of earlier versions.
+    #[serde(default)]
+    pub(super) course: Course,
 }
 
 /// Writes `bytes` under `dir/name` so that after a crash the file is whole or absent: temporary file, fsync, rename, fsync of the directory.

@@ -6,7 +6,7 @@ use super::files::{self, Extra};
 use super::{CheckpointError, Commit, FileEntry};
 use crate::domain::{Books, EventTime, ImpressionId, PartitionPosition};
 use crate::evaluate::{AggregateState, Report};
-use crate::train::LearnerState;
+use crate::train::{LearnerState, RowsState};
 
 /// Directory of weights, rows and the rest.
 const FILES_DIR: &str = "checkpoints";
@@ -126,18 +126,25 @@ impl CheckpointStore {
     pub fn write(&mut self, draft: Draft, also_keep: Option<u64>) -> Result<&Commit, CheckpointError> {
         let files_dir = self.dir.join(FILES_DIR);
         let number = draft.number;
-        let mut rows =
-            if draft.learner.rows.full { Vec::new() } else { self.latest.as_ref().map_or_else(Vec::new, |commit| commit.rows.clone()) };
-        rows.push(files::write_durable(&files_dir, &file_name("rows", number, "safetensors"), &files::encode_rows(&draft.learner.rows))?);
+        let write_rows = |kind, rows: &RowsState, before: fn(&Commit) -> &Vec<FileEntry>| {
+            let mut chain = self.latest.as_ref().filter(|_| !rows.full).map_or_else(Vec::new, |commit| before(commit).clone());
+            chain.push(files::write_durable(&files_dir, &file_name(kind, number, "safetensors"), &files::encode_rows(rows))?);
+            Ok(chain)
+        };
+        let rows = write_rows("rows", &draft.learner.rows, |commit| &commit.rows)?;
+        let light_rows = draft.learner.light_rows.as_ref().map(|rows| write_rows("light_rows", rows, |commit| &commit.light_rows));
+        let light_rows = light_rows.transpose()?.unwrap_or_default();
         let dense =
             files::write_durable(&files_dir, &file_name("dense", number, "safetensors"), &files::encode_dense(&draft.learner.dense))?;
-        let extra = serde_json::to_vec(&Extra { memory: draft.memory, probes: draft.probes }).expect("plain structs serialise");
+        let extra = serde_json::to_vec(&Extra { memory: draft.memory, probes: draft.probes, course: draft.learner.course })
+            .expect("plain structs serialise");
         let extra = files::write_durable(&files_dir, &file_name("extra", number, "json"), &extra)?;
         let commit = Commit {
             number,
             created_ms: draft.created_ms,
             dense,
             rows,
+            light_rows,
             extra,
             positions: draft.positions,
             books: draft.books,
@@ -161,25 +168,32 @@ impl CheckpointStore {
     pub fn load(dir: &Path, commit: &Commit) -> Result<Loaded, CheckpointError> {
         let dir = dir.join(FILES_DIR);
         let dense = files::decode_dense(&dir.join(&commit.dense.name), &files::read_verified(&dir, &commit.dense)?)?;
-        let mut rows = None;
-        for entry in &commit.rows {
-            let path = dir.join(&entry.name);
-            let part = files::decode_rows(&path, &files::read_verified(&dir, entry)?)?;
-            match &mut rows {
-                None if part.full => rows = Some(part),
-                Some(base) if base.dim == part.dim => files::overlay(base, part),
-                None => return Err(CheckpointError::corrupt(path, "the first rows file of a checkpoint must be a full one")),
-                Some(base) => {
-                    return Err(CheckpointError::corrupt(path, format_args!("dim {} after files of dim {}", part.dim, base.dim)));
-                }
-            }
-        }
-        let rows = rows.ok_or_else(|| CheckpointError::corrupt(&dir, format_args!("commit {} names no rows file", commit.number)))?;
+        let light_rows = read_rows(&dir, &commit.light_rows)?;
+        let rows = read_rows(&dir, &commit.rows)?
+            .ok_or_else(|| CheckpointError::corrupt(&dir, format_args!("commit {} names no rows file", commit.number)))?;
         let extra_path = dir.join(&commit.extra.name);
         let extra: Extra =
             serde_json::from_slice(&files::read_verified(&dir, &commit.extra)?).map_err(|e| CheckpointError::corrupt(extra_path, e))?;
-        Ok(Loaded { learner: LearnerState { dense, rows }, memory: extra.memory, probes: extra.probes })
+        Ok(Loaded { learner: LearnerState { dense, rows, light_rows, course: extra.course }, memory: extra.memory, probes: extra.probes })
     }
+}
+
+/// One table from its chain of files; `None` where there are none.
+fn read_rows(dir: &Path, chain: &[FileEntry]) -> Result<Option<RowsState>, CheckpointError> {
+    let mut rows = None;
+    for entry in chain {
+        let path = dir.join(&entry.name);
+        let part = files::decode_rows(&path, &files::read_verified(dir, entry)?)?;
+        match &mut rows {
+            None if part.full => rows = Some(part),
+            Some(base) if base.dim == part.dim => files::overlay(base, part),
+            None => return Err(CheckpointError::corrupt(path, "the first rows file of a checkpoint must be a full one")),
+            Some(base) => {
+                return Err(CheckpointError::corrupt(path, format_args!("dim {} after files of dim {}", part.dim, base.dim)));
+            }
+        }
+    }
+    Ok(rows)
 }
 
 /// The directory's lock; released when dropped.
@@ -268,7 +282,7 @@ fn retain(dir: &Path, keep: usize, also_keep: Option<u64>) -> Result<(), Checkpo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::{DenseState, RowsState, TensorLayout};
+    use crate::train::{Course, DenseState, TensorLayout};
 
     fn draft(number: u64, keys: &[u64], full: bool) -> Draft {
         let value = number as f32;
@@ -288,6 +302,8 @@ mod tests {
                     data: keys.iter().flat_map(|key| [*key as f32 + value, value]).collect(),
                     full,
                 },
+                light_rows: None,
+                course: Course { samples: number, steps_before: 1 },
             },
             memory: vec![(EventTime(5), ImpressionId(u128::MAX))],
             probes: vec![ProbeSample { time_ms: 1, fields: vec![serde_json::json!("a")], logit: 0.1 }],
@@ -320,8 +336,28 @@ mod tests {
         assert_eq!(loaded.learner.rows.data, [11.0, 1.0, 22.0, 2.0, 32.0, 2.0]);
         let expected = draft(2, &[], false);
         assert_eq!(loaded.learner.dense.params.iter().map(|p| p.to_bits()).collect::<Vec<_>>(), [2.0f32.to_bits(), (-0.0f32).to_bits()]);
-        assert_eq!(loaded.learner.dense, expected.learner.dense);
+        assert_eq!((&loaded.learner.dense, loaded.learner.course), (&expected.learner.dense, expected.learner.course));
+        assert_eq!(loaded.learner.light_rows, None);
         assert_eq!((loaded.memory, loaded.probes), (expected.memory, expected.probes));
+    }
+
+    #[test]
+    fn rows_of_light_alone_are_a_chain_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
+        let draft = |number, keys: &[u64], light: &[u64], full| {
+            let (mut draft, light) = (draft(number, keys, full), draft(number, light, full));
+            draft.learner.light_rows = Some(light.learner.rows);
+            draft
+        };
+        store.write(draft(1, &[10, 20], &[10, 30], true), None).unwrap();
+        store.write(draft(2, &[20], &[40], false), None).unwrap();
+        drop(store);
+        let store = CheckpointStore::open(dir.path(), 3).unwrap();
+        let learner = CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap().learner;
+        assert_eq!(learner.rows.keys, [10, 20]);
+        assert_eq!(learner.served_rows().keys, [10, 30, 40]);
+        assert_eq!(learner.served_rows().data, [11.0, 1.0, 31.0, 1.0, 42.0, 2.0]);
     }
 
     #[test]

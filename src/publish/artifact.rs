@@ -66,8 +66,9 @@ impl View for &Tensor {
 /// `embedding.keys` U64 `[rows]`, `embedding.rows` F32 `[rows, dim]`, `shared.*` and `light.*` F32 as in the learner's layout.
 pub(super) fn encode(learner: &LearnerState) -> Result<LightArtifact, ArtifactError> {
     let mut tensors = served_layers(&learner.dense)?;
-    let architecture = architecture(&tensors, learner.rows.dim)?;
-    tensors.extend(embedding(&learner.rows)?);
+    let rows = learner.served_rows();
+    let architecture = architecture(&tensors, rows.dim)?;
+    tensors.extend(embedding(rows)?);
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), None)?;
     let tensors =
@@ -144,7 +145,7 @@ mod tests {
     use safetensors::SafeTensors;
 
     use super::*;
-    use crate::train::TensorLayout;
+    use crate::train::{Course, TensorLayout};
 
     fn learner() -> LearnerState {
         let layout: Vec<TensorLayout> = [
@@ -167,6 +168,8 @@ mod tests {
         LearnerState {
             dense: DenseState { layout, m: vec![-1.0; length], v: vec![-2.0; length], params, steps: 9 },
             rows: RowsState { dim: 2, keys: vec![70, 3], data: vec![0.1, 0.2, 9.0, 9.0, 0.3, 0.4, 9.0, 9.0], full: true },
+            light_rows: None,
+            course: Course::default(),
         }
     }
 
@@ -203,6 +206,14 @@ mod tests {
         let tensors = SafeTensors::deserialize(&artifact.bytes).unwrap();
         assert_eq!(tensors.tensor("embedding.keys").unwrap().data(), [3u64.to_le_bytes(), 70u64.to_le_bytes()].concat());
         assert_eq!(read(&artifact.bytes, "embedding.rows"), [0.3, 0.4, 0.1, 0.2]);
+    }
+
+    #[test]
+    fn rows_of_light_alone_are_the_ones_that_leave() {
+        let mut apart = learner();
+        apart.light_rows = Some(RowsState { dim: 2, keys: vec![70], data: vec![0.5, 0.6, 9.0, 9.0], full: true });
+        let artifact = encode(&apart).unwrap();
+        assert_eq!(read(&artifact.bytes, "embedding.rows"), [0.5, 0.6]);
     }
 
     #[test]
