@@ -114,6 +114,17 @@ fn values_that_cannot_be_are_named_with_their_place() {
         ("[train]\ndevice = \"cuda:\"\n", &["train.device", "\"cuda:\"", "cuda:N", "line 21"]),
         ("[train.hint]\nweight = -0.1\n", &["train.hint.weight", "-0.1", "zero or above", "line 21"]),
         ("[train.hint]\nweight = inf\n", &["train.hint.weight", "inf", "finite", "line 21"]),
+        ("[train]\nheads = \"light\"\n", &["model.control", "true", "train.heads = \"both\""]),
+        ("[model]\ncontrol = true\nsharing = false\n", &["model.control", "true", "model.sharing = true", "line 21"]),
+        ("[model]\nsharing = false\n[train]\nheads = \"booster\"\n", &["model.sharing", "false", "train.heads", "line 21"]),
+        (
+            "[model]\ncontrol = false\nsharing = false\n[train]\nshared_grad = \"no_hint\"\n",
+            &["train.shared_grad", "no_hint", "model.sharing = true", "line 24"],
+        ),
+        (
+            "[model]\ncontrol = false\n[train]\nheads = \"light\"\nbooster_first.samples = 9\n",
+            &["train.booster_first.samples", "9", "train.heads = \"both\"", "line 24"],
+        ),
         ("[train.hint]\ntemperature = 4.0\n", &["train.hint.temperature", "4", "\"kd\"", "line 21"]),
         ("[train.hint]\nkind = \"kd\"\ntemperature = 0.0\n", &["train.hint.temperature", "0", "above zero", "line 22"]),
         ("[train.hint]\nkind = \"kd\"\ntemperature = inf\n", &["train.hint.temperature", "inf", "finite", "line 22"]),

@@ -3,8 +3,8 @@
 //! loss, by finite differences of an f64 reference.
 #![cfg(feature = "trainer")]
 
-use rocket_launching::config::{ModelConfig, SharedGrad};
-use rocket_launching::nets::{Hint, Layout, Nets, Part, Rule};
+use rocket_launching::config::{Heads, ModelConfig, SharedGrad, TrainConfig};
+use rocket_launching::nets::{Hint, Inputs, Layout, Nets, Part, Rule};
 use rocket_launching::train::Compute;
 
 /// Every backend in the build.
@@ -20,23 +20,45 @@ fn model(shared: &[usize]) -> ModelConfig {
     ModelConfig { shared: shared.to_vec(), light: vec![4], booster: vec![6, 5], control: true, ..ModelConfig::default() }
 }
 
+/// As [`model`], with nothing shared: no control head, which would be trained on a shared trunk.
+fn apart(shared: &[usize]) -> ModelConfig {
+    ModelConfig { sharing: false, control: false, ..model(shared) }
+}
+
+fn nets(device: &str, model: &ModelConfig, heads: Heads) -> Nets {
+    let compute = Compute::new(device, 1).expect("the backend is in this build");
+    Nets::new(model, &TrainConfig { seed: 11, heads, ..TrainConfig::default() }, INPUTS, compute.device())
+}
+
 fn inputs() -> Vec<f32> {
     (0..LABELS.len() * INPUTS).map(|i| (i as f32 * 1.3).sin()).collect()
 }
 
+/// The inputs of `model`: light's own differ from the booster's.
+fn inputs_of(model: &ModelConfig) -> Inputs {
+    let light = (!model.sharing).then(|| inputs().iter().map(|x| 0.5 - x).collect());
+    Inputs { shared: inputs(), light }
+}
+
 /// Gradients by each part's parameters and by the input matrix, where the embeddings' gradients come from.
+#[derive(Debug, PartialEq)]
 struct Parts {
     shared: Vec<f32>,
     light: Vec<f32>,
     booster: Vec<f32>,
     control: Vec<f32>,
     inputs: Vec<f32>,
+    /// By the inputs that light has to itself.
+    light_inputs: Vec<f32>,
 }
 
 fn gradients(device: &str, shared: &[usize], rule: &Rule) -> Parts {
-    let compute = Compute::new(device, 1).expect("the backend is in this build");
-    let nets = Nets::new(&model(shared), INPUTS, 11, compute.device());
-    let gradients = nets.gradients(inputs(), &LABELS, rule).gradients.expect("finite");
+    gradients_of(device, &model(shared), Heads::Both, rule)
+}
+
+fn gradients_of(device: &str, model: &ModelConfig, heads: Heads, rule: &Rule) -> Parts {
+    let nets = nets(device, model, heads);
+    let gradients = nets.gradients(inputs_of(model), &LABELS, rule).gradients.expect("finite");
     let flat = gradients.dense();
     let part = |part| flat[nets.layout().range(part)].to_vec();
     Parts {
@@ -44,19 +66,26 @@ fn gradients(device: &str, shared: &[usize], rule: &Rule) -> Parts {
         light: part(Part::Light),
         booster: part(Part::Booster),
         control: part(Part::Control),
-        inputs: gradients.inputs().to_vec(),
+        inputs: gradients.inputs().shared.clone(),
+        light_inputs: gradients.inputs().light.clone().unwrap_or_default(),
     }
 }
 
 /// Asserts one row of the table: for W_B, W_L and W_S (dense and inputs) whether the term moves it. Control is never moved by it.
 fn assert_moves(what: &str, parts: &Parts, [booster, light, trunk]: [bool; 3]) {
-    let cells = [
-        ("W_B", &parts.booster, booster),
-        ("W_L", &parts.light, light),
-        ("W_S dense", &parts.shared, trunk),
-        ("W_S inputs", &parts.inputs, trunk),
-        ("control", &parts.control, false),
-    ];
+    assert_cells_move(
+        what,
+        [
+            ("W_B", &parts.booster, booster),
+            ("W_L", &parts.light, light),
+            ("W_S dense", &parts.shared, trunk),
+            ("W_S inputs", &parts.inputs, trunk),
+            ("control", &parts.control, false),
+        ],
+    );
+}
+
+fn assert_cells_move<const N: usize>(what: &str, cells: [(&str, &Vec<f32>, bool); N]) {
     for (name, gradient, moves) in cells {
         if moves {
             assert!(gradient.iter().any(|g| *g != 0.0), "{what}: {name} is not moved");
@@ -154,23 +183,78 @@ fn gradients_are_the_slopes_of_the_loss() {
     for_every_setting(|what, device, shared, shared_grad, gradient_block| {
         for kind in KINDS {
             let rule = Rule { light: 1.0, booster: 1.0, control: 1.0, hint: 0.3, kind, gradient_block, shared_grad };
-            assert_slopes(&format!("{what}, {kind:?}"), device, shared, &rule);
+            assert_slopes(&format!("{what}, {kind:?}"), device, &model(shared), &rule);
         }
     });
 }
 
-fn assert_slopes(what: &str, device: &str, shared: &[usize], rule: &Rule) {
-    let compute = Compute::new(device, 1).expect("the backend is in this build");
-    let nets = Nets::new(&model(shared), INPUTS, 11, compute.device());
+#[test]
+fn without_sharing_no_term_moves_what_the_other_head_reads_but_the_hint_without_the_block() {
+    for device in DEVICES {
+        for shared in [&[][..], &[7, 5][..]] {
+            let parts = |rule: &Rule| gradients_of(device, &apart(shared), Heads::Both, rule);
+            let assert_moves = |what: &str, parts: &Parts, booster: bool, light: bool| {
+                assert!(parts.shared.is_empty() && parts.control.is_empty());
+                let (by_booster, by_light) = (&parts.inputs, &parts.light_inputs);
+                let cells = [("W_B", &parts.booster, booster), ("its inputs", by_booster, booster)];
+                assert_cells_move(&format!("{device}, shared {shared:?}, {what}"), cells);
+                let cells = [("W_L", &parts.light, light), ("its inputs", by_light, light)];
+                assert_cells_move(&format!("{device}, shared {shared:?}, {what}"), cells);
+            };
+            assert_moves("booster", &parts(&Rule { booster: 1.0, ..NONE }), true, false);
+            assert_moves("light", &parts(&Rule { light: 1.0, ..NONE }), false, true);
+            for kind in KINDS {
+                assert_moves("hint", &parts(&Rule { hint: 0.3, kind, ..NONE }), false, true);
+                assert_moves("open hint", &parts(&Rule { hint: 0.3, kind, gradient_block: false, ..NONE }), true, true);
+            }
+        }
+    }
+}
+
+#[test]
+fn without_sharing_gradients_are_the_slopes_of_the_loss() {
+    for device in DEVICES {
+        for shared in [&[][..], &[7, 5][..]] {
+            for gradient_block in [true, false] {
+                let rule = Rule { light: 1.0, booster: 1.0, hint: 0.3, gradient_block, ..NONE };
+                assert_slopes(&format!("{device}, shared {shared:?}, {gradient_block}"), device, &apart(shared), &rule);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_head_alone_has_the_gradients_it_has_beside_the_other() {
+    for device in DEVICES {
+        for shared in [&[][..], &[7, 5][..]] {
+            let model = ModelConfig { control: false, ..model(shared) };
+            let rule = |light, booster| Rule { light, booster, ..NONE };
+            for (heads, rule) in [(Heads::Light, rule(1.0, 0.0)), (Heads::Booster, rule(0.0, 1.0))] {
+                let mut beside = gradients_of(device, &model, Heads::Both, &rule);
+                if heads == Heads::Light {
+                    beside.booster.clear()
+                } else {
+                    beside.light.clear()
+                }
+                assert_eq!(gradients_of(device, &model, heads, &rule), beside, "{device}, shared {shared:?}, {heads:?}");
+            }
+        }
+    }
+}
+
+fn assert_slopes(what: &str, device: &str, model: &ModelConfig, rule: &Rule) {
+    let nets = nets(device, model, Heads::Both);
     // Biases off zero: behind a layer that is all zero, a ReLU would stand on its kink, where there is no slope.
     let mut state = nets.capture();
     state.params.iter_mut().enumerate().for_each(|(i, p)| *p += 0.1 * (i as f32).sin());
     let nets = nets.restored(state).expect("same model");
-    let pass = nets.gradients(inputs(), &LABELS, rule);
+    let inputs = inputs_of(model);
+    let pass = nets.gradients(inputs.clone(), &LABELS, rule);
     let found = pass.gradients.expect("finite");
-    let found: Vec<f32> = [found.dense(), found.inputs().to_vec()].concat();
+    let by_input = found.inputs().clone();
+    let found: Vec<f32> = [found.dense(), by_input.shared, by_input.light.unwrap_or_default()].concat();
 
-    let start = reference::Point::new(&nets.capture().params, &inputs());
+    let start = reference::Point::new(&nets.capture().params, &inputs);
     let loss = |point: &reference::Point| reference::loss(nets.layout(), point, &start, &LABELS, rule);
     assert!((loss(&start) - pass.loss.total).abs() < 1e-6, "{what}: loss {} against {}", pass.loss.total, loss(&start));
     for (i, found) in found.iter().enumerate() {
@@ -190,8 +274,9 @@ mod reference {
     }
 
     impl Point {
-        pub(super) fn new(params: &[f32], inputs: &[f32]) -> Self {
-            Point { values: params.iter().chain(inputs).map(|x| f64::from(*x)).collect(), params: params.len() }
+        pub(super) fn new(params: &[f32], inputs: &Inputs) -> Self {
+            let values = params.iter().chain(&inputs.shared).chain(inputs.light.iter().flatten());
+            Point { values: values.map(|x| f64::from(*x)).collect(), params: params.len() }
         }
 
         pub(super) fn moved(&self, i: usize, by: f64) -> Self {
@@ -201,7 +286,13 @@ mod reference {
         }
 
         fn row(&self, row: usize) -> Vec<f64> {
-            self.values[self.params + row * INPUTS..self.params + (row + 1) * INPUTS].to_vec()
+            self.values[self.params..][row * INPUTS..(row + 1) * INPUTS].to_vec()
+        }
+
+        /// What light reads where it shares nothing.
+        fn own_row(&self, row: usize) -> Option<Vec<f64>> {
+            let own = &self.values[self.params + LABELS.len() * INPUTS..];
+            own.get(row * INPUTS..(row + 1) * INPUTS).map(<[f64]>::to_vec)
         }
     }
 
@@ -211,14 +302,15 @@ mod reference {
             let stopped = part(layout, start, Part::Shared, start.row(row));
             let booster = |point, trunk: &Vec<f64>| part(layout, point, Part::Booster, trunk.clone())[0];
             let light = |trunk: &Vec<f64>| part(layout, point, Part::Light, trunk.clone())[0];
-            let (for_entropy, for_hint) = match rule.shared_grad {
-                SharedGrad::All => (light(&trunk), light(&trunk)),
-                SharedGrad::NoHint => (light(&trunk), light(&stopped)),
-                SharedGrad::BoosterOnly => (light(&stopped), light(&stopped)),
+            let (for_entropy, for_hint) = match (point.own_row(row), rule.shared_grad) {
+                (Some(own), _) => (light(&own), light(&own)),
+                (None, SharedGrad::All) => (light(&trunk), light(&trunk)),
+                (None, SharedGrad::NoHint) => (light(&trunk), light(&stopped)),
+                (None, SharedGrad::BoosterOnly) => (light(&stopped), light(&stopped)),
             };
             let z = booster(point, &trunk);
             let target = if rule.gradient_block { booster(start, &stopped) } else { z };
-            let control = part(layout, point, Part::Control, stopped)[0];
+            let control = if rule.control == 0.0 { 0.0 } else { part(layout, point, Part::Control, stopped)[0] };
             let entropy = |x: f64| if *label { (1.0 + (-x).exp()).ln() } else { (1.0 + x.exp()).ln() };
             let entropies = rule.light * entropy(for_entropy) + rule.booster * entropy(z) + rule.control * entropy(control);
             entropies + rule.hint * distance(rule.kind, for_hint, target)

@@ -9,9 +9,6 @@ use crate::train::{CountsState, RowsState};
 
 /// State by key that is captured whole or in part.
 pub(super) trait Keyed: Sized {
-    /// First word of its files' names.
-    const KIND: &'static str;
-
     fn is_full(&self) -> bool;
     fn encode(&self) -> Vec<u8>;
     fn decode(path: &Path, bytes: &[u8]) -> Result<Self, CheckpointError>;
@@ -20,8 +17,6 @@ pub(super) trait Keyed: Sized {
 }
 
 impl Keyed for RowsState {
-    const KIND: &'static str = "rows";
-
     fn is_full(&self) -> bool {
         self.full
     }
@@ -45,8 +40,6 @@ impl Keyed for RowsState {
 }
 
 impl Keyed for CountsState {
-    const KIND: &'static str = "click_counts";
-
     fn is_full(&self) -> bool {
         self.full
     }
@@ -79,10 +72,17 @@ fn overlay(width: usize, (keys, data): (&mut Vec<u64>, &mut Vec<f32>), touched: 
     }
 }
 
-/// Writes `state` as the next file of the chain `before`, or as the first of a new one where it is full.
-pub(super) fn extend<T: Keyed>(dir: &Path, number: u64, state: &T, before: &[FileEntry]) -> Result<Vec<FileEntry>, CheckpointError> {
-    let mut chain = if state.is_full() { Vec::new() } else { before.to_vec() };
-    chain.push(files::write_durable(dir, &files::name(T::KIND, number, "safetensors"), &state.encode())?);
+/// Writes `state` as the next file of the chain `before`, or as the first of a new one where it is full; without a state there is no chain.
+pub(super) fn extend<T: Keyed>(
+    dir: &Path,
+    kind: &str,
+    number: u64,
+    state: Option<&T>,
+    before: Option<&Vec<FileEntry>>,
+) -> Result<Vec<FileEntry>, CheckpointError> {
+    let Some(state) = state else { return Ok(Vec::new()) };
+    let mut chain = before.filter(|_| !state.is_full()).cloned().unwrap_or_default();
+    chain.push(files::write_durable(dir, &files::name(kind, number, "safetensors"), &state.encode())?);
     Ok(chain)
 }
 

@@ -33,10 +33,13 @@ pub struct Commit {
     pub dense: FileEntry,
     /// Embedding rows: a full file, then those touched since, oldest first.
     pub rows: Vec<FileEntry>,
-    /// Click counts: likewise; empty where the schema has no click rates.
-    #[serde(default)]
+    /// Rows of light alone where it shares nothing, likewise; else none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub light_rows: Vec<FileEntry>,
+    /// Click counts, likewise; none where the schema has no click rates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub click_counts: Vec<FileEntry>,
-    /// Join memory and probe samples.
+    /// Course of training, join memory and probe samples.
     pub extra: FileEntry,
     /// What is done of the input.
     pub positions: Vec<PartitionPosition>,
@@ -61,7 +64,7 @@ struct Header {
 impl Commit {
     /// Every file it needs.
     pub fn files(&self) -> impl Iterator<Item = &FileEntry> {
-        self.rows.iter().chain(&self.click_counts).chain([&self.dense, &self.extra])
+        self.rows.iter().chain(&self.light_rows).chain(&self.click_counts).chain([&self.dense, &self.extra])
     }
 
     /// A line that names format and hash, then the record as JSON.

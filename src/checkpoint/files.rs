@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 use super::{CheckpointError, FileEntry, ProbeSample};
 use crate::config::EmbeddingOptimizer;
 use crate::domain::{EventTime, ImpressionId};
-use crate::train::{CountsState, DenseState, RowsState, TensorLayout};
+use crate::train::{CountsState, Course, DenseState, RowsState, TensorLayout};
 
 /// Floats per key of the click counts: impressions, clicks.
 pub(super) const COUNTS_WIDTH: usize = 2;
@@ -41,11 +41,14 @@ struct CountsInfo {
     full: bool,
 }
 
-/// Join memory and probes.
+/// What is neither weights nor rows.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Extra {
     pub(super) memory: Vec<(EventTime, ImpressionId)>,
     pub(super) probes: Vec<ProbeSample>,
+    /// Absent in checkpoints of earlier versions.
+    #[serde(default)]
+    pub(super) course: Course,
 }
 
 /// Writes `bytes` under `dir/name` so that after a crash the file is whole or absent: temporary file, fsync, rename, fsync of the directory.

@@ -126,21 +126,21 @@ impl CheckpointStore {
     pub fn write(&mut self, draft: Draft, also_keep: Option<u64>) -> Result<&Commit, CheckpointError> {
         let files_dir = self.dir.join(FILES_DIR);
         let number = draft.number;
-        let (rows, click_counts) = self.latest.as_ref().map_or((&[][..], &[][..]), |commit| (&commit.rows, &commit.click_counts));
-        let rows = chain::extend(&files_dir, number, &draft.learner.rows, rows)?;
-        let click_counts = match &draft.learner.click_counts {
-            None => Vec::new(),
-            Some(counts) => chain::extend(&files_dir, number, counts, click_counts)?,
-        };
-        let dense =
-            files::write_durable(&files_dir, &files::name("dense", number, "safetensors"), &files::encode_dense(&draft.learner.dense))?;
-        let extra = serde_json::to_vec(&Extra { memory: draft.memory, probes: draft.probes }).expect("plain structs serialise");
+        let LearnerState { dense, rows, light_rows, click_counts, course } = draft.learner;
+        let latest = self.latest.as_ref();
+        let rows = chain::extend(&files_dir, "rows", number, Some(&rows), latest.map(|commit| &commit.rows))?;
+        let light_rows = chain::extend(&files_dir, "light_rows", number, light_rows.as_ref(), latest.map(|commit| &commit.light_rows))?;
+        let click_counts =
+            chain::extend(&files_dir, "click_counts", number, click_counts.as_ref(), latest.map(|commit| &commit.click_counts))?;
+        let dense = files::write_durable(&files_dir, &files::name("dense", number, "safetensors"), &files::encode_dense(&dense))?;
+        let extra = serde_json::to_vec(&Extra { memory: draft.memory, probes: draft.probes, course }).expect("plain structs serialise");
         let extra = files::write_durable(&files_dir, &files::name("extra", number, "json"), &extra)?;
         let commit = Commit {
             number,
             created_ms: draft.created_ms,
             dense,
             rows,
+            light_rows,
             click_counts,
             extra,
             positions: draft.positions,
@@ -167,11 +167,12 @@ impl CheckpointStore {
         let dense = files::decode_dense(&dir.join(&commit.dense.name), &files::read_verified(&dir, &commit.dense)?)?;
         let rows = chain::read(&dir, &commit.rows)?;
         let rows = rows.ok_or_else(|| CheckpointError::corrupt(&dir, format_args!("commit {} names no rows file", commit.number)))?;
-        let click_counts = chain::read(&dir, &commit.click_counts)?;
+        let (light_rows, click_counts) = (chain::read(&dir, &commit.light_rows)?, chain::read(&dir, &commit.click_counts)?);
         let extra_path = dir.join(&commit.extra.name);
         let extra: Extra =
             serde_json::from_slice(&files::read_verified(&dir, &commit.extra)?).map_err(|e| CheckpointError::corrupt(extra_path, e))?;
-        Ok(Loaded { learner: LearnerState { dense, rows, click_counts }, memory: extra.memory, probes: extra.probes })
+        let learner = LearnerState { dense, rows, light_rows, click_counts, course: extra.course };
+        Ok(Loaded { learner, memory: extra.memory, probes: extra.probes })
     }
 }
 
@@ -258,7 +259,7 @@ fn retain(dir: &Path, keep: usize, also_keep: Option<u64>) -> Result<(), Checkpo
 mod tests {
     use super::*;
     use crate::config::EmbeddingOptimizer;
-    use crate::train::{CountsState, DenseState, RowsState, TensorLayout};
+    use crate::train::{CountsState, Course, DenseState, RowsState, TensorLayout};
 
     fn draft(number: u64, keys: &[u64], full: bool) -> Draft {
         let value = number as f32;
@@ -280,7 +281,9 @@ mod tests {
                     data: keys.iter().flat_map(|key| [*key as f32 + value, value]).collect(),
                     full,
                 },
+                light_rows: None,
                 click_counts: Some(CountsState { keys: keys.to_vec(), data: keys.iter().flat_map(|_| [value, 0.5]).collect(), full }),
+                course: Course { samples: number, steps_before: 1 },
             },
             memory: vec![(EventTime(5), ImpressionId(u128::MAX))],
             probes: vec![ProbeSample { time_ms: 1, fields: vec![serde_json::json!("a")], logit: 0.1 }],
@@ -315,8 +318,28 @@ mod tests {
         assert_eq!((counts.keys.as_slice(), counts.data.as_slice()), ([10, 20, 30].as_slice(), [1.0, 0.5, 2.0, 0.5, 2.0, 0.5].as_slice()));
         let expected = draft(2, &[], false);
         assert_eq!(loaded.learner.dense.params.iter().map(|p| p.to_bits()).collect::<Vec<_>>(), [2.0f32.to_bits(), (-0.0f32).to_bits()]);
-        assert_eq!(loaded.learner.dense, expected.learner.dense);
+        assert_eq!((&loaded.learner.dense, loaded.learner.course), (&expected.learner.dense, expected.learner.course));
+        assert_eq!(loaded.learner.light_rows, None);
         assert_eq!((loaded.memory, loaded.probes), (expected.memory, expected.probes));
+    }
+
+    #[test]
+    fn rows_of_light_alone_are_a_chain_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
+        let draft = |number, keys: &[u64], light: &[u64], full| {
+            let (mut draft, light) = (draft(number, keys, full), draft(number, light, full));
+            draft.learner.light_rows = Some(light.learner.rows);
+            draft
+        };
+        store.write(draft(1, &[10, 20], &[10, 30], true), None).unwrap();
+        store.write(draft(2, &[20], &[40], false), None).unwrap();
+        drop(store);
+        let store = CheckpointStore::open(dir.path(), 3).unwrap();
+        let learner = CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap().learner;
+        assert_eq!(learner.rows.keys, [10, 20]);
+        assert_eq!(learner.served_rows().keys, [10, 30, 40]);
+        assert_eq!(learner.served_rows().data, [11.0, 1.0, 31.0, 1.0, 42.0, 2.0]);
     }
 
     #[test]

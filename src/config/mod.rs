@@ -13,7 +13,10 @@ mod validate;
 
 pub use feature::{FeatureConfig, FeatureKind, Pooling};
 pub use load::{ConfigError, load, parse};
-pub use model::{EmbeddingConfig, EmbeddingOptimizer, HintConfig, HintKind, ModelConfig, OptimizerConfig, SharedGrad, TrainConfig};
+pub use model::{
+    BoosterFirstConfig, EmbeddingConfig, EmbeddingOptimizer, Heads, HintConfig, HintKind, ModelConfig, OptimizerConfig, SharedGrad,
+    TrainConfig,
+};
 pub use runtime::{
     AdminConfig, CheckpointConfig, Emit, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, LogFormat, OWNED_KAFKA_PROPERTIES,
     PublishConfig, StartAt, StateConfig, StreamMode, TopicsConfig, USER_IMPRESSIONS_CAP,

@@ -28,6 +28,8 @@ pub struct ModelConfig {
     pub booster: Vec<usize>,
     /// Train a control head of light's shape on labels alone.
     pub control: bool,
+    /// Light and booster read the same embedding rows and shared layers. False: light has its own of both, an ablation.
+    pub sharing: bool,
 }
 
 impl Default for ModelConfig {
@@ -38,6 +40,7 @@ impl Default for ModelConfig {
             light: vec![64, 32],
             booster: vec![256, 128, 64],
             control: true,
+            sharing: true,
         }
     }
 }
@@ -72,6 +75,10 @@ pub struct TrainConfig {
     pub batch_rows: usize,
     /// A batch that is not full closes this long after its first row.
     pub linger: Span,
+    /// Which heads there are.
+    pub heads: Heads,
+    /// Booster first, then light from the frozen booster.
+    pub booster_first: BoosterFirstConfig,
     /// The hint.
     pub hint: HintConfig,
     /// What the light path may do to the trunk.
@@ -88,11 +95,35 @@ impl Default for TrainConfig {
             seed: 1,
             batch_rows: BATCH_ROWS,
             linger: LINGER,
+            heads: Heads::Both,
+            booster_first: BoosterFirstConfig::default(),
             hint: HintConfig::default(),
             shared_grad: SharedGrad::All,
             optimizer: OptimizerConfig::default(),
         }
     }
+}
+
+/// Which heads a learner has. One alone is the baseline of the others: the same trunk, the same start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Heads {
+    /// Light and booster.
+    #[default]
+    Both,
+    /// Light alone: no hint, nothing but labels.
+    Light,
+    /// The booster alone: nothing that could be served.
+    Booster,
+}
+
+/// The arm in which the two are not trained together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BoosterFirstConfig {
+    /// Samples that train booster and trunk alone; then both are frozen and light learns from them. A batch belongs to the phase in
+    /// which it begins. 0: all train together from the start.
+    pub samples: u64,
 }
 
 /// The hint: light imitates the booster, λ times a distance between what the two say of an example.

@@ -2,7 +2,10 @@
 
 use std::fmt::{Debug, Display};
 
-use super::{ByteLength, Config, EmbeddingOptimizer, HintConfig, HintKind, OWNED_KAFKA_PROPERTIES, Span, StreamMode, USER_IMPRESSIONS_CAP};
+use super::{
+    ByteLength, Config, EmbeddingOptimizer, Heads, HintConfig, HintKind, OWNED_KAFKA_PROPERTIES, SharedGrad, Span, StreamMode,
+    USER_IMPRESSIONS_CAP,
+};
 
 /// Below it a snapshot of ordinary size has thousands of records.
 const CHUNK_MIN: ByteLength = ByteLength(64 << 10);
@@ -48,6 +51,7 @@ pub(super) fn validate(config: &Config) -> Checked {
     schema(config)?;
     model(config)?;
     train(config)?;
+    arms(config)?;
     evaluate(config)?;
     state(config)?;
     publish(config)?;
@@ -212,6 +216,23 @@ fn hint(hint: &HintConfig) -> Checked {
     let key = "train.hint.temperature";
     need(hint.kind == HintKind::Kd, key, temperature, "only train.hint.kind = \"kd\" has a temperature; leave it out")?;
     positive(key, temperature)
+}
+
+/// Switches of the learning rule that exclude one another.
+fn arms(config: &Config) -> Checked {
+    let (model, train) = (&config.model, &config.train);
+    let both = train.heads == Heads::Both;
+    need(both || model.sharing, "model.sharing", "false", "one head alone has nothing to share: expected true, or train.heads = \"both\"")?;
+    let allowed = "it measures what the hint is worth on the trunk that light and booster share: expected false, or train.heads = \"both\" and \
+                   model.sharing = true";
+    need(!model.control || (both && model.sharing), "model.control", "true", allowed)?;
+    let joint = train.booster_first.samples == 0;
+    let allowed = "it needs light and booster: expected 0, or train.heads = \"both\"";
+    need(joint || both, "train.booster_first.samples", train.booster_first.samples, allowed)?;
+    let whole = train.shared_grad == SharedGrad::All;
+    let allowed = "it stops light at a trunk that it shares and trains together with the booster: expected \"all\", or train.heads = \"both\", \
+                   model.sharing = true and train.booster_first.samples = 0";
+    need(whole || (both && model.sharing && joint), "train.shared_grad", serde_json::json!(train.shared_grad), allowed)
 }
 
 fn evaluate(config: &Config) -> Checked {

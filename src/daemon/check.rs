@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::failure::Failure;
+use super::run::refuse_without_light;
 use crate::config::{self, Config};
 use crate::features::FeatureSpec;
 use crate::stream::{TopicCheck, check_topics};
@@ -15,6 +16,7 @@ use crate::train::Learner;
 /// [`Failure`] with the exit code that `run` would end with.
 pub fn check(path: &Path, online: bool, environment: impl Iterator<Item = (String, String)>, out: &mut impl Write) -> Result<(), Failure> {
     let config = config::load(path, environment)?;
+    refuse_without_light(&config)?;
     say(out, &format!("config    ok  {} (model {}, hash {})", path.display(), config.name, config.hash()))?;
     let spec = FeatureSpec::new(&config.schema)?;
     let inputs = spec.inputs(config.model.embedding.dim);
@@ -58,6 +60,22 @@ fn say(out: &mut impl Write, line: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn publishing_without_a_light_head_is_a_wrong_configuration() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("booster.toml");
+        let checked = |enabled: bool| {
+            let schema = "[schema]\ntime = \"t\"\nuser = \"u\"\nitem = \"i\"\nfeatures = [{ name = \"i\", kind = \"categorical\" }]\n";
+            let arm = format!("model.control = false\ntrain.heads = \"booster\"\npublish.enabled = {enabled}\n");
+            std::fs::write(&path, format!("name = \"a\"\n{arm}{schema}")).expect("the file is written");
+            check(&path, false, std::iter::empty(), &mut Vec::new())
+        };
+        let refused = checked(true).expect_err("there is nothing to publish");
+        assert_eq!(refused.code(), 78);
+        assert!(refused.to_string().contains("publish.enabled = false"), "{refused}");
+        checked(false).expect("a booster may be trained for itself");
+    }
 
     #[test]
     fn a_topic_shows_its_problems_and_notes() {

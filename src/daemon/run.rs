@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::signals::Signals;
 use super::{gauges, systemd};
 use crate::checkpoint::CheckpointStore;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Heads};
 use crate::pipeline::{Control, Parts, PipelineError, Running, State, Summary};
 use crate::publish::Publisher;
 use crate::stream::{KafkaDeadLetters, KafkaLogReader, KafkaLogWriter, KafkaSource, Source};
@@ -31,6 +31,7 @@ const ABANDON: Duration = Duration::from_secs(1);
 /// [`Failure`], with its exit code.
 pub fn run(path: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<(), Failure> {
     let config = config::load(path, environment)?;
+    refuse_without_light(&config)?;
     init_logs(&config.log)?;
     let metrics = names::install().map_err(|e| Failure::Failed(e.into()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -42,6 +43,16 @@ pub fn run(path: &Path, environment: impl Iterator<Item = (String, String)>) -> 
     let outcome = runtime.block_on(live(config, metrics));
     runtime.shutdown_timeout(ABANDON);
     outcome
+}
+
+/// The daemon publishes light nets: there has to be one, or it must not be asked to.
+pub(super) fn refuse_without_light(config: &Config) -> Result<(), Failure> {
+    if config.publish.enabled && config.train.heads == Heads::Booster {
+        let why = "train.heads = \"booster\" trains no light head, the one that is published; set publish.enabled = false, or train.heads = \
+                   \"both\" or \"light\"";
+        return Err(Failure::Config(anyhow::Error::msg(why)));
+    }
+    Ok(())
 }
 
 /// Build, announce, spawn, wait for a reason to leave, drain.

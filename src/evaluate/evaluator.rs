@@ -89,7 +89,7 @@ impl Evaluator {
         for (row, ((user, time), label)) in batch.users.iter().zip(&batch.times).zip(&batch.labels).enumerate() {
             let logits = scores.map(|logits| logits.get(row).copied().filter(|logit| logit.is_finite()).unwrap_or(f32::NAN));
             // A step that was applied has finite scores; a row without one has no place in any sum.
-            if time.0 >= self.from_ms && !logits[Head::Light.index()].is_nan() {
+            if time.0 >= self.from_ms && logits.iter().any(|logit| !logit.is_nan()) {
                 self.measure(user, &Impression { time: time.0, label: *label, logits }, report.hint_share)?;
             }
         }
@@ -163,7 +163,7 @@ impl Evaluator {
         self.cache.len()
     }
 
-    fn measure(&mut self, id: &UserId, impression: &Impression, hint_share: f64) -> Result<(), EvaluateError> {
+    fn measure(&mut self, id: &UserId, impression: &Impression, hint_share: Option<f64>) -> Result<(), EvaluateError> {
         if !self.cache.contains(id) {
             let user = match self.users.load(id)? {
                 Some(bytes) => read(id, &bytes, &self.lengths)?,
@@ -209,8 +209,8 @@ fn read(id: &UserId, bytes: &[u8], lengths: &[i64]) -> Result<User, EvaluateErro
 
 fn line(id: UserId, user: &User) -> UserLine {
     let auc = Head::ALL.iter().zip(&user.total.heads).filter_map(|(head, pairs)| Some((head.name().to_owned(), pairs.auc()?))).collect();
-    let light = user.total.heads[Head::Light.index()];
-    UserLine { user: id.0.into(), impressions: u64::from(light.rows()), clicks: u64::from(light.pos), auc }
+    let clicks = user.labels.iter().filter(|label| **label).count();
+    UserLine { user: id.0.into(), impressions: user.times.len() as u64, clicks: clicks as u64, auc }
 }
 
 fn lengths(config: &EvaluateConfig) -> Result<Vec<i64>, EvaluateError> {
@@ -253,9 +253,35 @@ mod tests {
             ..Batch::default()
         };
         let light: Vec<f32> = rows.iter().map(|row| row.3).collect();
-        let scores = Scores { booster: light.iter().map(|l| -l).collect(), light, control: None };
-        let report = StepReport { scores, loss: 0.0, hint_mse: 0.0, hint_share: 0.25, applied: true };
+        let scores = Scores { booster: Some(light.iter().map(|l| -l).collect()), light: Some(light), control: None };
+        let report = StepReport { scores, loss: 0.0, hint_mse: Some(0.0), hint_share: Some(0.25), applied: true };
         evaluator.observe(&batch, &report).unwrap();
+    }
+
+    #[test]
+    fn a_head_alone_is_measured_and_nothing_is_said_of_the_others_or_the_hint() {
+        let logits = Some(vec![1.0, -1.0, 0.5]);
+        let batch = Batch {
+            users: ["a", "a", "b"].map(|user| UserId(user.into())).into(),
+            times: (0..3).map(EventTime).collect(),
+            labels: vec![true, false, false],
+            ..Batch::default()
+        };
+        for scores in [Scores { light: logits.clone(), ..Scores::default() }, Scores { booster: logits.clone(), ..Scores::default() }] {
+            let head = if scores.light.is_some() { "light" } else { "booster" };
+            let mut evaluator = evaluator(&EvaluateConfig::default());
+            let report = StepReport { scores, loss: 0.0, hint_mse: None, hint_share: None, applied: true };
+            evaluator.observe(&batch, &report).unwrap();
+            let report = evaluator.report();
+            assert_eq!((report.rows, report.clicks, report.users, report.gauc_users_skipped), (3, 1, 2, 1));
+            assert_eq!(report.heads.keys().collect::<Vec<_>>(), [head]);
+            assert_eq!(report.heads[head].gauc, Some(1.0));
+            assert_eq!((report.hint.mse, report.hint.gradient_share), (None, None));
+            evaluator.checkpoint(1).unwrap();
+            evaluator.committed(1);
+            let top = evaluator.top_users(1).unwrap();
+            assert_eq!((top[0].impressions, top[0].clicks, top[0].auc.get(head)), (2, 1, Some(&1.0)));
+        }
     }
 
     #[test]
@@ -275,7 +301,7 @@ mod tests {
     fn a_batch_that_was_not_applied_and_scores_that_are_not_finite_leave_no_trace() {
         let mut evaluator = evaluator(&EvaluateConfig::default());
         observe(&mut evaluator, &[("a", 1, true, f32::NAN), ("b", 1, true, f32::INFINITY)]);
-        let report = StepReport { scores: Scores::default(), loss: 0.0, hint_mse: 0.0, hint_share: 0.0, applied: false };
+        let report = StepReport { scores: Scores::default(), loss: 0.0, hint_mse: None, hint_share: None, applied: false };
         evaluator
             .observe(&Batch { users: vec![UserId("a".into())], times: vec![EventTime(0)], labels: vec![true], ..Batch::default() }, &report)
             .unwrap();

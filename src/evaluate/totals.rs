@@ -24,7 +24,7 @@ impl Standing {
     pub(super) fn of(sums: Option<&Sums>) -> Standing {
         sums.map_or_else(Standing::default, |sums| {
             let parts = sums.heads.each_ref().map(Part::of);
-            Standing { seen: true, one_class: parts[Head::Light.index()].is_none(), parts }
+            Standing { seen: true, one_class: parts.iter().all(Option::is_none), parts }
         })
     }
 }
@@ -114,13 +114,13 @@ pub(super) struct HintTotals {
 }
 
 impl HintTotals {
-    pub(super) fn add(&mut self, impression: &Impression, share: f64) {
+    pub(super) fn add(&mut self, impression: &Impression, share: Option<f64>) {
         let distance = f64::from(impression.logits[Head::Light.index()]) - f64::from(impression.logits[Head::Booster.index()]);
         if !distance.is_nan() {
             self.rows += 1;
             self.squares.add(distance * distance);
         }
-        if share.is_finite() {
+        if let Some(share) = share.filter(|share| share.is_finite()) {
             self.share_rows += 1;
             self.share.add(share);
         }

@@ -5,8 +5,8 @@ use burn::tensor::module::linear;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::loss::loss;
-use super::{Adam, DenseError, DenseState, Layout, LogitGradients, Loss, Part, Rule, Scores};
-use crate::config::{ModelConfig, SharedGrad};
+use super::{Adam, DenseError, DenseState, Inputs, Layout, LogitGradients, Loss, Part, Rule, Scores};
+use crate::config::{ModelConfig, SharedGrad, TrainConfig};
 use crate::domain::Label;
 
 /// Trunk and heads: their parameters and Adam's moments, each one flat vector on the device.
@@ -36,14 +36,13 @@ pub struct Pass {
 pub struct Gradients {
     /// By the dense parameters, in the order of [`Layout`].
     flat: Tensor<1>,
-    /// By the input matrix: `[rows, inputs]`, row-major.
-    inputs: Vec<f32>,
+    inputs: Inputs,
 }
 
 impl Gradients {
-    /// By the input matrix, `[rows, inputs]`, row-major.
+    /// By the input vectors.
     #[must_use]
-    pub fn inputs(&self) -> &[f32] {
+    pub fn inputs(&self) -> &Inputs {
         &self.inputs
     }
 
@@ -61,21 +60,28 @@ struct Dense {
     bias: Tensor<1>,
 }
 
-/// Logits on the device, `[rows, 1]`.
+/// Logits on the device, `[rows, 1]`; `None` for a head that is not there.
 struct Logits {
-    light: Tensor<2>,
+    light: Option<Tensor<2>>,
     /// Light again with the trunk stopped, where cross-entropy and hint differ in what they may move.
     light_stopped: Option<Tensor<2>>,
-    booster: Tensor<2>,
+    booster: Option<Tensor<2>>,
     control: Option<Tensor<2>>,
 }
 
+/// Input matrices on the device, `[rows, inputs]`.
+struct Matrices {
+    shared: Tensor<2>,
+    /// Light's own, where it shares nothing.
+    light: Option<Tensor<2>>,
+}
+
 impl Nets {
-    /// Fresh nets over input vectors of `inputs` floats.
+    /// Fresh nets over input vectors of `inputs` floats: shapes by `model`, heads and seed by `config`.
     #[must_use]
-    pub fn new(model: &ModelConfig, inputs: usize, seed: u64, device: &Device) -> Self {
-        let layout = Layout::new(model, inputs);
-        let (params, zeros) = (layout.initial(seed), vec![0.0; layout.len()]);
+    pub fn new(model: &ModelConfig, config: &TrainConfig, inputs: usize, device: &Device) -> Self {
+        let layout = Layout::new(model, config.heads, inputs);
+        let (params, zeros) = (layout.initial(config.seed), vec![0.0; layout.len()]);
         Nets {
             params: to_device(params, device),
             m: to_device(zeros.clone(), device),
@@ -92,20 +98,24 @@ impl Nets {
         &self.layout
     }
 
-    /// Whether there is a control head.
+    /// Steps taken.
     #[must_use]
-    pub fn has_control(&self) -> bool {
-        !self.layout.range(Part::Control).is_empty()
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Scores of no rows: empty for every head that there is.
+    #[must_use]
+    pub fn no_scores(&self) -> Scores {
+        let none = |part| (!self.layout.range(part).is_empty()).then(Vec::new);
+        Scores { light: none(Part::Light), booster: none(Part::Booster), control: none(Part::Control) }
     }
 
     /// Logits.
-    ///
-    /// # Shapes
-    /// `inputs` is `[rows, layout.inputs()]`, row-major.
     #[must_use]
-    pub fn predict(&self, inputs: Vec<f32>, rows: usize) -> Scores {
-        let x = to_matrix(inputs, rows, &self.device);
-        forward(&self.layers(false), x, None).scores()
+    pub fn predict(&self, inputs: impl Into<Inputs>, rows: usize) -> Scores {
+        let x = Matrices::new(inputs.into(), rows, &self.device);
+        forward(&self.layers(false), &x, None).scores()
     }
 
     /// Forward, loss and backward of one batch; changes nothing.
@@ -120,20 +130,23 @@ impl Nets {
     /// | `no_hint` | trunk | stopped trunk |
     /// | `booster_only` | stopped trunk | stopped trunk |
     ///
+    /// Where light has inputs of its own there is no shared trunk, and light's is never stopped.
+    ///
     /// # Shapes
-    /// `inputs` is `[rows, layout.inputs()]`, row-major, with as many rows (at least one) as `labels`.
+    /// `inputs` has as many rows (at least one) as `labels`.
     #[must_use]
-    pub fn gradients(&self, inputs: Vec<f32>, labels: &[Label], rule: &Rule) -> Pass {
+    pub fn gradients(&self, inputs: impl Into<Inputs>, labels: &[Label], rule: &Rule) -> Pass {
         let layers = self.layers(true);
-        let x = to_matrix(inputs, labels.len(), &self.device).autodiff().require_grad();
-        let logits = forward(&layers, x.clone(), Some(rule));
+        let x = Matrices::new(inputs.into(), labels.len(), &self.device).tracked();
+        let logits = forward(&layers, &x, Some(rule));
         let scores = logits.scores();
         let (loss, by_logit) = loss(rule, labels, &scores);
         if !loss.total.is_finite() {
             return Pass { scores, loss, gradients: None };
         }
         let mut backward = logits.surrogate(by_logit, &self.device).backward();
-        let inputs = x.grad_remove(&mut backward).map_or_else(|| vec![0.0; labels.len() * self.layout.inputs()], to_host);
+        let mut by_input = |x: &Tensor<2>| x.grad_remove(&mut backward).map_or_else(|| vec![0.0; x.shape().num_elements()], to_host);
+        let inputs = Inputs { shared: by_input(&x.shared), light: x.light.as_ref().map(by_input) };
         let mut flat = Vec::with_capacity(2 * layers.len());
         for Dense { weight, bias, .. } in layers {
             let (weights, biases) = (weight.dims().iter().product(), bias.dims()[0]);
@@ -146,12 +159,27 @@ impl Nets {
         Pass { scores, loss, gradients }
     }
 
-    /// One step of Adam on the dense parameters.
-    pub fn apply(&mut self, gradients: Gradients, adam: &Adam) {
+    /// One step of Adam on the dense parameters but those of the `frozen` parts, whose parameters and moments keep every bit. `since` is
+    /// the number of steps taken before the parts that learn began to: Adam counts from there.
+    pub fn apply(&mut self, gradients: Gradients, adam: &Adam, frozen: &[Part], since: u64) {
         self.steps += 1;
+        let kept = frozen.iter().map(|part| self.layout.range(*part)).filter(|range| !range.is_empty());
+        let kept: Vec<_> = kept.map(|range| (range.clone(), self.vectors().map(|vector| vector.clone().slice([range.clone()])))).collect();
         // Moved out, not cloned, so that the backend may reuse their memory.
         let (params, m, v) = (self.params.extract(), self.m.extract(), self.v.extract());
-        [self.params, self.m, self.v] = adam.update(params, m, v, gradients.flat, self.steps);
+        let mut vectors = adam.update(params, m, v, gradients.flat, self.steps - since);
+        for (range, values) in kept {
+            let mut values = values.into_iter();
+            vectors = vectors.map(|vector| match values.next() {
+                Some(values) => vector.slice_assign([range.clone()], values),
+                None => vector,
+            });
+        }
+        [self.params, self.m, self.v] = vectors;
+    }
+
+    fn vectors(&self) -> [&Tensor<1>; 3] {
+        [&self.params, &self.m, &self.v]
     }
 
     /// A copy of parameters and moments.
@@ -197,55 +225,63 @@ impl Nets {
     }
 }
 
+impl Matrices {
+    fn new(inputs: Inputs, rows: usize, device: &Device) -> Self {
+        let matrix = |values| to_matrix(values, rows, device);
+        Matrices { shared: matrix(inputs.shared), light: inputs.light.map(matrix) }
+    }
+
+    fn tracked(self) -> Self {
+        let tracked = |x: Tensor<2>| x.autodiff().require_grad();
+        Matrices { shared: tracked(self.shared), light: self.light.map(tracked) }
+    }
+}
+
 impl Logits {
     fn scores(&self) -> Scores {
-        let read = |logits: &Tensor<2>| to_host(logits.clone().inner());
-        Scores { light: read(&self.light), booster: read(&self.booster), control: self.control.as_ref().map(read) }
+        let read = |logits: &Option<Tensor<2>>| logits.clone().map(|logits| to_host(logits.inner()));
+        Scores { light: read(&self.light), booster: read(&self.booster), control: read(&self.control) }
     }
 
     /// Σ logit · gradient, a scalar whose gradient by every parameter is the loss's.
     fn surrogate(self, by_logit: LogitGradients, device: &Device) -> Tensor<1> {
-        let along = |logits: Tensor<2>, gradient: Vec<f32>| {
-            let rows = gradient.len();
-            (logits * to_matrix(gradient, rows, device)).sum()
-        };
         let LogitGradients { light_ce, light_hint, booster, control } = by_logit;
-        let light = match self.light_stopped {
-            Some(stopped) => along(self.light, light_ce) + along(stopped, light_hint),
-            None => along(self.light, light_ce.iter().zip(&light_hint).map(|(ce, hint)| ce + hint).collect()),
+        let hinted = self.light_stopped.or_else(|| self.light.clone());
+        let pairs = [(self.light, light_ce), (hinted, light_hint), (self.booster, booster), (self.control, control)];
+        let along = |(logits, gradient): (Option<Tensor<2>>, Option<Vec<f32>>)| {
+            let (logits, gradient) = logits.zip(gradient)?;
+            let rows = gradient.len();
+            Some((logits * to_matrix(gradient, rows, device)).sum())
         };
-        let sum = light + along(self.booster, booster);
-        match self.control.zip(control) {
-            Some((logits, gradient)) => sum + along(logits, gradient),
-            None => sum,
-        }
+        pairs.into_iter().filter_map(along).reduce(|sum, term| sum + term).unwrap_or_else(|| Tensor::zeros([1], device))
     }
 }
 
-/// All heads on `x` `[rows, inputs]`; `rule` decides where the trunk is stopped, `None` where no gradient is wanted.
-fn forward(layers: &[Dense], x: Tensor<2>, rule: Option<&Rule>) -> Logits {
+/// All heads that there are on `x`; `rule` decides where the trunk is stopped, `None` where no gradient is wanted.
+fn forward(layers: &[Dense], x: &Matrices, rule: Option<&Rule>) -> Logits {
     let part = |part| layers.iter().filter(move |layer| layer.part == part);
-    let trunk = part(Part::Shared).fold(x, |x, layer| relu(layer.apply(x)));
-    let head = |which, x: Tensor<2>| {
+    let trunk = part(Part::Shared).fold(x.shared.clone(), |x, layer| relu(layer.apply(x)));
+    let head = |which, x: &Tensor<2>| {
         let mut layers = part(which).peekable();
-        let mut x = x;
+        layers.peek()?;
+        let mut x = x.clone();
         while let Some(layer) = layers.next() {
             x = layer.apply(x);
             if layers.peek().is_some() {
                 x = relu(x);
             }
         }
-        x
+        Some(x)
     };
     let stopped = rule.map_or_else(|| trunk.clone(), |_| trunk.clone().detach());
     let hint = rule.filter(|rule| rule.hint != 0.0);
-    let (light, light_stopped) = match rule.map_or(SharedGrad::All, |rule| rule.shared_grad) {
-        SharedGrad::All => (head(Part::Light, trunk.clone()), None),
-        SharedGrad::NoHint => (head(Part::Light, trunk.clone()), hint.map(|_| head(Part::Light, stopped.clone()))),
-        SharedGrad::BoosterOnly => (head(Part::Light, stopped.clone()), None),
+    let (light, light_stopped) = match (&x.light, rule.map_or(SharedGrad::All, |rule| rule.shared_grad)) {
+        (Some(own), _) => (head(Part::Light, own), None),
+        (None, SharedGrad::All) => (head(Part::Light, &trunk), None),
+        (None, SharedGrad::NoHint) => (head(Part::Light, &trunk), hint.and_then(|_| head(Part::Light, &stopped))),
+        (None, SharedGrad::BoosterOnly) => (head(Part::Light, &stopped), None),
     };
-    let control = part(Part::Control).next().is_some().then(|| head(Part::Control, stopped));
-    Logits { light, light_stopped, booster: head(Part::Booster, trunk), control }
+    Logits { light, light_stopped, booster: head(Part::Booster, &trunk), control: head(Part::Control, &stopped) }
 }
 
 impl Dense {
@@ -278,12 +314,13 @@ fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::TrainConfig;
+    use crate::config::Heads;
 
     /// Logistic regressions of two inputs, all weights zero.
-    fn zero_nets() -> Nets {
-        let model = ModelConfig { shared: Vec::new(), light: Vec::new(), booster: Vec::new(), control: true, ..ModelConfig::default() };
-        let nets = Nets::new(&model, 2, 1, &Device::flex());
+    fn zero_nets(heads: Heads) -> Nets {
+        let control = heads == Heads::Both;
+        let model = ModelConfig { shared: Vec::new(), light: Vec::new(), booster: Vec::new(), control, ..ModelConfig::default() };
+        let nets = Nets::new(&model, &TrainConfig { heads, ..TrainConfig::default() }, 2, &Device::flex());
         let mut state = nets.capture();
         state.params.fill(0.0);
         nets.restored(state).expect("same model")
@@ -291,17 +328,31 @@ mod tests {
 
     #[test]
     fn a_head_without_hidden_layers_is_a_logistic_regression() {
-        let pass = zero_nets().gradients(vec![3.0, -2.0], &[true], &Rule::new(&TrainConfig::default()));
-        assert_eq!(pass.scores, Scores { light: vec![0.0], booster: vec![0.0], control: Some(vec![0.0]) });
+        let pass = zero_nets(Heads::Both).gradients(vec![3.0, -2.0], &[true], &Rule::new(&TrainConfig::default()));
+        let zero = Some(vec![0.0]);
+        assert_eq!(pass.scores, Scores { light: zero.clone(), booster: zero.clone(), control: zero });
         assert!((pass.loss.total - 3.0 * 2.0_f64.ln()).abs() < 1e-12);
         let gradients = pass.gradients.expect("finite");
         assert_eq!(gradients.dense(), [-1.5, 1.0, -0.5].repeat(3));
-        assert_eq!(gradients.inputs(), [0.0, 0.0]);
+        assert_eq!(gradients.inputs().shared, [0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_head_alone_scores_learns_and_costs_alone() {
+        for (heads, light, booster) in [(Heads::Light, true, false), (Heads::Booster, false, true)] {
+            let nets = zero_nets(heads);
+            let pass = nets.gradients(vec![3.0, -2.0], &[true], &Rule::new(&TrainConfig::default()));
+            let zero = |there: bool| there.then(|| vec![0.0]);
+            assert_eq!(pass.scores, Scores { light: zero(light), booster: zero(booster), control: None });
+            assert_eq!(nets.predict(vec![3.0, -2.0], 1), pass.scores);
+            assert!((pass.loss.total - 2.0_f64.ln()).abs() < 1e-12);
+            assert_eq!(pass.gradients.expect("finite").dense(), [-1.5, 1.0, -0.5]);
+        }
     }
 
     #[test]
     fn a_dense_gradient_whose_square_overflows_is_refused_though_all_else_is_finite() {
-        let pass = zero_nets().gradients(vec![1e25, 1.0], &[true], &Rule::new(&TrainConfig::default()));
+        let pass = zero_nets(Heads::Both).gradients(vec![1e25, 1.0], &[true], &Rule::new(&TrainConfig::default()));
         assert!(pass.loss.total.is_finite());
         assert!(pass.gradients.is_none());
     }
@@ -309,12 +360,32 @@ mod tests {
     #[test]
     fn a_step_without_a_gradient_moves_nothing() {
         let model = ModelConfig { control: false, ..ModelConfig::default() };
-        let mut nets = Nets::new(&model, 3, 1, &Device::flex());
+        let config = TrainConfig::default();
+        let mut nets = Nets::new(&model, &config, 3, &Device::flex());
         let before = nets.capture();
-        let rule = Rule { light: 0.0, booster: 0.0, hint: 0.0, ..Rule::new(&TrainConfig::default()) };
+        let rule = Rule { light: 0.0, booster: 0.0, hint: 0.0, ..Rule::new(&config) };
         let gradients = nets.gradients(vec![0.5; 6], &[true, false], &rule).gradients.expect("finite");
-        nets.apply(gradients, &Adam::new(&TrainConfig::default().optimizer));
+        nets.apply(gradients, &Adam::new(&config.optimizer), &[], 0);
         assert_eq!(nets.capture(), DenseState { steps: 1, ..before });
-        assert!(!nets.has_control());
+    }
+
+    #[test]
+    fn frozen_parts_keep_every_bit_and_the_others_count_their_own_steps() {
+        let (model, config) = (ModelConfig { shared: vec![4], ..ModelConfig::default() }, TrainConfig::default());
+        let adam = Adam::new(&config.optimizer);
+        let fresh = || Nets::new(&model, &config, 3, &Device::flex());
+        let gradients = |nets: &Nets| nets.gradients(vec![0.5; 6], &[true, false], &Rule::new(&config)).gradients.expect("finite");
+        let (mut froze, mut all) = (fresh(), fresh());
+        froze.steps = 7;
+        froze.apply(gradients(&froze), &adam, &[Part::Shared, Part::Booster], 7);
+        all.apply(gradients(&all), &adam, &[], 0);
+        let (before, froze, all) = (fresh().capture(), froze.capture(), all.capture());
+        let layout = fresh().layout;
+        for (part, like) in [(Part::Shared, &before), (Part::Booster, &before), (Part::Light, &all), (Part::Control, &all)] {
+            let cut = |vector: &[f32]| vector[layout.range(part)].to_vec();
+            let vectors = |state: &DenseState| [&state.params, &state.m, &state.v].map(|vector| cut(vector));
+            assert_eq!(vectors(&froze), vectors(like), "{part:?}");
+        }
+        assert_ne!(all.params, before.params);
     }
 }

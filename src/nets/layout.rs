@@ -3,7 +3,7 @@ use std::ops::Range;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::ModelConfig;
+use crate::config::{Heads, ModelConfig};
 
 /// Name and shape of one tensor inside a flat vector.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -18,11 +18,11 @@ pub struct TensorLayout {
 /// A part of the model that a term of the loss may or may not move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
-    /// Dense layers shared by all heads: W_S without the embeddings.
+    /// Dense layers shared by all heads: W_S without the embeddings. Empty where nothing is shared.
     Shared,
-    /// W_L.
+    /// W_L; where nothing is shared, light's own copy of the shared layers comes first.
     Light,
-    /// W_B.
+    /// W_B; likewise.
     Booster,
     /// The control head.
     Control,
@@ -77,14 +77,19 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layers of `model` over an input vector of `inputs` floats.
+    /// The layers of `model` over an input vector of `inputs` floats, with the heads that `heads` says.
     #[must_use]
-    pub fn new(model: &ModelConfig, inputs: usize) -> Self {
+    pub fn new(model: &ModelConfig, heads: Heads, inputs: usize) -> Self {
         let mut layout = Layout { layers: Vec::new(), inputs, len: 0 };
-        let trunk = model.shared.last().copied().unwrap_or(inputs);
-        layout.push(Part::Shared, inputs, &model.shared, false);
-        layout.push(Part::Light, trunk, &model.light, true);
-        layout.push(Part::Booster, trunk, &model.booster, true);
+        let (shared, own) = if model.sharing { (model.shared.as_slice(), &[][..]) } else { (&[][..], model.shared.as_slice()) };
+        let trunk = shared.last().copied().unwrap_or(inputs);
+        layout.push(Part::Shared, inputs, shared, false);
+        if heads != Heads::Booster {
+            layout.push(Part::Light, trunk, &[own, &model.light].concat(), true);
+        }
+        if heads != Heads::Light {
+            layout.push(Part::Booster, trunk, &[own, &model.booster].concat(), true);
+        }
         if model.control {
             layout.push(Part::Control, trunk, &model.light, true);
         }
@@ -176,7 +181,7 @@ mod tests {
 
     #[test]
     fn names_shapes_and_ranges_tile_the_vector() {
-        let layout = Layout::new(&model(&[5], &[4, 2]), 7);
+        let layout = Layout::new(&model(&[5], &[4, 2]), Heads::Both, 7);
         let names: Vec<String> = layout.tensors().iter().map(|t| format!("{} {:?}", t.name, t.shape)).collect();
         #[rustfmt::skip]
         assert_eq!(names, [
@@ -190,12 +195,38 @@ mod tests {
         assert_eq!(ranges, [0..40, 40..62, 62..99, 99..121]);
         let floats: usize = layout.tensors().iter().map(|t| t.shape.iter().product::<usize>()).sum();
         assert_eq!(floats, layout.len());
-        assert_eq!(Layout::new(&model(&[], &[]), 7).range(Part::Shared), 0..0);
+        assert_eq!(Layout::new(&model(&[], &[]), Heads::Both, 7).range(Part::Shared), 0..0);
+    }
+
+    #[test]
+    fn a_head_that_is_not_there_has_no_parameters_and_the_others_start_the_same() {
+        let model = ModelConfig { control: false, ..model(&[5], &[4]) };
+        let [both, light, booster] = [Heads::Both, Heads::Light, Heads::Booster].map(|heads| Layout::new(&model, heads, 7));
+        assert!(light.range(Part::Booster).is_empty() && booster.range(Part::Light).is_empty());
+        assert_eq!(light.len() + booster.len(), both.len() + both.range(Part::Shared).len());
+        let part = |layout: &Layout, part| layout.initial(3)[layout.range(part)].to_vec();
+        for kept in [Part::Shared, Part::Light] {
+            assert_eq!(part(&light, kept), part(&both, kept));
+        }
+        assert_eq!(part(&booster, Part::Booster), part(&both, Part::Booster));
+    }
+
+    #[test]
+    fn without_sharing_each_head_has_the_shared_layers_to_itself() {
+        let model = ModelConfig { sharing: false, control: false, ..model(&[5], &[4]) };
+        let layout = Layout::new(&model, Heads::Both, 7);
+        let weights: Vec<String> =
+            layout.tensors().iter().filter(|t| t.shape.len() == 2).map(|t| format!("{} {:?}", t.name, t.shape)).collect();
+        #[rustfmt::skip]
+        assert_eq!(weights, [
+            "light.0.weight [7, 5]", "light.1.weight [5, 3]", "light.2.weight [3, 1]",
+            "booster.0.weight [7, 5]", "booster.1.weight [5, 4]", "booster.2.weight [4, 1]",
+        ]);
     }
 
     #[test]
     fn a_head_starts_the_same_whatever_the_others_are() {
-        let (small, big) = (Layout::new(&model(&[], &[4]), 7), Layout::new(&model(&[], &[9, 9]), 7));
+        let (small, big) = (Layout::new(&model(&[], &[4]), Heads::Both, 7), Layout::new(&model(&[], &[9, 9]), Heads::Both, 7));
         let part = |layout: &Layout, part, seed| layout.initial(seed)[layout.range(part)].to_vec();
         assert_eq!(part(&small, Part::Light, 1), part(&big, Part::Light, 1));
         assert_eq!(part(&small, Part::Light, 1), part(&small, Part::Control, 1));
@@ -205,7 +236,7 @@ mod tests {
 
     #[test]
     fn initial_weights_keep_their_bounds() {
-        let layout = Layout::new(&model(&[], &[]), 7);
+        let layout = Layout::new(&model(&[], &[]), Heads::Both, 7);
         let flat = layout.initial(3);
         let hidden = &layout.layers[0];
         let bound = (6.0_f32 / 7.0).sqrt();

@@ -1,14 +1,14 @@
 use crate::config::{HintConfig, HintKind, SharedGrad, TrainConfig};
 use crate::domain::{Head, Label};
 
-/// Logits from the forward pass before the update, `[rows]` per head.
+/// Logits from the forward pass before the update, `[rows]` per head; `None` where the model does not have the head.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scores {
     /// Light.
-    pub light: Vec<f32>,
+    pub light: Option<Vec<f32>>,
     /// Booster.
-    pub booster: Vec<f32>,
-    /// Control, if the model has one.
+    pub booster: Option<Vec<f32>>,
+    /// Control.
     pub control: Option<Vec<f32>>,
 }
 
@@ -17,8 +17,8 @@ impl Scores {
     #[must_use]
     pub fn head(&self, head: Head) -> Option<&[f32]> {
         match head {
-            Head::Light => Some(&self.light),
-            Head::Booster => Some(&self.booster),
+            Head::Light => self.light.as_deref(),
+            Head::Booster => self.booster.as_deref(),
             Head::Control => self.control.as_deref(),
         }
     }
@@ -26,7 +26,8 @@ impl Scores {
 
 /// The learning rule: weights of the loss's terms, and what they may move.
 ///
-/// L = light·H(y, l) + booster·H(y, z) + hint·mean(D(l, sg(z))) + control·H(y, c), with D by [`Hint`].
+/// L = light·H(y, l) + booster·H(y, z) + hint·mean(D(l, sg(z))) + control·H(y, c), with D by [`Hint`]; terms of heads that are not there
+/// fall away.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rule {
     /// Weight of light's cross-entropy.
@@ -122,21 +123,22 @@ impl Hint {
 pub struct Loss {
     /// All terms, weighted; means over the batch.
     pub total: f64,
-    /// mean((l − z)²), without λ and whatever the hint in use: how far light is from the booster.
-    pub hint_mse: f64,
-    /// ‖∂hint/∂l‖ / (‖∂hint/∂l‖ + ‖∂H(y, l)/∂l‖) over the batch: 0 without a hint, near 1 where the hint is all that moves light.
-    pub hint_share: f64,
+    /// mean((l − z)²), without λ and whatever the hint in use: how far light is from the booster. `None` unless both are there.
+    pub hint_mse: Option<f64>,
+    /// ‖∂hint/∂l‖ / (‖∂hint/∂l‖ + ‖∂H(y, l)/∂l‖) over the batch: 0 without a hint, near 1 where the hint is all that moves light. `None`
+    /// unless both are there.
+    pub hint_share: Option<f64>,
 }
 
-/// Gradient of the loss by each logit, `[rows]`.
+/// Gradient of the loss by each logit, `[rows]`; `None` for a head that is not there.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LogitGradients {
     /// Of light's cross-entropy.
-    pub light_ce: Vec<f32>,
-    /// Of the hint by light's logit.
-    pub light_hint: Vec<f32>,
+    pub light_ce: Option<Vec<f32>>,
+    /// Of the hint by light's logit; `None` unless light and booster are there.
+    pub light_hint: Option<Vec<f32>>,
     /// Of the booster's cross-entropy, and of the hint where the gradient block is off.
-    pub booster: Vec<f32>,
+    pub booster: Option<Vec<f32>>,
     /// Of control's cross-entropy.
     pub control: Option<Vec<f32>>,
 }
@@ -147,46 +149,78 @@ pub struct LogitGradients {
 /// λ·∂D/∂l by l and, where the gradient block is off, λ·∂D/∂z by z; all divided by the number of rows.
 #[must_use]
 pub fn loss(rule: &Rule, labels: &[Label], scores: &Scores) -> (Loss, LogitGradients) {
-    let rows = labels.len();
+    let entropy = |weight, logits: &Option<Vec<f32>>| logits.as_ref().map(|logits| entropy(weight, labels, logits));
+    let light = entropy(rule.light, &scores.light);
+    let mut booster = entropy(rule.booster, &scores.booster);
+    let control = entropy(rule.control, &scores.control);
+    let mut total: f64 = [&light, &booster, &control].into_iter().flatten().map(|term| term.value).sum();
+    let mut light_hint = None;
+    let (mut hint_mse, mut hint_share) = (None, None);
+    if let ((Some(l), Some(z)), Some(light), Some(booster)) = ((&scores.light, &scores.booster), &light, &mut booster) {
+        let hint = hint(rule, l, z);
+        total += hint.value;
+        if !rule.gradient_block {
+            booster.gradient.iter_mut().zip(&hint.by_booster).for_each(|(sum, by_z)| *sum += by_z);
+        }
+        let (of_hint, of_light) = (norm(&hint.by_light), norm(&light.gradient));
+        hint_mse = Some(hint.mse);
+        hint_share = Some(if of_hint > 0.0 { of_hint / (of_hint + of_light) } else { 0.0 });
+        light_hint = Some(narrow(&hint.by_light));
+    }
+    let gradient = |term: Option<Entropy>| term.map(|term| narrow(&term.gradient));
+    let gradients = LogitGradients { light_ce: gradient(light), light_hint, booster: gradient(booster), control: gradient(control) };
+    (Loss { total, hint_mse, hint_share }, gradients)
+}
+
+/// A weighted cross-entropy, mean over the batch.
+struct Entropy {
+    value: f64,
+    /// `[rows]`.
+    gradient: Vec<f64>,
+}
+
+fn entropy(weight: f64, labels: &[Label], logits: &[f32]) -> Entropy {
+    let weight = weight / labels.len() as f64;
+    let mut sum = Entropy { value: 0.0, gradient: Vec::with_capacity(labels.len()) };
+    for (&label, &x) in labels.iter().zip(logits) {
+        let x = f64::from(x);
+        sum.value += weight * cross_entropy(x, label);
+        sum.gradient.push(weight * (sigmoid(x) - target(label)));
+    }
+    sum
+}
+
+/// λ·mean(D).
+struct HintTerm {
+    value: f64,
+    mse: f64,
+    /// `[rows]`.
+    by_light: Vec<f64>,
+    /// `[rows]`.
+    by_booster: Vec<f64>,
+}
+
+fn hint(rule: &Rule, light: &[f32], booster: &[f32]) -> HintTerm {
+    let rows = light.len();
     let mean = 1.0 / rows as f64;
-    let mut gradients = LogitGradients {
-        light_ce: Vec::with_capacity(rows),
-        light_hint: Vec::with_capacity(rows),
-        booster: Vec::with_capacity(rows),
-        control: None,
-    };
-    let (mut entropies, mut hints, mut squares) = (0.0, 0.0, 0.0);
-    let (mut hint_norm, mut light_norm) = (0.0, 0.0);
-    for ((&label, &l), &z) in labels.iter().zip(&scores.light).zip(&scores.booster) {
+    let mut sum = HintTerm { value: 0.0, mse: 0.0, by_light: Vec::with_capacity(rows), by_booster: Vec::with_capacity(rows) };
+    for (&l, &z) in light.iter().zip(booster) {
         let (l, z) = (f64::from(l), f64::from(z));
-        let [distance, by_l, by_z] = rule.kind.at(l, z).map(|d| rule.hint * d);
-        let light = rule.light * mean * (sigmoid(l) - target(label));
-        let hint = mean * by_l;
-        let booster = rule.booster * mean * (sigmoid(z) - target(label));
-        entropies += rule.light * cross_entropy(l, label) + rule.booster * cross_entropy(z, label);
-        hints += distance;
-        squares += (l - z) * (l - z);
-        hint_norm += hint * hint;
-        light_norm += light * light;
-        gradients.light_ce.push(light as f32);
-        gradients.light_hint.push(hint as f32);
-        gradients.booster.push(if rule.gradient_block { booster } else { booster + mean * by_z } as f32);
+        let [distance, by_l, by_z] = rule.kind.at(l, z).map(|d| rule.hint * mean * d);
+        sum.value += distance;
+        sum.mse += mean * (l - z) * (l - z);
+        sum.by_light.push(by_l);
+        sum.by_booster.push(by_z);
     }
-    if let Some(control) = &scores.control {
-        let by_logit = |(&label, &c): (&Label, &f32)| {
-            let c = f64::from(c);
-            entropies += rule.control * cross_entropy(c, label);
-            (rule.control * mean * (sigmoid(c) - target(label))) as f32
-        };
-        gradients.control = Some(labels.iter().zip(control).map(by_logit).collect());
-    }
-    let (hint_norm, light_norm) = (hint_norm.sqrt(), light_norm.sqrt());
-    let loss = Loss {
-        total: (entropies + hints) * mean,
-        hint_mse: squares * mean,
-        hint_share: if hint_norm > 0.0 { hint_norm / (hint_norm + light_norm) } else { 0.0 },
-    };
-    (loss, gradients)
+    sum
+}
+
+fn norm(gradient: &[f64]) -> f64 {
+    gradient.iter().map(|g| g * g).sum::<f64>().sqrt()
+}
+
+fn narrow(gradient: &[f64]) -> Vec<f32> {
+    gradient.iter().map(|g| *g as f32).collect()
 }
 
 fn target(label: Label) -> f64 {
@@ -218,7 +252,7 @@ mod tests {
     }
 
     fn scores() -> Scores {
-        Scores { light: vec![0.5, -1.25, 2.0], booster: vec![1.5, 0.25, -0.75], control: Some(vec![0.125, -0.5, 0.75]) }
+        Scores { light: Some(vec![0.5, -1.25, 2.0]), booster: Some(vec![1.5, 0.25, -0.75]), control: Some(vec![0.125, -0.5, 0.75]) }
     }
 
     /// Central difference of the loss by one logit; `Scores` are f32, so the step is a power of two that f32 holds exactly.
@@ -237,14 +271,30 @@ mod tests {
         for kind in KINDS {
             let rule = rule(0.3, kind, false);
             let (_, gradients) = loss(&rule, &LABELS, &scores());
-            let control = gradients.control.expect("control scores were given");
-            for (i, by_control) in control.into_iter().enumerate() {
-                let light = f64::from(gradients.light_ce[i]) + f64::from(gradients.light_hint[i]);
-                assert!((light - difference(&rule, |s, d| s.light[i] += d)).abs() < 1e-6, "{kind:?}");
-                assert!((f64::from(gradients.booster[i]) - difference(&rule, |s, d| s.booster[i] += d)).abs() < 1e-6, "{kind:?}");
+            let [light_ce, light_hint, booster, control] =
+                [gradients.light_ce, gradients.light_hint, gradients.booster, gradients.control].map(|g| g.expect("all heads are there"));
+            for i in 0..LABELS.len() {
+                let light = difference(&rule, |s, d| s.light.as_mut().expect("given")[i] += d);
+                assert!((f64::from(light_ce[i]) + f64::from(light_hint[i]) - light).abs() < 1e-6, "{kind:?}");
+                let slope = difference(&rule, |s, d| s.booster.as_mut().expect("given")[i] += d);
+                assert!((f64::from(booster[i]) - slope).abs() < 1e-6, "{kind:?}");
                 let slope = difference(&rule, |s, d| s.control.as_mut().expect("given")[i] += d);
-                assert!((f64::from(by_control) - slope).abs() < 1e-6, "{kind:?}");
+                assert!((f64::from(control[i]) - slope).abs() < 1e-6, "{kind:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_head_alone_has_the_cross_entropy_it_has_beside_the_other_and_no_hint() {
+        let rule = rule(0.3, Hint::LogitsMse, true);
+        let (_, both) = loss(&rule, &LABELS, &scores());
+        let Scores { light, booster, .. } = scores();
+        let (of_light, by_light) = loss(&rule, &LABELS, &Scores { light, ..Scores::default() });
+        let (of_booster, by_booster) = loss(&rule, &LABELS, &Scores { booster, ..Scores::default() });
+        assert_eq!(by_light, LogitGradients { light_ce: both.light_ce, ..LogitGradients::default() });
+        assert_eq!(by_booster, LogitGradients { booster: both.booster, ..LogitGradients::default() });
+        for alone in [of_light, of_booster] {
+            assert!(alone.total > 0.0 && alone.hint_mse.is_none() && alone.hint_share.is_none());
         }
     }
 
@@ -283,22 +333,23 @@ mod tests {
         let norm = |g: &[f32]| g.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
         for kind in KINDS {
             let (with, gradients) = loss(&rule(0.3, kind, true), &LABELS, &scores());
-            let (hint, ce) = (norm(&gradients.light_hint), norm(&gradients.light_ce));
-            assert!((with.hint_share - hint / (hint + ce)).abs() < 1e-6, "{kind:?}");
-            assert!((with.hint_mse - (1.0 + 2.25 + 2.75 * 2.75) / 3.0).abs() < 1e-12, "{kind:?}");
-            assert_eq!(loss(&rule(0.0, kind, true), &LABELS, &scores()).0.hint_share, 0.0);
+            let [hint, ce] = [gradients.light_hint, gradients.light_ce].map(|g| norm(&g.expect("light is there")));
+            assert!((with.hint_share.expect("both are there") - hint / (hint + ce)).abs() < 1e-6, "{kind:?}");
+            assert!((with.hint_mse.expect("both are there") - (1.0 + 2.25 + 2.75 * 2.75) / 3.0).abs() < 1e-12, "{kind:?}");
+            assert_eq!(loss(&rule(0.0, kind, true), &LABELS, &scores()).0.hint_share, Some(0.0));
         }
     }
 
     #[test]
     fn stays_finite_at_extreme_logits() {
-        let scores = Scores { light: vec![1e4, -1e4, -1e4], booster: vec![-1e4, 1e4, 1e4], control: None };
+        let scores = Scores { light: Some(vec![1e4, -1e4, -1e4]), booster: Some(vec![-1e4, 1e4, 1e4]), control: None };
         for kind in KINDS {
             let (found, gradients) = loss(&rule(0.0, kind, true), &LABELS, &scores);
             assert!((found.total - 1e4).abs() < 1e-5, "{}", found.total);
-            assert_eq!(gradients.light_ce, [0.0, 0.0, -1.0 / 3.0]);
+            assert_eq!(gradients.light_ce, Some(vec![0.0, 0.0, -1.0 / 3.0]));
             let (found, gradients) = loss(&rule(0.3, kind, false), &LABELS, &scores);
-            assert!(found.total.is_finite() && gradients.light_hint.iter().chain(&gradients.booster).all(|g| g.is_finite()), "{kind:?}");
+            let mut found_gradients = [gradients.light_hint, gradients.booster].into_iter().flatten().flatten();
+            assert!(found.total.is_finite() && found_gradients.all(|g| g.is_finite()), "{kind:?}");
         }
     }
 }

@@ -6,7 +6,7 @@
 //!                                         └─ control ─ c      H(y,c), trunk stopped
 //! ```
 //!
-//! All dense parameters are one flat vector, Adam's moments two more, so that an optimizer step is a dozen operations however many
+//! A head may be absent, and without sharing light has inputs and lower layers of its own. All dense parameters are one flat vector, Adam's moments two more, so that an optimizer step is a dozen operations however many
 //! layers there are. A pass is: forward on the device, loss and its gradient by each logit on the host in f64 ([`loss`]), backward from
 //! those on the device.
 //!
@@ -14,12 +14,14 @@
 
 mod adam;
 mod forward;
+mod inputs;
 mod layout;
 mod loss;
 mod state;
 
 pub use adam::Adam;
 pub use forward::{Gradients, Nets, Pass};
+pub use inputs::Inputs;
 pub use layout::{Layout, Part, TensorLayout};
 pub use loss::{Hint, LogitGradients, Loss, Rule, Scores, loss};
 pub use state::{DenseError, DenseState};

@@ -225,7 +225,8 @@ impl Trainer {
             builder.push(sample, 0);
         }
         let Some(batch) = builder.flush() else { return Vec::new() };
-        let logits = self.learner.predict(&batch).light;
+        // Without a light head nothing is served, and there is nothing to test.
+        let Some(logits) = self.learner.predict(&batch).light else { return Vec::new() };
         let probes = self.schedule.probes.iter().zip(logits);
         probes
             .map(|((time, fields), logit)| ProbeSample { time_ms: time.0, fields: fields.iter().map(field_to_json).collect(), logit })

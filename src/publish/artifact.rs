@@ -69,8 +69,8 @@ impl View for &Tensor {
 /// schema has click rates, `click_rates.keys` U64 `[keys]` and `click_rates.counts` F32 `[keys, 2]`, the stream's own under key 0.
 pub(super) fn encode(learner: &LearnerState) -> Result<LightArtifact, ArtifactError> {
     let mut tensors = served_layers(&learner.dense)?;
-    let architecture = architecture(&tensors, learner.rows.dim)?;
-    let RowsState { dim, width, keys, data, .. } = &learner.rows;
+    let RowsState { dim, width, keys, data, .. } = learner.served_rows();
+    let architecture = architecture(&tensors, *dim)?;
     tensors.extend(by_key(["embedding.keys", "embedding.rows"], keys, data, *width, *dim)?);
     if let Some(CountsState { keys, data, .. }) = &learner.click_counts {
         tensors.extend(by_key(["click_rates.keys", "click_rates.counts"], keys, data, COUNTS, COUNTS)?);
@@ -159,7 +159,7 @@ mod tests {
 
     use super::*;
     use crate::config::EmbeddingOptimizer;
-    use crate::train::TensorLayout;
+    use crate::train::{Course, TensorLayout};
 
     fn learner() -> LearnerState {
         let layout: Vec<TensorLayout> = [
@@ -189,7 +189,9 @@ mod tests {
                 data: vec![0.1, 0.2, 9.0, 0.3, 0.4, 9.0],
                 full: true,
             },
+            light_rows: None,
             click_counts: None,
+            course: Course::default(),
         }
     }
 
@@ -226,6 +228,14 @@ mod tests {
         let tensors = SafeTensors::deserialize(&artifact.bytes).unwrap();
         assert_eq!(tensors.tensor("embedding.keys").unwrap().data(), [3u64.to_le_bytes(), 70u64.to_le_bytes()].concat());
         assert_eq!(read(&artifact.bytes, "embedding.rows"), [0.3, 0.4, 0.1, 0.2]);
+    }
+
+    #[test]
+    fn rows_of_light_alone_are_the_ones_that_leave() {
+        let mut apart = learner();
+        apart.light_rows = Some(RowsState { keys: vec![70], data: vec![0.5, 0.6, 9.0], ..apart.rows.clone() });
+        let artifact = encode(&apart).unwrap();
+        assert_eq!(read(&artifact.bytes, "embedding.rows"), [0.5, 0.6]);
     }
 
     #[test]

@@ -1,21 +1,24 @@
-use super::{Compute, LearnerState, Scores, TrainError};
+use super::lookup::Lookup;
+use super::phase::Phase;
+use super::{Compute, Course, LearnerState, Scores, TrainError};
 use crate::batch::Batch;
-use crate::config::{ModelConfig, TrainConfig};
-use crate::embedding::{ClickCounts, Gather, InputLayout, Table};
+use crate::config::{BoosterFirstConfig, ModelConfig, TrainConfig};
+use crate::embedding::{ClickCounts, InputLayout};
 use crate::features::FeatureSpec;
-use crate::nets::{Adam, Nets, Rule};
+use crate::nets::{Adam, Inputs, Nets, Rule};
 
 /// What a step did.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepReport {
     /// Prequential logits.
     pub scores: Scores,
-    /// Total loss (cross-entropies of all heads, weighted hint), mean over the batch.
+    /// Total loss (cross-entropies of all heads that learn, weighted hint), mean over the batch.
     pub loss: f64,
-    /// mean((l − z)²).
-    pub hint_mse: f64,
-    /// Share of the light head's gradient norm that the hint supplies, 0 to 1; measured at the light logit.
-    pub hint_share: f64,
+    /// mean((l − z)²); `None` unless light and booster are there.
+    pub hint_mse: Option<f64>,
+    /// Share of the light head's gradient norm that the hint supplies, 0 to 1; measured at the light logit. `None` unless light and
+    /// booster are there.
+    pub hint_share: Option<f64>,
     /// False: something was not finite, every parameter is bit-unchanged, and the batch is not trained.
     pub applied: bool,
 }
@@ -28,12 +31,16 @@ pub struct StepReport {
 pub struct Learner {
     compute: Compute,
     inputs: InputLayout,
-    table: Table,
+    /// What the booster reads, and light where it shares them.
+    shared: Lookup,
+    /// What light reads where it shares nothing.
+    own: Option<Lookup>,
     click_counts: ClickCounts,
     nets: Nets,
     rule: Rule,
+    booster_first: BoosterFirstConfig,
     adam: Adam,
-    gather: Gather,
+    course: Course,
 }
 
 impl Learner {
@@ -47,54 +54,87 @@ impl Learner {
 
     fn over(model: &ModelConfig, config: &TrainConfig, inputs: InputLayout, click_counts: ClickCounts) -> Result<Self, TrainError> {
         let compute = Compute::new(&config.device, config.threads)?;
-        let nets = Nets::new(model, inputs.width(), config.seed, compute.device());
+        let nets = Nets::new(model, config, inputs.width(), compute.device());
         Ok(Learner {
             compute,
             inputs,
-            table: Table::new(&model.embedding, &config.optimizer, config.seed),
+            shared: Lookup::new(&model.embedding, config),
+            own: (!model.sharing).then(|| Lookup::new(&model.embedding, config)),
             click_counts,
             nets,
             rule: Rule::new(config),
+            booster_first: config.booster_first.clone(),
             adam: Adam::new(&config.optimizer),
-            gather: Gather::default(),
+            course: Course::default(),
         })
     }
 
     /// Predict, then train. A batch without rows changes nothing and counts as applied.
     pub fn step(&mut self, batch: &Batch) -> StepReport {
         if batch.labels.is_empty() {
-            return StepReport { scores: self.predict(batch), loss: 0.0, hint_mse: 0.0, hint_share: 0.0, applied: true };
+            return StepReport { scores: self.predict(batch), loss: 0.0, hint_mse: None, hint_share: None, applied: true };
         }
-        let mut inputs = self.gather.read(&self.table, &self.inputs, batch);
-        self.click_counts.read(&batch.click_rates, &mut inputs);
-        let pass = self.compute.run(|| self.nets.gradients(inputs, &batch.labels, &self.rule));
+        let phase = Phase::after(self.course.samples, &self.booster_first);
+        let rule = phase.rule(self.rule);
+        let mut inputs =
+            Inputs { shared: self.shared.read(&self.inputs, batch), light: self.own.as_mut().map(|own| own.read(&self.inputs, batch)) };
+        self.read_click_rates(batch, &mut inputs);
+        let pass = self.compute.run(|| self.nets.gradients(inputs, &batch.labels, &rule));
         // The rows' gradients are checked before the nets change: a batch is applied whole or not at all.
-        let gradients = pass.gradients.filter(|gradients| self.gather.scatter(&self.inputs, batch, gradients.inputs()));
+        let gradients = pass.gradients.filter(|gradients| self.scatter(batch, gradients.inputs()));
         let applied = gradients.is_some();
         if let Some(gradients) = gradients {
-            self.compute.run(|| self.nets.apply(gradients, &self.adam));
-            self.gather.apply(&mut self.table);
+            if phase == Phase::Light && self.course.steps_before == 0 {
+                self.course.steps_before = self.nets.steps();
+            }
+            self.compute.run(|| self.nets.apply(gradients, &self.adam, phase.frozen(), self.course.steps_before));
+            if phase.moves_shared_rows() {
+                self.shared.apply();
+            }
+            if let Some(own) = self.own.as_mut().filter(|_| phase.moves_light_rows()) {
+                own.apply();
+            }
             self.click_counts.add(&batch.click_rates, &batch.labels);
+            self.course.samples += batch.labels.len() as u64;
         }
         let loss = pass.loss;
         StepReport { scores: pass.scores, loss: loss.total, hint_mse: loss.hint_mse, hint_share: loss.hint_share, applied }
+    }
+
+    fn read_click_rates(&self, batch: &Batch, inputs: &mut Inputs) {
+        for matrix in [Some(&mut inputs.shared), inputs.light.as_mut()].into_iter().flatten() {
+            self.click_counts.read(&batch.click_rates, matrix);
+        }
+    }
+
+    /// False where a gradient of a row is not finite.
+    fn scatter(&mut self, batch: &Batch, gradients: &Inputs) -> bool {
+        let finite = self.shared.scatter(&self.inputs, batch, &gradients.shared);
+        let own = self.own.as_mut().zip(gradients.light.as_ref());
+        finite && own.is_none_or(|(own, gradient)| own.scatter(&self.inputs, batch, gradient))
     }
 
     /// Logits with the current weights; changes nothing (unknown ids stay unknown).
     #[must_use]
     pub fn predict(&self, batch: &Batch) -> Scores {
         if batch.labels.is_empty() {
-            let control = self.nets.has_control().then(Vec::new);
-            return Scores { control, ..Scores::default() };
+            return self.nets.no_scores();
         }
-        let mut inputs = Gather::default().read(&self.table, &self.inputs, batch);
-        self.click_counts.read(&batch.click_rates, &mut inputs);
+        let peek = |lookup: &Lookup| lookup.peek(&self.inputs, batch);
+        let mut inputs = Inputs { shared: peek(&self.shared), light: self.own.as_ref().map(peek) };
+        self.read_click_rates(batch, &mut inputs);
         self.compute.run(|| self.nets.predict(inputs, batch.rows()))
     }
 
     /// A copy of the state: all rows and counts, or those touched since the last capture. Leaves training bit-equal.
     pub fn capture(&mut self, full: bool) -> LearnerState {
-        LearnerState { dense: self.nets.capture(), rows: self.table.capture(full), click_counts: self.click_counts.capture(full) }
+        LearnerState {
+            dense: self.nets.capture(),
+            rows: self.shared.capture(full),
+            light_rows: self.own.as_mut().map(|own| own.capture(full)),
+            click_counts: self.click_counts.capture(full),
+            course: self.course,
+        }
     }
 
     /// Becomes `state`; its rows and counts must be full.
@@ -102,16 +142,22 @@ impl Learner {
     /// # Errors
     /// [`TrainError::Mismatch`]; the learner is unchanged then.
     pub fn restore(&mut self, state: LearnerState) -> Result<(), TrainError> {
-        let (nets, table) = (self.nets.restored(state.dense)?, self.table.restored(&state.rows)?);
+        let (nets, shared) = (self.nets.restored(state.dense)?, self.shared.restored(&state.rows)?);
+        let own = match (&self.own, &state.light_rows) {
+            (Some(own), Some(rows)) => Some(own.restored(rows)?),
+            (None, None) => None,
+            (Some(_), None) => return Err(TrainError::Mismatch("light has no rows of its own, model.sharing is false".to_owned())),
+            (None, Some(_)) => return Err(TrainError::Mismatch("light has rows of its own, model.sharing is true".to_owned())),
+        };
         let click_counts = self.click_counts.restored(state.click_counts.as_ref())?;
-        (self.nets, self.table, self.click_counts) = (nets, table, click_counts);
+        (self.nets, self.shared, self.own, self.click_counts, self.course) = (nets, shared, own, click_counts, state.course);
         Ok(())
     }
 
-    /// Rows in the table.
+    /// Rows in the table, or in both.
     #[must_use]
     pub fn table_rows(&self) -> usize {
-        self.table.len()
+        self.shared.rows() + self.own.as_ref().map_or(0, Lookup::rows)
     }
 }
 
@@ -121,7 +167,10 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::config::{EmbeddingConfig, FeatureConfig, FeatureKind, OptimizerConfig, Pooling, SchemaConfig, TimeUnit};
+    use crate::config::{
+        EmbeddingConfig, FeatureConfig, FeatureKind, Heads, HintConfig, HintKind, OptimizerConfig, Pooling, SchemaConfig, TimeUnit,
+    };
+    use crate::nets::Part;
 
     fn model() -> ModelConfig {
         ModelConfig {
@@ -129,7 +178,7 @@ mod tests {
             shared: vec![16],
             light: vec![8],
             booster: vec![32, 16],
-            control: true,
+            ..ModelConfig::default()
         }
     }
 
@@ -229,17 +278,19 @@ mod tests {
 
     #[test]
     fn a_batch_that_is_not_finite_changes_no_bit() {
-        let mut learner = learner(&config(1));
-        (0..5).for_each(|number| assert!(learner.step(&batch(number, 32)).applied));
-        let before = learner.capture(true);
-        for poison in [f32::NAN, f32::INFINITY, f32::MAX, 1e25] {
-            let mut bad = batch(77, 32);
-            bad.numbers[3] = poison;
-            assert!(!learner.step(&bad).applied, "{poison}");
-            assert_eq!(learner.capture(true), before, "{poison}");
+        // The last two are at the seam, where the next step would be the first of light's phase.
+        for mut learner in [learner(&config(1)), apart(0), booster_first(160), apart(160)] {
+            (0..5).for_each(|number| assert!(learner.step(&batch(number, 32)).applied));
+            let before = learner.capture(true);
+            for poison in [f32::NAN, f32::INFINITY, f32::MAX, 1e25] {
+                let mut bad = batch(77, 32);
+                bad.numbers[3] = poison;
+                assert!(!learner.step(&bad).applied, "{poison}");
+                assert_eq!(learner.capture(true), before, "{poison}");
+            }
+            assert!(learner.step(&batch(5, 32)).applied);
+            assert_ne!(learner.capture(true), before);
         }
-        assert!(learner.step(&batch(5, 32)).applied);
-        assert_ne!(learner.capture(true), before);
     }
 
     #[test]
@@ -247,18 +298,20 @@ mod tests {
         let mut learner = learner(&config(1));
         let before = learner.capture(true);
         let report = learner.step(&Batch { bounds: vec![0], ..Batch::default() });
-        assert!(report.applied && report.scores.light.is_empty() && report.scores.control.is_some());
+        assert!(
+            report.applied
+                && [report.scores.light, report.scores.booster, report.scores.control].iter().all(|head| *head == Some(Vec::new()))
+        );
         assert_eq!(learner.capture(true), before);
     }
 
-    /// Three learners over the same batches: never captured; captured at every step; replaced by a restored copy half way.
-    fn capture_and_restore_are_bit_equal(threads: usize, rows: u64) {
-        let config = config(threads);
-        let [mut plain, mut captured, mut restored] = [(); 3].map(|()| learner(&config));
+    /// Three learners over the same batches: never captured; captured at every step; replaced by a restored copy at step `at`.
+    fn capture_and_restore_are_bit_equal(fresh: impl Fn() -> Learner, rows: u64, at: u64) {
+        let [mut plain, mut captured, mut restored] = [(); 3].map(|()| fresh());
         for number in 0..12 {
-            if number == 6 {
+            if number == at {
                 let state = restored.capture(true);
-                restored = learner(&config);
+                restored = fresh();
                 restored.step(&batch(99, 8));
                 restored.restore(state).expect("same model");
             }
@@ -274,13 +327,83 @@ mod tests {
 
     #[test]
     fn capture_and_restore_are_bit_equal_on_one_thread() {
-        capture_and_restore_are_bit_equal(1, 64);
+        capture_and_restore_are_bit_equal(|| learner(&config(1)), 64, 6);
     }
 
     #[test]
     fn capture_and_restore_are_bit_equal_on_four_threads() {
         // Enough rows that the first layer's products are above the backend's threshold for going parallel (192³).
-        capture_and_restore_are_bit_equal(4, 32_768);
+        capture_and_restore_are_bit_equal(|| learner(&config(4)), 32_768, 6);
+    }
+
+    /// Light apart from the booster, which comes first for `samples`.
+    fn apart(samples: u64) -> Learner {
+        let model = ModelConfig { sharing: false, control: false, ..model() };
+        let config = TrainConfig { booster_first: BoosterFirstConfig { samples }, ..config(1) };
+        Learner::over(&model, &config, layout(), click_counts()).expect("the CPU is always there")
+    }
+
+    /// Light on the booster's trunk; the booster comes first for `samples`.
+    fn booster_first(samples: u64) -> Learner {
+        learner(&TrainConfig { booster_first: BoosterFirstConfig { samples }, ..config(1) })
+    }
+
+    #[test]
+    fn every_arm_restores_bit_equal_in_each_phase_and_at_the_seam() {
+        // The batch in which the 192nd sample would be counted is the third: the fourth is the first of light's phase.
+        for at in [2, 3, 4, 6] {
+            capture_and_restore_are_bit_equal(|| booster_first(192), 64, at);
+            capture_and_restore_are_bit_equal(|| apart(192), 64, at);
+            capture_and_restore_are_bit_equal(|| apart(0), 64, at);
+        }
+    }
+
+    #[test]
+    fn booster_and_trunk_learn_first_then_light_from_them_while_they_keep_every_bit() {
+        let parts = |learner: &mut Learner| {
+            let state = learner.capture(true);
+            let layout = learner.nets.layout();
+            let part = |part| [&state.dense.params, &state.dense.m, &state.dense.v].map(|vector| vector[layout.range(part)].to_vec());
+            ([Part::Shared, Part::Booster, Part::Light, Part::Control].map(part), state.rows, state.light_rows)
+        };
+        for (mut learner, control) in [(booster_first(100), true), (apart(100), false)] {
+            for number in 0..6 {
+                let ([shared, booster, light, of_control], rows, light_rows) = parts(&mut learner);
+                assert!(learner.step(&batch(number, 64)).applied);
+                let after = parts(&mut learner);
+                let first = number < 2;
+                assert_eq!((after.0[1] != booster, after.1 != rows), (first, first), "step {number}");
+                assert_eq!((after.0[2] == light, after.2 == light_rows), (first, first || light_rows.is_none()), "step {number}");
+                assert_eq!(after.0[0] != shared, first && control, "step {number}");
+                assert_eq!(after.0[3] != of_control, !first && control, "step {number}");
+            }
+            assert_eq!(learner.capture(true).course, Course { samples: 384, steps_before: 2 });
+        }
+    }
+
+    #[test]
+    fn booster_first_moves_the_booster_as_a_booster_alone() {
+        let alone = TrainConfig { heads: Heads::Booster, ..config(1) };
+        let mut alone =
+            Learner::over(&ModelConfig { control: false, ..model() }, &alone, layout(), click_counts()).expect("the CPU is always there");
+        let mut first = booster_first(u64::MAX);
+        for number in 0..5 {
+            let [alone, first] = [&mut alone, &mut first].map(|learner| learner.step(&batch(number, 64)));
+            assert_eq!(alone.scores.booster, first.scores.booster, "step {number}");
+            assert_eq!((alone.scores.light, alone.hint_mse), (None, None));
+        }
+        assert_eq!(alone.capture(true).rows, first.capture(true).rows);
+    }
+
+    #[test]
+    fn light_learns_from_a_frozen_booster_by_either_hint() {
+        for kind in [HintKind::LogitsMse, HintKind::Kd] {
+            let hint = HintConfig { kind, weight: 1.0, ..HintConfig::default() };
+            let config = TrainConfig { hint, booster_first: BoosterFirstConfig { samples: 3200 }, ..config(1) };
+            let mut learner = learner(&config);
+            let distance = (0..150).map(|number| learner.step(&batch(number, 64)).hint_mse.expect("both are there")).collect::<Vec<_>>();
+            assert!(distance[149] < 0.1 * distance[50], "{kind:?}: {} came only to {}", distance[50], distance[149]);
+        }
     }
 
     #[test]
@@ -329,5 +452,6 @@ mod tests {
         refused(&|state| state.dense.v.truncate(1), "v holds");
         refused(&|state| state.rows.dim = 5, "embedding rows have 5 floats, model.embedding.dim is 4");
         refused(&|state| state.rows.full = false, "increment");
+        refused(&|state| state.light_rows = Some(state.rows.clone()), "model.sharing is true");
     }
 }

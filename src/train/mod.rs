@@ -3,10 +3,12 @@
 mod device;
 mod error;
 mod learner;
+mod lookup;
+mod phase;
 mod state;
 
 pub use crate::nets::Scores;
 pub use device::Compute;
 pub use error::TrainError;
 pub use learner::{Learner, StepReport};
-pub use state::{CountsState, DenseState, LearnerState, RowsState, TensorLayout};
+pub use state::{CountsState, Course, DenseState, LearnerState, RowsState, TensorLayout};

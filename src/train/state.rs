@@ -6,8 +6,30 @@ pub use crate::nets::{DenseState, TensorLayout};
 pub struct LearnerState {
     /// Dense parameters.
     pub dense: DenseState,
-    /// Embedding rows.
+    /// Embedding rows: what the booster reads, and light where it shares them.
     pub rows: RowsState,
+    /// Embedding rows of light alone, where it shares nothing.
+    pub light_rows: Option<RowsState>,
     /// Counts behind click rates: impressions and clicks per key; `None` where the schema has none.
     pub click_counts: Option<CountsState>,
+    /// How far training has come.
+    pub course: Course,
+}
+
+impl LearnerState {
+    /// The rows that the light net reads.
+    #[must_use]
+    pub fn served_rows(&self) -> &RowsState {
+        self.light_rows.as_ref().unwrap_or(&self.rows)
+    }
+}
+
+/// What the learning rule remembers besides parameters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Course {
+    /// Samples trained.
+    pub samples: u64,
+    /// Steps that were taken before the phase which is on, where the booster comes first; 0 in the first phase.
+    pub steps_before: u64,
 }

@@ -8,7 +8,7 @@ use rocket_launching::config::{self, ByteLength, Config, EmbeddingOptimizer, Pub
 use rocket_launching::domain::{Books, PartitionPosition, TopicPartition};
 use rocket_launching::evaluate::{AggregateState, HeadReport, Report};
 use rocket_launching::features::slot_key;
-use rocket_launching::train::{DenseState, LearnerState, RowsState, TensorLayout};
+use rocket_launching::train::{Course, DenseState, LearnerState, RowsState, TensorLayout};
 
 /// Name of the model.
 pub const MODEL: &str = "hand";
@@ -95,7 +95,9 @@ pub fn loaded(number: u64) -> Loaded {
         learner: LearnerState {
             dense: DenseState { layout, params, m: vec![999.0; length], v: vec![999.0; length], steps: number },
             rows: RowsState { dim: DIM, width: 2 * DIM, optimizer: EmbeddingOptimizer::Adagrad, keys, data, full: true },
+            light_rows: None,
             click_counts: None,
+            course: Course::default(),
         },
         memory: Vec::new(),
         probes: (0..6).map(probe).collect(),
@@ -113,6 +115,7 @@ pub fn commit(number: u64) -> Commit {
         created_ms: CREATED_MS,
         dense: file(),
         rows: vec![file()],
+        light_rows: Vec::new(),
         click_counts: Vec::new(),
         extra: file(),
         positions: vec![PartitionPosition { partition, start: 0, low: 100, done: vec![(103, 105)] }],
