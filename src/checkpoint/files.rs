@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 use super::{CheckpointError, FileEntry, ProbeSample};
 use crate::config::EmbeddingOptimizer;
 use crate::domain::{EventTime, ImpressionId};
-use crate::train::{DenseState, RowsState, TensorLayout};
+use crate::train::{AdmissionState, DenseState, RowsState, TensorLayout};
 
 /// Metadata key of the safetensors files. One key, so that the same state gives the same bytes.
 const INFO: &str = "rocket";
@@ -31,6 +31,9 @@ struct RowsInfo {
     /// Files from before there was a choice do not say it: theirs is the default.
     #[serde(default)]
     optimizer: EmbeddingOptimizer,
+    /// Likewise: nothing was drawn.
+    #[serde(default)]
+    drawn: u64,
 }
 
 /// Join memory and probes.
@@ -87,11 +90,16 @@ pub(super) fn decode_dense(path: &Path, bytes: &[u8]) -> Result<DenseState, Chec
 }
 
 pub(super) fn encode_rows(state: &RowsState) -> Vec<u8> {
-    let info = RowsInfo { dim: state.dim, full: state.full, optimizer: state.optimizer };
+    let info = RowsInfo { dim: state.dim, full: state.full, optimizer: state.optimizer, drawn: state.admission.drawn };
     let keys: Vec<u8> = state.keys.iter().flat_map(|key| key.to_le_bytes()).collect();
     let data = f32_bytes(&state.data);
     let rows = state.keys.len();
-    encode(&info, &[("keys", Dtype::U64, vec![rows], &keys), ("data", Dtype::F32, vec![rows, state.width], &data)])
+    let counters = &state.admission.counters;
+    let mut tensors = vec![("keys", Dtype::U64, vec![rows], &keys), ("data", Dtype::F32, vec![rows, state.width], &data)];
+    if !counters.is_empty() {
+        tensors.push(("admission", Dtype::U8, vec![counters.len()], counters));
+    }
+    encode(&info, &tensors)
 }
 
 pub(super) fn decode_rows(path: &Path, bytes: &[u8]) -> Result<RowsState, CheckpointError> {
@@ -112,12 +120,15 @@ pub(super) fn decode_rows(path: &Path, bytes: &[u8]) -> Result<RowsState, Checkp
         ));
     }
     let data = f32_tensor(path, &tensors, "data")?;
-    Ok(RowsState { dim: info.dim, width, optimizer: info.optimizer, keys, data, full: info.full })
+    let counters = tensors.tensor("admission").map_or_else(|_| Vec::new(), |tensor| tensor.data().to_vec());
+    let admission = AdmissionState { drawn: info.drawn, counters };
+    Ok(RowsState { dim: info.dim, width, optimizer: info.optimizer, keys, data, full: info.full, admission })
 }
 
-/// Lays `touched` over `base`: known rows are replaced, new ones appended.
+/// Lays `touched` over `base`: known rows are replaced, new ones appended; the rest is as of `touched`.
 pub(super) fn overlay(base: &mut RowsState, touched: RowsState) {
     let width = base.width;
+    base.admission = touched.admission;
     let mut index: HashMap<u64, usize> = base.keys.iter().enumerate().map(|(row, key)| (*key, row)).collect();
     for (key, row) in touched.keys.into_iter().zip(touched.data.chunks_exact(width.max(1))) {
         match index.get(&key) {

@@ -275,7 +275,7 @@ fn retain(dir: &Path, keep: usize, also_keep: Option<u64>) -> Result<(), Checkpo
 mod tests {
     use super::*;
     use crate::config::EmbeddingOptimizer;
-    use crate::train::{DenseState, RowsState, TensorLayout};
+    use crate::train::{AdmissionState, DenseState, RowsState, TensorLayout};
 
     fn draft(number: u64, keys: &[u64], full: bool) -> Draft {
         let value = number as f32;
@@ -296,6 +296,7 @@ mod tests {
                     keys: keys.to_vec(),
                     data: keys.iter().flat_map(|key| [*key as f32 + value, value]).collect(),
                     full,
+                    admission: AdmissionState { drawn: number, counters: vec![number as u8; 3] },
                 },
             },
             memory: vec![(EventTime(5), ImpressionId(u128::MAX))],
@@ -328,6 +329,7 @@ mod tests {
         assert_eq!(loaded.learner.rows.keys, [10, 20, 30]);
         assert_eq!(loaded.learner.rows.data, [11.0, 1.0, 22.0, 2.0, 32.0, 2.0]);
         let expected = draft(2, &[], false);
+        assert_eq!(loaded.learner.rows.admission, expected.learner.rows.admission);
         assert_eq!(loaded.learner.dense.params.iter().map(|p| p.to_bits()).collect::<Vec<_>>(), [2.0f32.to_bits(), (-0.0f32).to_bits()]);
         assert_eq!(loaded.learner.dense, expected.learner.dense);
         assert_eq!((loaded.memory, loaded.probes), (expected.memory, expected.probes));

@@ -8,12 +8,15 @@
 //!
 //! Everything runs on the calling thread and in the order of the batch: the same batches give the same bits.
 
+mod admission;
 mod gather;
 mod optimizer;
+mod random;
 mod rows;
 mod state;
 mod table;
 
+pub use admission::AdmissionState;
 pub use gather::Gather;
 pub use optimizer::RowOptimizer;
 pub use rows::{Rows, RowsError};

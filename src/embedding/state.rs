@@ -1,8 +1,8 @@
-use super::RowsError;
+use super::{AdmissionState, RowsError};
 use crate::config::EmbeddingOptimizer;
 
 /// Embedding rows: all, or those touched since the capture before.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RowsState {
     /// Weights per row.
     pub dim: usize,
@@ -16,6 +16,8 @@ pub struct RowsState {
     pub data: Vec<f32>,
     /// All rows of the table.
     pub full: bool,
+    /// What is known of ids without a row; whole in an increment too.
+    pub admission: AdmissionState,
 }
 
 /// Saved rows that do not make a table of this configuration.

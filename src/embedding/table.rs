@@ -1,10 +1,9 @@
+use super::admission::Admission;
+use super::random::SplitMix;
 use super::{RowOptimizer, Rows, RowsState, TableError};
 use crate::config::{EmbeddingConfig, OptimizerConfig};
 
-/// Increment of splitmix64, the generator behind initial rows.
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-
-/// One row per id ever trained: [`Rows`] with initial weights and an optimizer.
+/// One row per id admitted: [`Rows`] with initial weights and an optimizer.
 ///
 /// A row is `dim` weights followed by its optimizer state, side by side because an update needs both.
 #[derive(Debug)]
@@ -13,6 +12,7 @@ pub struct Table {
     seed: u64,
     init_scale: f32,
     optimizer: RowOptimizer,
+    admission: Admission,
     rows: Rows,
 }
 
@@ -22,7 +22,8 @@ impl Table {
     pub fn new(embedding: &EmbeddingConfig, optimizer: &OptimizerConfig, seed: u64) -> Self {
         let (dim, optimizer) = (embedding.dim, RowOptimizer::new(optimizer));
         let rows = Rows::new(dim + optimizer.state_width(dim));
-        Table { dim, seed, init_scale: embedding.init_scale, optimizer, rows }
+        let admission = Admission::new(&embedding.admission, seed);
+        Table { dim, seed, init_scale: embedding.init_scale, optimizer, admission, rows }
     }
 
     /// A table with this one's settings and the rows of `state`, in their order, none of them touched.
@@ -44,7 +45,8 @@ impl Table {
         if !state.full {
             return Err(TableError::Partial);
         }
-        Ok(Table { rows: Rows::restored(width, &state.keys, &state.data)?, ..*self })
+        let rows = Rows::restored(width, &state.keys, &state.data)?;
+        Ok(Table { rows, admission: self.admission.restored(&state.admission), ..*self })
     }
 
     /// Weights per row.
@@ -79,11 +81,12 @@ impl Table {
         }
     }
 
-    /// One optimizer step on the row of `key`, created first where `row` is `None`. `gradient` is `[dim]`.
+    /// One optimizer step on the row of `key`, which occurs `occurrences` times in the batch. `gradient` is `[dim]`. Where `row` is `None`
+    /// the row is created first, if the id is admitted; else nothing is trained.
     ///
     /// A table of 2³² − 1 rows is full: further ids stay at their initial value.
-    pub fn update(&mut self, key: u64, row: Option<u32>, gradient: &[f32]) {
-        let Some(row) = row.or_else(|| self.create(key)) else { return };
+    pub fn update(&mut self, key: u64, row: Option<u32>, gradient: &[f32], occurrences: u32) {
+        let Some(row) = row.or_else(|| self.create(key, occurrences)) else { return };
         let (weights, state) = self.rows.get_mut(row).split_at_mut(self.dim);
         self.optimizer.update(weights, state, gradient);
         self.rows.touch(row);
@@ -92,10 +95,21 @@ impl Table {
     /// A copy of all rows, or of those updated since the capture before, in row order. Forgets what was touched.
     pub fn capture(&mut self, full: bool) -> RowsState {
         let (keys, data) = self.rows.capture(full);
-        RowsState { dim: self.dim, width: self.rows.width(), optimizer: self.optimizer.kind(), keys, data, full }
+        RowsState {
+            dim: self.dim,
+            width: self.rows.width(),
+            optimizer: self.optimizer.kind(),
+            keys,
+            data,
+            full,
+            admission: self.admission.capture(),
+        }
     }
 
-    fn create(&mut self, key: u64) -> Option<u32> {
+    fn create(&mut self, key: u64, occurrences: u32) -> Option<u32> {
+        if !self.admission.admits(key, occurrences) {
+            return None;
+        }
         let row = self.rows.create(key)?;
         let (weights, state) = self.rows.get_mut(row).split_at_mut(self.dim);
         initial_weights(key, self.seed, self.init_scale, weights);
@@ -104,23 +118,14 @@ impl Table {
     }
 }
 
-/// Uniform in ±scale, from key and seed alone, by splitmix64: the value of an unseen id does not depend on when it is asked for, so a
-/// prediction before its first update already reads what the row will start from.
+/// Uniform in ±scale, from key and seed alone: the value of an unseen id does not depend on when it is asked for, so a prediction before
+/// its first update already reads what the row will start from.
 fn initial_weights(key: u64, seed: u64, scale: f32, into: &mut [f32]) {
     if scale == 0.0 {
         return into.fill(0.0);
     }
-    let mut state = key ^ seed.wrapping_mul(GOLDEN);
-    for weight in into {
-        state = state.wrapping_add(GOLDEN);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^= z >> 31;
-        // The upper 24 bits fill an f32's mantissa exactly.
-        let unit = (z >> 40) as f32 / (1 << 24) as f32;
-        *weight = (2.0 * unit - 1.0) * scale;
-    }
+    let mut random = SplitMix::new(key, seed);
+    into.iter_mut().for_each(|weight| *weight = (2.0 * random.unit() - 1.0) * scale);
 }
 
 #[cfg(test)]
@@ -130,7 +135,7 @@ mod tests {
 
     fn table(dim: usize, init_scale: f32) -> Table {
         let optimizer = OptimizerConfig { embedding_initial_accumulator: 0.1, ..OptimizerConfig::default() };
-        Table::new(&EmbeddingConfig { dim, init_scale }, &optimizer, 7)
+        Table::new(&EmbeddingConfig { dim, init_scale, ..EmbeddingConfig::default() }, &optimizer, 7)
     }
 
     fn weights(table: &Table, key: u64) -> Vec<f32> {
@@ -145,7 +150,7 @@ mod tests {
         let before = weights(&table, 42);
         assert!(before.iter().all(|w| w.abs() <= 0.05) && before.iter().any(|w| *w != 0.0), "{before:?}");
         assert_ne!(before, weights(&table, 43));
-        table.update(42, None, &[0.0; 8]);
+        table.update(42, None, &[0.0; 8], 1);
         assert_eq!(weights(&table, 42), before);
         assert_eq!(table.capture(true).data[8..], [0.1; 8]);
     }
@@ -159,7 +164,7 @@ mod tests {
     fn restores_bit_equal_and_untouched() {
         let mut table = table(3, 0.1);
         for key in [9, 2, 77] {
-            table.update(key, None, &[0.5, -0.25, 3.0]);
+            table.update(key, None, &[0.5, -0.25, 3.0], 1);
         }
         let state = table.capture(true);
         let mut other = self::table(3, 0.1).restored(&state).expect("same width");
@@ -170,7 +175,7 @@ mod tests {
     #[test]
     fn refuses_rows_that_do_not_fit() {
         let mut source = table(2, 0.0);
-        source.update(5, None, &[1.0, 1.0]);
+        source.update(5, None, &[1.0, 1.0], 1);
         let good = source.capture(true);
         let refused = |state: RowsState| table(2, 0.0).restored(&state).expect_err("does not fit");
         assert_eq!(refused(RowsState { dim: 3, ..good.clone() }), TableError::Dim { found: 3, expected: 2 });

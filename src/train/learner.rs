@@ -119,7 +119,7 @@ mod tests {
 
     fn model() -> ModelConfig {
         ModelConfig {
-            embedding: EmbeddingConfig { dim: 4, init_scale: 0.01 },
+            embedding: EmbeddingConfig { dim: 4, init_scale: 0.01, ..EmbeddingConfig::default() },
             shared: vec![16],
             light: vec![8],
             booster: vec![32, 16],
