@@ -122,6 +122,8 @@ fn values_that_cannot_be_are_named_with_their_place() {
         ("[model.embedding.admission]\nprobability = 0\n", &["model.embedding.admission.probability", "0", "above 0", "line 21"]),
         ("[model.embedding.admission]\nmin_count = 2\nprobability = 0.5\n", &["admission.probability", "0.5", "min_count", "line 22"]),
         ("[model.embedding.admission]\nfilter = \"1KiB\"\n", &["model.embedding.admission.filter", "1KiB", "64KiB to 64MiB", "line 21"]),
+        ("[model.embedding.expiry]\nafter = \"1m\"\n", &["model.embedding.expiry.after", "1m", "10m", "line 21"]),
+        ("[model.embedding.expiry]\nrows_max = 1\n", &["model.embedding.expiry.rows_max", "1", "no limit", "line 21"]),
         ("[model]\nlight = [64, 0]\n", &["model.light[1]", "0", "width", "line 21, column 14"]),
         ("[model]\nbooster = [0]\n", &["model.booster[0]", "0", "width", "line 21"]),
         ("[publish]\nchunk = \"1MiB\"\n", &["publish.chunk", "1MiB", "64KiB to 900KiB", "line 21"]),

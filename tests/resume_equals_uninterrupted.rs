@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 
 use rocket_launching::checkpoint::{CheckpointStore, Commit, Loaded};
-use rocket_launching::config::{AdmissionConfig, ByteLength, Config};
+use rocket_launching::config::{AdmissionConfig, ByteLength, Config, Span};
 use rocket_launching::domain::{PartitionPosition, Record, TopicPartition};
 use rocket_launching::pipeline::State;
 use rocket_launching::train::LearnerState;
@@ -73,6 +73,35 @@ fn with_ids_admitted_by_count_and_by_chance() {
         let rows = assert_equal("labelled", &world::labelled_stream(700), &[100, 101, 400], rule).rows;
         assert!(rows.keys.len() > 10 && rows.keys.len() < all, "{} of {all} ids have rows", rows.keys.len());
         assert!(rows.admission.drawn > 0 || rows.admission.counters.iter().any(|counter| *counter > 0));
+    }
+}
+
+/// The same events, `factor` times as far apart.
+fn stretched((partitions, records): (Vec<TopicPartition>, Vec<Record>), factor: i64) -> (Vec<TopicPartition>, Vec<Record>) {
+    let start = 1_700_000_000_000;
+    let stretch = |mut record: Record| {
+        let event = record.payload.as_deref().and_then(|payload| serde_json::from_slice::<serde_json::Value>(payload).ok());
+        if let Some(mut event) = event {
+            let time = event["ts_ms"].as_i64().expect("every event has a time");
+            event["ts_ms"] = (start + (time - start) * factor).into();
+            record.payload = Some(event.to_string().into_bytes());
+        }
+        record
+    };
+    (partitions, records.into_iter().map(stretch).collect())
+}
+
+#[test]
+fn with_rows_that_expire() {
+    // 1500 events over 10 days.
+    let stream = stretched(world::labelled_stream(1500), 5760);
+    let all = assert_equal("labelled", &stream, &[], |_| ()).rows.keys.len();
+    let by_age = |config: &mut Config| config.model.embedding.expiry.after = Some(Span::from_secs(6 * 3600));
+    let by_capacity = |config: &mut Config| config.model.embedding.expiry.rows_max = 60;
+    let rules: [&dyn Fn(&mut Config); 2] = [&by_age, &by_capacity];
+    for rule in rules {
+        let rows = assert_equal("labelled", &stream, &[100, 101, 700, 1499], rule).rows;
+        assert!(rows.keys.len() > 10 && rows.keys.len() + 10 < all, "{} of {all} ids have rows", rows.keys.len());
     }
 }
 

@@ -297,6 +297,7 @@ mod tests {
                     data: keys.iter().flat_map(|key| [*key as f32 + value, value]).collect(),
                     full,
                     admission: AdmissionState { drawn: number, counters: vec![number as u8; 3] },
+                    ..RowsState::default()
                 },
             },
             memory: vec![(EventTime(5), ImpressionId(u128::MAX))],

@@ -52,11 +52,13 @@ pub struct EmbeddingConfig {
     pub init_scale: f32,
     /// Which new ids get a row.
     pub admission: AdmissionConfig,
+    /// Which rows leave again.
+    pub expiry: ExpiryConfig,
 }
 
 impl Default for EmbeddingConfig {
     fn default() -> Self {
-        EmbeddingConfig { dim: 16, init_scale: 0.0, admission: AdmissionConfig::default() }
+        EmbeddingConfig { dim: 16, init_scale: 0.0, admission: AdmissionConfig::default(), expiry: ExpiryConfig::default() }
     }
 }
 
@@ -76,6 +78,16 @@ impl Default for AdmissionConfig {
     fn default() -> Self {
         AdmissionConfig { min_count: 0, filter: ADMISSION_FILTER, probability: 1.0 }
     }
+}
+
+/// Which rows leave again; by default none. An id that comes back starts from its initial vector.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExpiryConfig {
+    /// Rows not updated for this long, in event time and within five minutes.
+    pub after: Option<Span>,
+    /// Rows kept, the oldest leaving first; a batch may exceed it for the length of a step. 0: no limit.
+    pub rows_max: usize,
 }
 
 /// The learning rule.

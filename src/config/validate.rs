@@ -3,7 +3,8 @@
 use std::fmt::{Debug, Display};
 
 use super::{
-    AdmissionConfig, ByteLength, Config, EmbeddingOptimizer, FeatureKind, OWNED_KAFKA_PROPERTIES, Span, StreamMode, USER_IMPRESSIONS_CAP,
+    AdmissionConfig, ByteLength, Config, EmbeddingOptimizer, ExpiryConfig, FeatureKind, OWNED_KAFKA_PROPERTIES, Span, StreamMode,
+    USER_IMPRESSIONS_CAP,
 };
 
 /// Below it a snapshot of ordinary size has thousands of records.
@@ -22,6 +23,12 @@ const DIM_MAX: usize = 4096;
 const FILTER_MIN: ByteLength = ByteLength(64 << 10);
 /// The filter is part of every checkpoint, and halving it holds up a step: about 10 ms at this size.
 const FILTER_MAX: ByteLength = ByteLength(64 << 20);
+/// Ages are kept in steps of some four minutes.
+const EXPIRY_MIN: Span = Span::from_secs(600);
+/// A sixteenth of it is kept free, which must be something.
+const ROWS_MAX_MIN: usize = 16;
+/// Rows are numbered in 32 bits.
+const ROWS_MAX_MAX: usize = u32::MAX as usize - 1;
 /// Layers of one head; deeper ones have no use without residual connections.
 const LAYERS_MAX: usize = 64;
 /// More than any machine has cores.
@@ -180,6 +187,7 @@ fn model(config: &Config) -> Checked {
     need((1..=DIM_MAX).contains(&dim), "model.embedding.dim", dim, format!("expected 1 to {DIM_MAX}"))?;
     not_negative("model.embedding.init_scale", model.embedding.init_scale.into())?;
     admission(&model.embedding.admission)?;
+    expiry(&model.embedding.expiry)?;
     for (key, widths) in [("model.shared", &model.shared), ("model.light", &model.light), ("model.booster", &model.booster)] {
         need(widths.len() <= LAYERS_MAX, key, format!("{} layers", widths.len()), format!("at most {LAYERS_MAX} layers"))?;
         for (layer, width) in widths.iter().enumerate() {
@@ -196,6 +204,15 @@ fn admission(admission: &AdmissionConfig) -> Checked {
     need(one, "model.embedding.admission.probability", p, "min_count is set already; use one of the two")?;
     let fits = (FILTER_MIN..=FILTER_MAX).contains(&filter);
     need(fits, "model.embedding.admission.filter", filter, format!("expected {FILTER_MIN} to {FILTER_MAX}"))
+}
+
+fn expiry(expiry: &ExpiryConfig) -> Checked {
+    if let Some(after) = expiry.after {
+        need(after >= EXPIRY_MIN, "model.embedding.expiry.after", after, format!("expected at least {EXPIRY_MIN}"))?;
+    }
+    let rows = expiry.rows_max;
+    let fits = rows == 0 || (ROWS_MAX_MIN..=ROWS_MAX_MAX).contains(&rows);
+    need(fits, "model.embedding.expiry.rows_max", rows, format!("expected 0 (no limit) or {ROWS_MAX_MIN} to {ROWS_MAX_MAX}"))
 }
 
 fn train(config: &Config) -> Checked {

@@ -2,6 +2,7 @@ use super::rows::KeyMap;
 use super::{InputLayout, Table};
 use crate::batch::Batch;
 use crate::config::Pooling;
+use crate::domain::EventTime;
 
 /// The distinct ids of one batch, their rows and gradients. Kept between batches for its memory alone.
 ///
@@ -76,11 +77,14 @@ impl Gather {
     }
 
     /// Updates the rows of the batch by the gradients of [`Gather::scatter`]; new ids that are admitted get their rows now.
-    pub fn apply(&self, table: &mut Table) {
+    /// `time` is the batch's: rows that expired by then may leave.
+    pub fn apply(&self, table: &mut Table, time: Option<EventTime>) {
+        table.begin(time);
         let gradients = self.gradients.chunks_exact(table.dim().max(1));
         for (((&key, &row), &count), gradient) in self.keys.iter().zip(&self.rows).zip(&self.counts).zip(gradients) {
             table.update(key, row, gradient, count);
         }
+        table.end();
     }
 
     fn look_up(&mut self, table: &Table, batch: &Batch) {
@@ -175,7 +179,7 @@ mod tests {
         assert!(gather.scatter(&layout, &batch, &gradient));
         // id 1: twice in the sum, half of the mean; id 2: half of a mean, then a mean of one.
         assert_eq!(gather.gradients, [2.0 + 2.0, 4.0 + 4.0, 2.0 + 16.0, 4.0 + 32.0]);
-        gather.apply(&mut table);
+        gather.apply(&mut table, None);
         let state = table.capture(false);
         assert_eq!(state.keys, [1, 2]);
         assert_eq!(state.data, [0.0, 1.0, 16.0, 64.0, 9.0, 19.0, 18.0 * 18.0, 36.0 * 36.0]);
@@ -189,7 +193,7 @@ mod tests {
         let inputs = gather.read(&table, &layout, &batch);
         assert!(gather.scatter(&layout, &batch, &vec![0.5; inputs.len()]));
         assert_eq!(table.len(), 3);
-        gather.apply(&mut table);
+        gather.apply(&mut table, None);
         assert_eq!(table.capture(true).keys, [1, 2, 3, 50, 40]);
     }
 
@@ -203,7 +207,7 @@ mod tests {
             let mut gather = Gather::default();
             let inputs = gather.read(&table, &layout, &batch);
             assert!(gather.scatter(&layout, &batch, &vec![0.5; inputs.len()]));
-            gather.apply(&mut table);
+            gather.apply(&mut table, None);
             (inputs[..2].to_vec(), table.capture(true).keys)
         };
         assert_eq!(step(&[7, 8, 7]), (vec![0.0; 2], vec![]));

@@ -9,6 +9,7 @@
 //! Everything runs on the calling thread and in the order of the batch: the same batches give the same bits.
 
 mod admission;
+mod expiry;
 mod gather;
 mod optimizer;
 mod random;
@@ -17,9 +18,10 @@ mod state;
 mod table;
 
 pub use admission::AdmissionState;
+pub use expiry::SweepState;
 pub use gather::Gather;
 pub use optimizer::RowOptimizer;
-pub use rows::{Rows, RowsError};
+pub use rows::{Captured, Rows, RowsError};
 pub use state::{RowsState, TableError};
 pub use table::Table;
 

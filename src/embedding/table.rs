@@ -1,11 +1,14 @@
 use super::admission::Admission;
+use super::expiry::{Expiry, tick};
 use super::random::SplitMix;
-use super::{RowOptimizer, Rows, RowsState, TableError};
+use super::{Captured, RowOptimizer, Rows, RowsState, TableError};
 use crate::config::{EmbeddingConfig, OptimizerConfig};
+use crate::domain::EventTime;
 
 /// One row per id admitted: [`Rows`] with initial weights and an optimizer.
 ///
-/// A row is `dim` weights followed by its optimizer state, side by side because an update needs both.
+/// A row is `dim` weights followed by its optimizer state, side by side because an update needs both, and where rows expire by the tick of
+/// its last update.
 #[derive(Debug)]
 pub struct Table {
     dim: usize,
@@ -13,6 +16,11 @@ pub struct Table {
     init_scale: f32,
     optimizer: RowOptimizer,
     admission: Admission,
+    expiry: Option<Expiry>,
+    /// Tick of the batch being applied.
+    now: f32,
+    /// Rows created by it.
+    created: usize,
     rows: Rows,
 }
 
@@ -21,9 +29,10 @@ impl Table {
     #[must_use]
     pub fn new(embedding: &EmbeddingConfig, optimizer: &OptimizerConfig, seed: u64) -> Self {
         let (dim, optimizer) = (embedding.dim, RowOptimizer::new(optimizer));
-        let rows = Rows::new(dim + optimizer.state_width(dim));
+        let expiry = Expiry::new(&embedding.expiry);
+        let rows = Rows::new(dim + optimizer.state_width(dim) + usize::from(expiry.is_some()));
         let admission = Admission::new(&embedding.admission, seed);
-        Table { dim, seed, init_scale: embedding.init_scale, optimizer, admission, rows }
+        Table { dim, seed, init_scale: embedding.init_scale, optimizer, admission, expiry, now: 0.0, created: 0, rows }
     }
 
     /// A table with this one's settings and the rows of `state`, in their order, none of them touched.
@@ -39,14 +48,16 @@ impl Table {
         if found != expected {
             return Err(TableError::Optimizer { found, expected });
         }
-        if state.width != width {
+        let unstamped = self.dim + self.optimizer.state_width(self.dim);
+        if ![unstamped, unstamped + 1].contains(&state.width) {
             return Err(TableError::Width { found: state.width, expected: width });
         }
         if !state.full {
             return Err(TableError::Partial);
         }
-        let rows = Rows::restored(width, &state.keys, &state.data)?;
-        Ok(Table { rows, admission: self.admission.restored(&state.admission), ..*self })
+        let rows = Rows::restored(state.width, &state.keys, &state.data)?.with_width(width);
+        let expiry = self.expiry.as_ref().map(|expiry| expiry.restored(&state.sweep));
+        Ok(Table { rows, admission: self.admission.restored(&state.admission), expiry, ..*self })
     }
 
     /// Weights per row.
@@ -81,20 +92,36 @@ impl Table {
         }
     }
 
+    /// Begins a batch of this time; without one, no row is stamped and none expires.
+    pub fn begin(&mut self, time: Option<EventTime>) {
+        self.now = time.map_or(0.0, tick);
+        self.created = 0;
+    }
+
+    /// Ends a batch: removes some of the rows that have expired. Row numbers found before no longer hold.
+    pub fn end(&mut self) {
+        if let Some(expiry) = self.expiry.as_mut().filter(|_| self.now > 0.0) {
+            expiry.sweep(&mut self.rows, self.now, self.created);
+        }
+    }
+
     /// One optimizer step on the row of `key`, which occurs `occurrences` times in the batch. `gradient` is `[dim]`. Where `row` is `None`
     /// the row is created first, if the id is admitted; else nothing is trained.
     ///
     /// A table of 2³² − 1 rows is full: further ids stay at their initial value.
     pub fn update(&mut self, key: u64, row: Option<u32>, gradient: &[f32], occurrences: u32) {
         let Some(row) = row.or_else(|| self.create(key, occurrences)) else { return };
-        let (weights, state) = self.rows.get_mut(row).split_at_mut(self.dim);
+        let (weights, rest) = self.rows.get_mut(row).split_at_mut(self.dim);
+        let (state, stamp) = rest.split_at_mut(self.optimizer.state_width(self.dim));
         self.optimizer.update(weights, state, gradient);
+        stamp.iter_mut().for_each(|stamp| *stamp = stamp.max(self.now));
         self.rows.touch(row);
     }
 
     /// A copy of all rows, or of those updated since the capture before, in row order. Forgets what was touched.
     pub fn capture(&mut self, full: bool) -> RowsState {
-        let (keys, data) = self.rows.capture(full);
+        let rows = self.rows.len();
+        let Captured { keys, data, places, removed } = self.rows.capture(full);
         RowsState {
             dim: self.dim,
             width: self.rows.width(),
@@ -102,7 +129,11 @@ impl Table {
             keys,
             data,
             full,
+            places,
+            rows: Some(rows),
+            removed,
             admission: self.admission.capture(),
+            sweep: self.expiry.as_ref().map(Expiry::capture).unwrap_or_default(),
         }
     }
 
@@ -111,7 +142,9 @@ impl Table {
             return None;
         }
         let row = self.rows.create(key)?;
-        let (weights, state) = self.rows.get_mut(row).split_at_mut(self.dim);
+        self.created += 1;
+        let (weights, rest) = self.rows.get_mut(row).split_at_mut(self.dim);
+        let (state, _) = rest.split_at_mut(self.optimizer.state_width(self.dim));
         initial_weights(key, self.seed, self.init_scale, weights);
         self.optimizer.start(weights, state);
         Some(row)

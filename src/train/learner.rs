@@ -70,7 +70,7 @@ impl Learner {
         let applied = gradients.is_some();
         if let Some(gradients) = gradients {
             self.compute.run(|| self.nets.apply(gradients, &self.adam));
-            self.gather.apply(&mut self.table);
+            self.gather.apply(&mut self.table, batch.time());
         }
         let loss = pass.loss;
         StepReport { scores: pass.scores, loss: loss.total, hint_mse: loss.hint_mse, hint_share: loss.hint_share, applied }

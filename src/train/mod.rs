@@ -9,4 +9,4 @@ pub use crate::nets::Scores;
 pub use device::Compute;
 pub use error::TrainError;
 pub use learner::{Learner, StepReport};
-pub use state::{AdmissionState, DenseState, LearnerState, RowsState, TensorLayout};
+pub use state::{AdmissionState, DenseState, LearnerState, RowsState, SweepState, TensorLayout};

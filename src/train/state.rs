@@ -1,4 +1,4 @@
-pub use crate::embedding::{AdmissionState, RowsState};
+pub use crate::embedding::{AdmissionState, RowsState, SweepState};
 pub use crate::nets::{DenseState, TensorLayout};
 
 /// Everything a learner is.
