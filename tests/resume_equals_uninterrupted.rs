@@ -2,25 +2,35 @@
 
 mod support;
 
+use std::path::Path;
+
 use rocket_launching::checkpoint::{CheckpointStore, Commit, Loaded};
+use rocket_launching::config::{AdmissionConfig, ByteLength, Config, Span};
 use rocket_launching::domain::{PartitionPosition, Record, TopicPartition};
 use rocket_launching::pipeline::State;
+use rocket_launching::train::LearnerState;
 use support::world;
 
-fn last_commit(dir: &std::path::Path) -> (Commit, Loaded) {
+fn last_commit(dir: &Path) -> (Commit, Loaded) {
     let store = CheckpointStore::open(dir, 3).expect("the state opens");
     let commit = store.latest().expect("something was committed").clone();
     let loaded = CheckpointStore::load(dir, &commit).expect("the commit is whole");
     (commit, loaded)
 }
 
-fn assert_equal(mode: &str, stream: &(Vec<TopicPartition>, Vec<Record>), cuts: &[usize]) {
+/// Returns the state both runs end in.
+fn assert_equal(mode: &str, stream: &(Vec<TopicPartition>, Vec<Record>), cuts: &[usize], adjust: impl Fn(&mut Config)) -> LearnerState {
+    let config = |dir: &Path| {
+        let mut config = world::config(dir, mode, "");
+        adjust(&mut config);
+        config
+    };
     let whole = tempfile::tempdir().expect("tempdir");
-    world::run(&world::config(whole.path(), mode, ""), State::Durable, stream.clone(), None, true);
+    world::run(&config(whole.path()), State::Durable, stream.clone(), None, true);
     let (expected, expected_state) = last_commit(whole.path());
 
     let pieces = tempfile::tempdir().expect("tempdir");
-    let config = world::config(pieces.path(), mode, "");
+    let config = config(pieces.path());
     for cut in cuts {
         // The source ends early and unfinished: what is in the join and in the open batch is lost from memory, as in a crash.
         let part = (stream.0.clone(), stream.1[..*cut].to_vec());
@@ -37,17 +47,62 @@ fn assert_equal(mode: &str, stream: &(Vec<TopicPartition>, Vec<Record>), cuts: &
     assert_eq!(found_state.memory, expected_state.memory);
     assert_eq!(found.positions.iter().map(PartitionPosition::count).sum::<u64>(), found.books.done());
     assert_eq!(found.books.done(), stream.1.len() as u64, "every event is done");
+    found_state.learner
 }
 
 #[test]
 fn labelled() {
-    assert_equal("labelled", &world::labelled_stream(1500), &[100, 101, 700, 1499]);
+    assert_equal("labelled", &world::labelled_stream(1500), &[100, 101, 700, 1499], |_| ());
 }
 
 #[test]
 fn joined() {
     let stream = world::joined_stream(1500, 1);
-    assert_equal("joined", &stream, &[50, 333, 334, 1200]);
+    assert_equal("joined", &stream, &[50, 333, 334, 1200], |_| ());
+}
+
+#[test]
+fn with_ids_admitted_by_count_and_by_chance() {
+    let all = assert_equal("labelled", &world::labelled_stream(700), &[], |_| ()).rows.keys.len();
+    let by_count = |config: &mut Config| {
+        config.model.embedding.admission = AdmissionConfig { min_count: 20, filter: ByteLength(1 << 16), ..AdmissionConfig::default() };
+    };
+    let by_chance = |config: &mut Config| config.model.embedding.admission.probability = 0.02;
+    let rules: [&dyn Fn(&mut Config); 2] = [&by_count, &by_chance];
+    for rule in rules {
+        let rows = assert_equal("labelled", &world::labelled_stream(700), &[100, 101, 400], rule).rows;
+        assert!(rows.keys.len() > 10 && rows.keys.len() < all, "{} of {all} ids have rows", rows.keys.len());
+        assert!(rows.admission.drawn > 0 || rows.admission.counters.iter().any(|counter| *counter > 0));
+    }
+}
+
+/// The same events, `factor` times as far apart.
+fn stretched((partitions, records): (Vec<TopicPartition>, Vec<Record>), factor: i64) -> (Vec<TopicPartition>, Vec<Record>) {
+    let start = 1_700_000_000_000;
+    let stretch = |mut record: Record| {
+        let event = record.payload.as_deref().and_then(|payload| serde_json::from_slice::<serde_json::Value>(payload).ok());
+        if let Some(mut event) = event {
+            let time = event["ts_ms"].as_i64().expect("every event has a time");
+            event["ts_ms"] = (start + (time - start) * factor).into();
+            record.payload = Some(event.to_string().into_bytes());
+        }
+        record
+    };
+    (partitions, records.into_iter().map(stretch).collect())
+}
+
+#[test]
+fn with_rows_that_expire() {
+    // 1500 events over 10 days.
+    let stream = stretched(world::labelled_stream(1500), 5760);
+    let all = assert_equal("labelled", &stream, &[], |_| ()).rows.keys.len();
+    let by_age = |config: &mut Config| config.model.embedding.expiry.after = Some(Span::from_secs(6 * 3600));
+    let by_capacity = |config: &mut Config| config.model.embedding.expiry.rows_max = 60;
+    let rules: [&dyn Fn(&mut Config); 2] = [&by_age, &by_capacity];
+    for rule in rules {
+        let rows = assert_equal("labelled", &stream, &[100, 101, 700, 1499], rule).rows;
+        assert!(rows.keys.len() > 10 && rows.keys.len() + 10 < all, "{} of {all} ids have rows", rows.keys.len());
+    }
 }
 
 #[test]

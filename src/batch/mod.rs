@@ -40,6 +40,14 @@ impl Batch {
         self.labels.len()
     }
 
+    /// The median of its event times, which no single clock that is off can move; `None` without samples.
+    #[must_use]
+    pub fn time(&self) -> Option<EventTime> {
+        let mut times = self.times.clone();
+        let middle = times.len().checked_sub(1)? / 2;
+        Some(*times.select_nth_unstable(middle).1)
+    }
+
     /// Neither samples nor ended events.
     #[must_use]
     pub fn is_empty(&self) -> bool {

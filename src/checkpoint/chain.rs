@@ -1,75 +1,16 @@
 //! Keyed state as a chain of files: a full one, then what was touched since, oldest first.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use super::files::{self, COUNTS_WIDTH};
-use super::{CheckpointError, FileEntry};
-use crate::train::{CountsState, RowsState};
+use super::{CheckpointError, FileEntry, files};
 
 /// State by key that is captured whole or in part.
 pub(super) trait Keyed: Sized {
     fn is_full(&self) -> bool;
     fn encode(&self) -> Vec<u8>;
     fn decode(path: &Path, bytes: &[u8]) -> Result<Self, CheckpointError>;
-    /// Lays `touched` over this: known keys are replaced, new ones appended. The error says why the two do not belong together.
+    /// Lays what was touched since over this. The error says why the two do not belong together.
     fn overlay(&mut self, touched: Self) -> Result<(), String>;
-}
-
-impl Keyed for RowsState {
-    fn is_full(&self) -> bool {
-        self.full
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        files::encode_rows(self)
-    }
-
-    fn decode(path: &Path, bytes: &[u8]) -> Result<Self, CheckpointError> {
-        files::decode_rows(path, bytes)
-    }
-
-    fn overlay(&mut self, touched: Self) -> Result<(), String> {
-        let (found, before) = ((touched.dim, touched.width, touched.optimizer), (self.dim, self.width, self.optimizer));
-        if found != before {
-            return Err(format!("dim, width and optimizer {found:?} after files of {before:?}"));
-        }
-        overlay(self.width, (&mut self.keys, &mut self.data), touched.keys, &touched.data);
-        Ok(())
-    }
-}
-
-impl Keyed for CountsState {
-    fn is_full(&self) -> bool {
-        self.full
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        files::encode_counts(self)
-    }
-
-    fn decode(path: &Path, bytes: &[u8]) -> Result<Self, CheckpointError> {
-        files::decode_counts(path, bytes)
-    }
-
-    fn overlay(&mut self, touched: Self) -> Result<(), String> {
-        overlay(COUNTS_WIDTH, (&mut self.keys, &mut self.data), touched.keys, &touched.data);
-        Ok(())
-    }
-}
-
-fn overlay(width: usize, (keys, data): (&mut Vec<u64>, &mut Vec<f32>), touched: Vec<u64>, rows: &[f32]) {
-    let mut index: HashMap<u64, usize> = keys.iter().enumerate().map(|(row, key)| (*key, row)).collect();
-    for (key, row) in touched.into_iter().zip(rows.chunks_exact(width.max(1))) {
-        match index.get(&key) {
-            Some(at) => data[at * width..(at + 1) * width].copy_from_slice(row),
-            None => {
-                index.insert(key, keys.len());
-                keys.push(key);
-                data.extend_from_slice(row);
-            }
-        }
-    }
 }
 
 /// Writes `state` as the next file of the chain `before`, or as the first of a new one where it is full; without a state there is no chain.

@@ -9,12 +9,9 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use super::{CheckpointError, FileEntry, ProbeSample};
-use crate::config::EmbeddingOptimizer;
 use crate::domain::{EventTime, ImpressionId};
-use crate::train::{CountsState, Course, DenseState, RowsState, TensorLayout};
+use crate::train::{Course, DenseState, TensorLayout};
 
-/// Floats per key of the click counts: impressions, clicks.
-pub(super) const COUNTS_WIDTH: usize = 2;
 /// Metadata key of the safetensors files. One key, so that the same state gives the same bytes.
 const INFO: &str = "rocket";
 
@@ -23,22 +20,6 @@ const INFO: &str = "rocket";
 struct DenseInfo {
     layout: Vec<TensorLayout>,
     steps: u64,
-}
-
-/// What a rows file says beside its tensors.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct RowsInfo {
-    dim: usize,
-    full: bool,
-    /// Files from before there was a choice do not say it: theirs is the default.
-    #[serde(default)]
-    optimizer: EmbeddingOptimizer,
-}
-
-/// What a file of click counts says beside its tensors.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct CountsInfo {
-    full: bool,
 }
 
 /// What is neither weights nor rows.
@@ -102,61 +83,11 @@ pub(super) fn decode_dense(path: &Path, bytes: &[u8]) -> Result<DenseState, Chec
     Ok(DenseState { layout: info.layout, params: params?, m: m?, v: v?, steps: info.steps })
 }
 
-pub(super) fn encode_rows(state: &RowsState) -> Vec<u8> {
-    let info = RowsInfo { dim: state.dim, full: state.full, optimizer: state.optimizer };
-    encode_keyed(&info, &state.keys, &state.data, state.width)
-}
-
-pub(super) fn encode_counts(state: &CountsState) -> Vec<u8> {
-    encode_keyed(&CountsInfo { full: state.full }, &state.keys, &state.data, COUNTS_WIDTH)
-}
-
-pub(super) fn decode_rows(path: &Path, bytes: &[u8]) -> Result<RowsState, CheckpointError> {
-    let (info, tensors): (RowsInfo, _) = decode(path, bytes)?;
-    let (keys, data, width) = decode_keyed(path, &tensors)?;
-    if width < info.dim {
-        return Err(CheckpointError::corrupt(path, format_args!("rows of {width} floats do not hold {} weights", info.dim)));
-    }
-    Ok(RowsState { dim: info.dim, width, optimizer: info.optimizer, keys, data, full: info.full })
-}
-
-pub(super) fn decode_counts(path: &Path, bytes: &[u8]) -> Result<CountsState, CheckpointError> {
-    let (info, tensors): (CountsInfo, _) = decode(path, bytes)?;
-    match decode_keyed(path, &tensors)? {
-        (keys, data, COUNTS_WIDTH) => Ok(CountsState { keys, data, full: info.full }),
-        (_, _, width) => Err(CheckpointError::corrupt(path, format_args!("counts of {width} floats, not {COUNTS_WIDTH}"))),
-    }
-}
-
-fn encode_keyed(info: &impl serde::Serialize, keys: &[u64], data: &[f32], width: usize) -> Vec<u8> {
-    let rows = keys.len();
-    let keys: Vec<u8> = keys.iter().flat_map(|key| key.to_le_bytes()).collect();
-    encode(info, &[("keys", Dtype::U64, vec![rows], &keys), ("data", Dtype::F32, vec![rows, width], &f32_bytes(data))])
-}
-
-/// Keys `[rows]`, data `[rows, width]`, and that width.
-fn decode_keyed(path: &Path, tensors: &SafeTensors<'_>) -> Result<(Vec<u64>, Vec<f32>, usize), CheckpointError> {
-    let keys = tensors.tensor("keys").map_err(|e| CheckpointError::corrupt(path, e))?;
-    if keys.dtype() != Dtype::U64 {
-        return Err(CheckpointError::corrupt(path, "tensor keys is not U64"));
-    }
-    let keys: Vec<u64> = keys.data().as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
-    let shape = tensors.tensor("data").map_err(|e| CheckpointError::corrupt(path, e))?.shape().to_vec();
-    let &[rows, width] = shape.as_slice() else {
-        return Err(CheckpointError::corrupt(path, format_args!("tensor data is {shape:?}, not [rows, width]")));
-    };
-    if rows != keys.len() {
-        return Err(CheckpointError::corrupt(path, format_args!("tensor data is {shape:?}, which does not fit {} keys", keys.len())));
-    }
-    let data = f32_tensor(path, tensors, "data")?;
-    Ok((keys, data, width))
-}
-
-fn f32_bytes(values: &[f32]) -> Vec<u8> {
+pub(super) fn f32_bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-fn encode<I: serde::Serialize>(info: &I, tensors: &[(&str, Dtype, Vec<usize>, &Vec<u8>)]) -> Vec<u8> {
+pub(super) fn encode<I: serde::Serialize>(info: &I, tensors: &[(&str, Dtype, Vec<usize>, &Vec<u8>)]) -> Vec<u8> {
     let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
         (*name, TensorView::new(*dtype, shape.clone(), bytes).expect("shape and bytes were made from the same vector"))
     });
@@ -164,7 +95,7 @@ fn encode<I: serde::Serialize>(info: &I, tensors: &[(&str, Dtype, Vec<usize>, &V
     serialize(views, Some(HashMap::from([(INFO.to_owned(), info)]))).expect("names are distinct and views are valid")
 }
 
-fn decode<'a, I: serde::de::DeserializeOwned>(path: &Path, bytes: &'a [u8]) -> Result<(I, SafeTensors<'a>), CheckpointError> {
+pub(super) fn decode<'a, I: serde::de::DeserializeOwned>(path: &Path, bytes: &'a [u8]) -> Result<(I, SafeTensors<'a>), CheckpointError> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| CheckpointError::corrupt(path, e))?;
     let info = metadata
         .metadata()
@@ -176,7 +107,19 @@ fn decode<'a, I: serde::de::DeserializeOwned>(path: &Path, bytes: &'a [u8]) -> R
     Ok((info, tensors))
 }
 
-fn f32_tensor(path: &Path, tensors: &SafeTensors<'_>, name: &str) -> Result<Vec<f32>, CheckpointError> {
+pub(super) fn u64_tensor(path: &Path, tensors: &SafeTensors<'_>, name: &str) -> Result<Vec<u64>, CheckpointError> {
+    let tensor = tensors.tensor(name).map_err(|e| CheckpointError::corrupt(path, e))?;
+    if tensor.dtype() != Dtype::U64 {
+        return Err(CheckpointError::corrupt(path, format_args!("tensor {name} is not U64")));
+    }
+    Ok(u64s(tensor.data()))
+}
+
+pub(super) fn u64s(bytes: &[u8]) -> Vec<u64> {
+    bytes.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect()
+}
+
+pub(super) fn f32_tensor(path: &Path, tensors: &SafeTensors<'_>, name: &str) -> Result<Vec<f32>, CheckpointError> {
     let tensor = tensors.tensor(name).map_err(|e| CheckpointError::corrupt(path, e))?;
     if tensor.dtype() != Dtype::F32 {
         return Err(CheckpointError::corrupt(path, format_args!("tensor {name} is not F32")));

@@ -2,8 +2,10 @@
 
 mod chain;
 mod commit;
+mod counts;
 mod error;
 mod files;
+mod rows;
 mod store;
 
 pub use commit::{Commit, FileEntry};

@@ -259,7 +259,7 @@ fn retain(dir: &Path, keep: usize, also_keep: Option<u64>) -> Result<(), Checkpo
 mod tests {
     use super::*;
     use crate::config::EmbeddingOptimizer;
-    use crate::train::{CountsState, Course, DenseState, RowsState, TensorLayout};
+    use crate::train::{AdmissionState, CountsState, Course, DenseState, RowsState, TensorLayout};
 
     fn draft(number: u64, keys: &[u64], full: bool) -> Draft {
         let value = number as f32;
@@ -280,6 +280,8 @@ mod tests {
                     keys: keys.to_vec(),
                     data: keys.iter().flat_map(|key| [*key as f32 + value, value]).collect(),
                     full,
+                    admission: AdmissionState { drawn: number, counters: vec![number as u8; 3] },
+                    ..RowsState::default()
                 },
                 light_rows: None,
                 click_counts: Some(CountsState { keys: keys.to_vec(), data: keys.iter().flat_map(|_| [value, 0.5]).collect(), full }),
@@ -317,6 +319,7 @@ mod tests {
         let counts = loaded.learner.click_counts.unwrap();
         assert_eq!((counts.keys.as_slice(), counts.data.as_slice()), ([10, 20, 30].as_slice(), [1.0, 0.5, 2.0, 0.5, 2.0, 0.5].as_slice()));
         let expected = draft(2, &[], false);
+        assert_eq!(loaded.learner.rows.admission, expected.learner.rows.admission);
         assert_eq!(loaded.learner.dense.params.iter().map(|p| p.to_bits()).collect::<Vec<_>>(), [2.0f32.to_bits(), (-0.0f32).to_bits()]);
         assert_eq!((&loaded.learner.dense, loaded.learner.course), (&expected.learner.dense, expected.learner.course));
         assert_eq!(loaded.learner.light_rows, None);

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::units::Span;
+use super::units::{ByteLength, Span};
 
 /// Rows a batch closes at. A compromise of speed (bigger) and one-pass quality (smaller), see README.
 const BATCH_ROWS: usize = 256;
@@ -9,6 +9,8 @@ const LINGER: Span = Span::from_millis(1000);
 /// Below the squared gradients of a mean loss, (1/batch)² and less: a larger start freezes rare ids (KuaiRand, one pass: light AUC .722 at
 /// 1e-8, .713 at 1e-3, .699 at 0.1).
 const ACCUMULATOR: f32 = 1e-8;
+/// Counts two million ids at a time, at which an id is admitted too early once in forty; small beside the table it keeps small.
+const ADMISSION_FILTER: ByteLength = ByteLength(16 << 20);
 /// λ of the published CTR run, on the margin of one logit (mean over the batch).
 const HINT_WEIGHT: f32 = 0.3;
 /// The published temperature of distillation (Zhou et al. 2018, from Hinton et al. 2015).
@@ -53,12 +55,44 @@ pub struct EmbeddingConfig {
     pub dim: usize,
     /// A new row is uniform in ±init_scale, from its key; 0 makes an unseen id the zero vector, which is what servers use.
     pub init_scale: f32,
+    /// Which new ids get a row.
+    pub admission: AdmissionConfig,
+    /// Which rows leave again.
+    pub expiry: ExpiryConfig,
 }
 
 impl Default for EmbeddingConfig {
     fn default() -> Self {
-        EmbeddingConfig { dim: 16, init_scale: 0.0 }
+        EmbeddingConfig { dim: 16, init_scale: 0.0, admission: AdmissionConfig::default(), expiry: ExpiryConfig::default() }
     }
+}
+
+/// Which new ids get a row; by default all. An id without a row reads as the initial vector and is not trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdmissionConfig {
+    /// Occurrences that bring an id its row, at most 255; 0 and 1: the first.
+    pub min_count: u8,
+    /// Bytes of the counting Bloom filter behind `min_count`, one counter each. Ids counted at a time: an eighth of them.
+    pub filter: ByteLength,
+    /// Chance of every occurrence to bring the id its row; 1: the first does.
+    pub probability: f32,
+}
+
+impl Default for AdmissionConfig {
+    fn default() -> Self {
+        AdmissionConfig { min_count: 0, filter: ADMISSION_FILTER, probability: 1.0 }
+    }
+}
+
+/// Which rows leave again; by default none. An id that comes back starts from its initial vector.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExpiryConfig {
+    /// Rows not updated for this long, in event time and within five minutes.
+    pub after: Option<Span>,
+    /// Rows kept, the oldest leaving first; a batch may exceed it for the length of a step. 0: no limit.
+    pub rows_max: usize,
 }
 
 /// The learning rule.

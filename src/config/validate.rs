@@ -3,8 +3,8 @@
 use std::fmt::{Debug, Display};
 
 use super::{
-    ByteLength, Config, EmbeddingOptimizer, Heads, HintConfig, HintKind, OWNED_KAFKA_PROPERTIES, SharedGrad, Span, StreamMode,
-    USER_IMPRESSIONS_CAP,
+    AdmissionConfig, ByteLength, Config, EmbeddingOptimizer, ExpiryConfig, Heads, HintConfig, HintKind, OWNED_KAFKA_PROPERTIES, SharedGrad,
+    Span, StreamMode, USER_IMPRESSIONS_CAP,
 };
 
 /// Below it a snapshot of ordinary size has thousands of records.
@@ -19,6 +19,16 @@ const BATCH_ROWS_MAX: usize = 65_536;
 const WIDTH_MAX: usize = 65_536;
 /// Far above any published dimension; a row is this many floats, twice with its optimizer state.
 const DIM_MAX: usize = 4096;
+/// Below it even a small stream fills the filter between two checkpoints.
+const FILTER_MIN: ByteLength = ByteLength(64 << 10);
+/// The filter is part of every checkpoint, and halving it holds up a step: about 10 ms at this size.
+const FILTER_MAX: ByteLength = ByteLength(64 << 20);
+/// Ages are kept in steps of some four minutes.
+const EXPIRY_MIN: Span = Span::from_secs(600);
+/// A sixteenth of it is kept free, which must be something.
+const ROWS_MAX_MIN: usize = 16;
+/// Rows are numbered in 32 bits.
+const ROWS_MAX_MAX: usize = u32::MAX as usize - 1;
 /// Layers of one head; deeper ones have no use without residual connections.
 const LAYERS_MAX: usize = 64;
 /// More than any machine has cores.
@@ -176,6 +186,8 @@ fn model(config: &Config) -> Checked {
     let dim = model.embedding.dim;
     need((1..=DIM_MAX).contains(&dim), "model.embedding.dim", dim, format!("expected 1 to {DIM_MAX}"))?;
     not_negative("model.embedding.init_scale", model.embedding.init_scale.into())?;
+    admission(&model.embedding.admission)?;
+    expiry(&model.embedding.expiry)?;
     for (key, widths) in [("model.shared", &model.shared), ("model.light", &model.light), ("model.booster", &model.booster)] {
         need(widths.len() <= LAYERS_MAX, key, format!("{} layers", widths.len()), format!("at most {LAYERS_MAX} layers"))?;
         for (layer, width) in widths.iter().enumerate() {
@@ -183,6 +195,24 @@ fn model(config: &Config) -> Checked {
         }
     }
     Ok(())
+}
+
+fn admission(admission: &AdmissionConfig) -> Checked {
+    let (p, filter) = (admission.probability, admission.filter);
+    need(p > 0.0 && p <= 1.0, "model.embedding.admission.probability", p, "expected above 0 and at most 1")?;
+    let one = admission.min_count <= 1 || p == 1.0;
+    need(one, "model.embedding.admission.probability", p, "min_count is set already; use one of the two")?;
+    let fits = (FILTER_MIN..=FILTER_MAX).contains(&filter);
+    need(fits, "model.embedding.admission.filter", filter, format!("expected {FILTER_MIN} to {FILTER_MAX}"))
+}
+
+fn expiry(expiry: &ExpiryConfig) -> Checked {
+    if let Some(after) = expiry.after {
+        need(after >= EXPIRY_MIN, "model.embedding.expiry.after", after, format!("expected at least {EXPIRY_MIN}"))?;
+    }
+    let rows = expiry.rows_max;
+    let fits = rows == 0 || (ROWS_MAX_MIN..=ROWS_MAX_MAX).contains(&rows);
+    need(fits, "model.embedding.expiry.rows_max", rows, format!("expected 0 (no limit) or {ROWS_MAX_MIN} to {ROWS_MAX_MAX}"))
 }
 
 fn train(config: &Config) -> Checked {

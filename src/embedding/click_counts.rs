@@ -1,4 +1,4 @@
-use super::{Rows, RowsError};
+use super::{Captured, Rows, RowsError};
 use crate::features::{CLICK_RATE_INPUTS, Counts, FeatureSpec, NO_KEY, click_rate_inputs};
 
 /// Floats per key: impressions, clicks.
@@ -91,7 +91,7 @@ impl ClickCounts {
         if self.priors.is_empty() {
             return None;
         }
-        let (keys, data) = self.rows.capture(full);
+        let Captured { keys, data, .. } = self.rows.capture(full);
         Some(CountsState { keys, data, full })
     }
 

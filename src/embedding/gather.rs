@@ -2,6 +2,7 @@ use super::rows::KeyMap;
 use super::{InputLayout, Table};
 use crate::batch::Batch;
 use crate::config::Pooling;
+use crate::domain::EventTime;
 
 /// The distinct ids of one batch, their rows and gradients. Kept between batches for its memory alone.
 ///
@@ -15,6 +16,8 @@ pub struct Gather {
     rows: Vec<Option<u32>>,
     /// For every id of the batch, its position in `keys`.
     occurrences: Vec<u32>,
+    /// How often each of `keys` occurs.
+    counts: Vec<u32>,
     /// `[keys, dim]`.
     weights: Vec<f32>,
     /// `[keys, dim]`.
@@ -73,12 +76,15 @@ impl Gather {
         gradient.iter().all(|g| g.is_finite()) && self.gradients.iter().all(|g| (g * g).is_finite())
     }
 
-    /// Updates the rows of the batch by the gradients of [`Gather::scatter`]; ids never trained get their rows now.
-    pub fn apply(&self, table: &mut Table) {
+    /// Updates the rows of the batch by the gradients of [`Gather::scatter`]; new ids that are admitted get their rows now.
+    /// `time` is the batch's: rows that expired by then may leave.
+    pub fn apply(&self, table: &mut Table, time: Option<EventTime>) {
+        table.begin(time);
         let gradients = self.gradients.chunks_exact(table.dim().max(1));
-        for ((&key, &row), gradient) in self.keys.iter().zip(&self.rows).zip(gradients) {
-            table.update(key, row, gradient);
+        for (((&key, &row), &count), gradient) in self.keys.iter().zip(&self.rows).zip(&self.counts).zip(gradients) {
+            table.update(key, row, gradient, count);
         }
+        table.end();
     }
 
     fn look_up(&mut self, table: &Table, batch: &Batch) {
@@ -86,12 +92,15 @@ impl Gather {
         self.positions.clear();
         self.keys.clear();
         self.occurrences.clear();
+        self.counts.clear();
         for &id in &batch.ids {
             let next = self.keys.len() as u32;
             let position = *self.positions.entry(id).or_insert(next);
             if position == next {
                 self.keys.push(id);
+                self.counts.push(0);
             }
+            self.counts[position as usize] += 1;
             self.occurrences.push(position);
         }
         self.rows.clear();
@@ -115,12 +124,12 @@ fn add(into: &mut [f32], from: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{EmbeddingConfig, EmbeddingOptimizer, OptimizerConfig};
+    use crate::config::{AdmissionConfig, EmbeddingConfig, EmbeddingOptimizer, OptimizerConfig};
 
     /// Two slots (sum, mean) of dim 2 and one number; ids 1, 2, 3 have the rows below.
     fn fixture() -> (Table, InputLayout) {
         let optimizer = OptimizerConfig { embedding_lr: 1.0, embedding_initial_accumulator: 0.0, ..OptimizerConfig::default() };
-        let table = Table::new(&EmbeddingConfig { dim: 2, init_scale: 0.0 }, &optimizer, 1);
+        let table = Table::new(&EmbeddingConfig { dim: 2, init_scale: 0.0, ..EmbeddingConfig::default() }, &optimizer, 1);
         let state = crate::embedding::RowsState {
             dim: 2,
             width: 4,
@@ -128,6 +137,7 @@ mod tests {
             keys: vec![1, 2, 3],
             data: vec![1.0, 2.0, 0.0, 0.0, 10.0, 20.0, 0.0, 0.0, 100.0, 200.0, 0.0, 0.0],
             full: true,
+            ..crate::embedding::RowsState::default()
         };
         let layout = InputLayout { poolings: vec![Pooling::Sum, Pooling::Mean], numbers: 1, click_rates: 0, dim: 2 };
         (table.restored(&state).expect("fits"), layout)
@@ -169,7 +179,7 @@ mod tests {
         assert!(gather.scatter(&layout, &batch, &gradient));
         // id 1: twice in the sum, half of the mean; id 2: half of a mean, then a mean of one.
         assert_eq!(gather.gradients, [2.0 + 2.0, 4.0 + 4.0, 2.0 + 16.0, 4.0 + 32.0]);
-        gather.apply(&mut table);
+        gather.apply(&mut table, None);
         let state = table.capture(false);
         assert_eq!(state.keys, [1, 2]);
         assert_eq!(state.data, [0.0, 1.0, 16.0, 64.0, 9.0, 19.0, 18.0 * 18.0, 36.0 * 36.0]);
@@ -183,8 +193,28 @@ mod tests {
         let inputs = gather.read(&table, &layout, &batch);
         assert!(gather.scatter(&layout, &batch, &vec![0.5; inputs.len()]));
         assert_eq!(table.len(), 3);
-        gather.apply(&mut table);
+        gather.apply(&mut table, None);
         assert_eq!(table.capture(true).keys, [1, 2, 3, 50, 40]);
+    }
+
+    #[test]
+    fn an_id_gets_its_row_in_the_batch_that_admits_it() {
+        let admission = AdmissionConfig { min_count: 3, ..AdmissionConfig::default() };
+        let mut table = Table::new(&EmbeddingConfig { dim: 2, admission, ..EmbeddingConfig::default() }, &OptimizerConfig::default(), 1);
+        let layout = fixture().1;
+        let mut step = |ids: &[u64]| {
+            let batch = batch(&[ids, &[]], &[0.0]);
+            let mut gather = Gather::default();
+            let inputs = gather.read(&table, &layout, &batch);
+            assert!(gather.scatter(&layout, &batch, &vec![0.5; inputs.len()]));
+            gather.apply(&mut table, None);
+            (inputs[..2].to_vec(), table.capture(true).keys)
+        };
+        assert_eq!(step(&[7, 8, 7]), (vec![0.0; 2], vec![]));
+        assert_eq!(step(&[8, 7]), (vec![0.0; 2], vec![7]));
+        let (inputs, keys) = step(&[8]);
+        assert_eq!((inputs, keys), (vec![0.0; 2], vec![7, 8]));
+        assert_ne!(step(&[8]).0, [0.0; 2]);
     }
 
     #[test]

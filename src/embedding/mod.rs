@@ -8,17 +8,22 @@
 //!
 //! Everything runs on the calling thread and in the order of the batch: the same batches give the same bits.
 
+mod admission;
 mod click_counts;
+mod expiry;
 mod gather;
 mod optimizer;
+mod random;
 mod rows;
 mod state;
 mod table;
 
+pub use admission::AdmissionState;
 pub use click_counts::{ClickCounts, CountsError, CountsState};
+pub use expiry::SweepState;
 pub use gather::Gather;
 pub use optimizer::RowOptimizer;
-pub use rows::{Rows, RowsError};
+pub use rows::{Captured, Rows, RowsError};
 pub use state::{RowsState, TableError};
 pub use table::Table;
 

@@ -59,7 +59,8 @@ pub enum RowsError {
 
 /// A store of rows of `width` floats by exact key: two keys never share a row. What the floats mean is not known here.
 ///
-/// Rows live in chunks of fixed size: growth allocates a chunk and moves nothing.
+/// Rows live in chunks of fixed size: growth allocates a chunk and moves nothing. They are numbered without holes: the last row takes the
+/// place of one that is removed.
 #[derive(Debug)]
 pub struct Rows {
     width: usize,
@@ -68,13 +69,28 @@ pub struct Rows {
     chunks: Vec<Box<[f32]>>,
     /// One bit per row, set by [`Rows::touch`], cleared by a capture.
     touched: Vec<u64>,
+    /// Keys of rows removed since the last capture.
+    removed: Vec<u64>,
+}
+
+/// A copy of rows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Captured {
+    /// Keys, in row order.
+    pub keys: Vec<u64>,
+    /// `[keys, width]`.
+    pub data: Vec<f32>,
+    /// The row of each key; empty when all rows were captured.
+    pub places: Vec<u32>,
+    /// Keys of rows removed since the capture before that have none now, by value; empty when all rows were captured.
+    pub removed: Vec<u64>,
 }
 
 impl Rows {
     /// No rows yet, each to have `width` floats.
     #[must_use]
     pub fn new(width: usize) -> Self {
-        Rows { width, index: KeyMap::default(), keys: Vec::new(), chunks: Vec::new(), touched: Vec::new() }
+        Rows { width, index: KeyMap::default(), keys: Vec::new(), chunks: Vec::new(), touched: Vec::new(), removed: Vec::new() }
     }
 
     /// The rows `data` `[keys, width]`, in their order, none of them touched.
@@ -102,6 +118,23 @@ impl Rows {
         Ok(rows)
     }
 
+    /// The same rows with `width` floats each: cut, or filled up with zeros.
+    #[must_use]
+    pub fn with_width(self, width: usize) -> Self {
+        if width == self.width {
+            return self;
+        }
+        let keep = width.min(self.width);
+        let chunks = self.chunks.iter().map(|chunk| {
+            let mut resized = vec![0.0; ROWS_PER_CHUNK * width].into_boxed_slice();
+            for (to, from) in resized.chunks_exact_mut(width.max(1)).zip(chunk.chunks_exact(self.width.max(1))) {
+                to[..keep].copy_from_slice(&from[..keep]);
+            }
+            resized
+        });
+        Rows { chunks: chunks.collect(), width, ..self }
+    }
+
     /// Floats per row.
     #[must_use]
     pub fn width(&self) -> usize {
@@ -126,7 +159,7 @@ impl Rows {
         self.index.get(&key).copied()
     }
 
-    /// Appends a row of zeros for a key that has none. `None`: 2³² − 1 rows are the limit.
+    /// Appends a row of zeros, untouched, for a key that has none. `None`: 2³² − 1 rows are the limit.
     pub fn create(&mut self, key: u64) -> Option<u32> {
         let row = u32::try_from(self.keys.len()).ok().filter(|row| *row < u32::MAX)?;
         if self.keys.len() == self.chunks.len() * ROWS_PER_CHUNK {
@@ -137,7 +170,25 @@ impl Rows {
         }
         self.keys.push(key);
         self.index.insert(key, row);
+        self.get_mut(row).fill(0.0);
         Some(row)
+    }
+
+    /// Removes a row. The last row takes its number and counts as touched.
+    pub fn remove(&mut self, row: u32) {
+        let last = self.keys.len() as u32 - 1;
+        let key = self.keys.swap_remove(row as usize);
+        self.index.remove(&key);
+        self.removed.push(key);
+        if row != last {
+            let ((to_chunk, to), (chunk, from)) = (self.place(row), self.place(last));
+            for i in 0..self.width {
+                self.chunks[to_chunk][to + i] = self.chunks[chunk][from + i];
+            }
+            self.index.insert(self.keys[row as usize], row);
+            self.touch(row);
+        }
+        self.touched[last as usize / WORD] &= !(1 << (last as usize % WORD));
     }
 
     /// The floats of a row, `[width]`.
@@ -158,17 +209,24 @@ impl Rows {
         self.touched[row as usize / WORD] |= 1 << (row as usize % WORD);
     }
 
-    /// Keys and floats `[keys, width]` of all rows, or of those touched since the capture before, in row order. Forgets what was touched.
-    pub fn capture(&mut self, full: bool) -> (Vec<u64>, Vec<f32>) {
+    /// A copy of all rows, or of what changed since the capture before. Forgets what was touched and removed.
+    pub fn capture(&mut self, full: bool) -> Captured {
         let rows: Vec<u32> = if full { (0..self.keys.len() as u32).collect() } else { self.touched_rows().collect() };
         let mut keys = Vec::with_capacity(rows.len());
         let mut data = Vec::with_capacity(rows.len() * self.width);
-        for row in rows {
+        for &row in &rows {
             keys.push(self.keys[row as usize]);
             data.extend_from_slice(self.get(row));
         }
         self.touched.fill(0);
-        (keys, data)
+        let mut removed = std::mem::take(&mut self.removed);
+        if full {
+            return Captured { keys, data, ..Captured::default() };
+        }
+        removed.retain(|key| self.find(*key).is_none());
+        removed.sort_unstable();
+        removed.dedup();
+        Captured { keys, data, places: rows, removed }
     }
 
     fn touched_rows(&self) -> impl Iterator<Item = u32> {
@@ -211,13 +269,14 @@ mod tests {
     fn an_increment_holds_what_was_touched_since_the_capture_before_in_row_order() {
         let mut rows = Rows::new(1);
         (0..200).for_each(|key| put(&mut rows, key, &[key as f32]));
-        assert_eq!(rows.capture(true).0, (0..200).collect::<Vec<_>>());
-        assert_eq!(rows.capture(false).0, [0; 0]);
+        assert_eq!(rows.capture(true).keys, (0..200).collect::<Vec<_>>());
+        assert_eq!(rows.capture(false), Captured::default());
         for key in [130, 3, 500, 3] {
             put(&mut rows, key, &[0.5]);
         }
-        assert_eq!(rows.capture(false), (vec![3, 130, 500], vec![0.5; 3]));
-        assert_eq!(rows.capture(false).0, [0; 0]);
+        let keys = vec![3, 130, 500];
+        assert_eq!(rows.capture(false), Captured { keys, data: vec![0.5; 3], places: vec![3, 130, 200], removed: vec![] });
+        assert_eq!(rows.capture(false), Captured::default());
     }
 
     #[test]
@@ -226,10 +285,44 @@ mod tests {
         for key in [9, 2, 77] {
             put(&mut rows, key, &[key as f32, -0.0]);
         }
-        let (keys, data) = rows.capture(true);
-        let mut other = Rows::restored(2, &keys, &data).expect("whole");
-        assert_eq!(other.capture(false).0, [0; 0]);
-        assert_eq!(other.capture(true), (keys, data));
+        let captured = rows.capture(true);
+        let mut other = Rows::restored(2, &captured.keys, &captured.data).expect("whole");
+        assert_eq!(other.capture(false), Captured::default());
+        assert_eq!(other.capture(true), captured);
+    }
+
+    #[test]
+    fn the_last_row_takes_the_place_of_one_that_is_removed_and_room_is_used_again() {
+        let mut rows = Rows::new(1);
+        (10..15).for_each(|key| put(&mut rows, key, &[key as f32]));
+        let _ = rows.capture(true);
+        put(&mut rows, 14, &[99.0]);
+        rows.remove(1);
+        rows.remove(3);
+        assert_eq!((rows.len(), rows.find(11), rows.find(13), rows.find(14)), (3, None, None, Some(1)));
+        assert_eq!(rows.capture(false), Captured { keys: vec![14], data: vec![99.0], places: vec![1], removed: vec![11, 13] });
+        let back = rows.create(13).expect("room");
+        assert_eq!((back, rows.get(back)), (3, [0.0].as_slice()));
+        rows.remove(back);
+        put(&mut rows, 13, &[5.0]);
+        rows.remove(0);
+        rows.remove(0);
+        assert_eq!(rows.capture(true).keys, [12, 14]);
+        assert_eq!(rows.capture(false), Captured::default());
+    }
+
+    #[test]
+    fn a_key_that_comes_back_is_not_among_the_removed() {
+        let mut rows = Rows::new(1);
+        (0..3).for_each(|key| put(&mut rows, key, &[1.0]));
+        let _ = rows.capture(true);
+        for key in [2, 1, 2] {
+            rows.remove(rows.find(key).expect("there"));
+            put(&mut rows, key, &[2.0]);
+        }
+        rows.remove(0);
+        let increment = rows.capture(false);
+        assert_eq!((increment.removed, rows.len()), (vec![0], 2));
     }
 
     #[test]

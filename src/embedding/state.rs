@@ -1,12 +1,12 @@
-use super::RowsError;
+use super::{AdmissionState, RowsError, SweepState};
 use crate::config::EmbeddingOptimizer;
 
 /// Embedding rows: all, or those touched since the capture before.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RowsState {
     /// Weights per row.
     pub dim: usize,
-    /// Floats per row: `dim` weights, then the optimizer's state.
+    /// Floats per row: `dim` weights, the optimizer's state, and the time of the last update where rows expire.
     pub width: usize,
     /// Whose state that is.
     pub optimizer: EmbeddingOptimizer,
@@ -16,6 +16,17 @@ pub struct RowsState {
     pub data: Vec<f32>,
     /// All rows of the table.
     pub full: bool,
+    /// In an increment, the place of each key among the rows of the table; all other rows stand where they stood. Empty when full.
+    pub places: Vec<u32>,
+    /// Rows of the table: in an increment, what stands beyond is gone. `None` in increments from before rows could leave: their keys
+    /// stand where they stood, new ones behind.
+    pub rows: Option<usize>,
+    /// In an increment, keys whose rows left since the capture before, by value.
+    pub removed: Vec<u64>,
+    /// What is known of ids without a row; whole in an increment too.
+    pub admission: AdmissionState,
+    /// How far the search for expired rows is.
+    pub sweep: SweepState,
 }
 
 /// Saved rows that do not make a table of this configuration.

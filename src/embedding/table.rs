@@ -1,18 +1,26 @@
-use super::{RowOptimizer, Rows, RowsState, TableError};
+use super::admission::Admission;
+use super::expiry::{Expiry, tick};
+use super::random::SplitMix;
+use super::{Captured, RowOptimizer, Rows, RowsState, TableError};
 use crate::config::{EmbeddingConfig, OptimizerConfig};
+use crate::domain::EventTime;
 
-/// Increment of splitmix64, the generator behind initial rows.
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-
-/// One row per id ever trained: [`Rows`] with initial weights and an optimizer.
+/// One row per id admitted: [`Rows`] with initial weights and an optimizer.
 ///
-/// A row is `dim` weights followed by its optimizer state, side by side because an update needs both.
+/// A row is `dim` weights followed by its optimizer state, side by side because an update needs both, and where rows expire by the tick of
+/// its last update.
 #[derive(Debug)]
 pub struct Table {
     dim: usize,
     seed: u64,
     init_scale: f32,
     optimizer: RowOptimizer,
+    admission: Admission,
+    expiry: Option<Expiry>,
+    /// Tick of the batch being applied.
+    now: f32,
+    /// Rows created by it.
+    created: usize,
     rows: Rows,
 }
 
@@ -21,8 +29,10 @@ impl Table {
     #[must_use]
     pub fn new(embedding: &EmbeddingConfig, optimizer: &OptimizerConfig, seed: u64) -> Self {
         let (dim, optimizer) = (embedding.dim, RowOptimizer::new(optimizer));
-        let rows = Rows::new(dim + optimizer.state_width(dim));
-        Table { dim, seed, init_scale: embedding.init_scale, optimizer, rows }
+        let expiry = Expiry::new(&embedding.expiry);
+        let rows = Rows::new(dim + optimizer.state_width(dim) + usize::from(expiry.is_some()));
+        let admission = Admission::new(&embedding.admission, seed);
+        Table { dim, seed, init_scale: embedding.init_scale, optimizer, admission, expiry, now: 0.0, created: 0, rows }
     }
 
     /// A table with this one's settings and the rows of `state`, in their order, none of them touched.
@@ -38,13 +48,16 @@ impl Table {
         if found != expected {
             return Err(TableError::Optimizer { found, expected });
         }
-        if state.width != width {
+        let unstamped = self.dim + self.optimizer.state_width(self.dim);
+        if ![unstamped, unstamped + 1].contains(&state.width) {
             return Err(TableError::Width { found: state.width, expected: width });
         }
         if !state.full {
             return Err(TableError::Partial);
         }
-        Ok(Table { rows: Rows::restored(width, &state.keys, &state.data)?, ..*self })
+        let rows = Rows::restored(state.width, &state.keys, &state.data)?.with_width(width);
+        let expiry = self.expiry.as_ref().map(|expiry| expiry.restored(&state.sweep));
+        Ok(Table { rows, admission: self.admission.restored(&state.admission), expiry, ..*self })
     }
 
     /// Weights per row.
@@ -79,48 +92,73 @@ impl Table {
         }
     }
 
-    /// One optimizer step on the row of `key`, created first where `row` is `None`. `gradient` is `[dim]`.
+    /// Begins a batch of this time; without one, no row is stamped and none expires.
+    pub fn begin(&mut self, time: Option<EventTime>) {
+        self.now = time.map_or(0.0, tick);
+        self.created = 0;
+    }
+
+    /// Ends a batch: removes some of the rows that have expired. Row numbers found before no longer hold.
+    pub fn end(&mut self) {
+        if let Some(expiry) = self.expiry.as_mut().filter(|_| self.now > 0.0) {
+            expiry.sweep(&mut self.rows, self.now, self.created);
+        }
+    }
+
+    /// One optimizer step on the row of `key`, which occurs `occurrences` times in the batch. `gradient` is `[dim]`. Where `row` is `None`
+    /// the row is created first, if the id is admitted; else nothing is trained.
     ///
     /// A table of 2³² − 1 rows is full: further ids stay at their initial value.
-    pub fn update(&mut self, key: u64, row: Option<u32>, gradient: &[f32]) {
-        let Some(row) = row.or_else(|| self.create(key)) else { return };
-        let (weights, state) = self.rows.get_mut(row).split_at_mut(self.dim);
+    pub fn update(&mut self, key: u64, row: Option<u32>, gradient: &[f32], occurrences: u32) {
+        let Some(row) = row.or_else(|| self.create(key, occurrences)) else { return };
+        let (weights, rest) = self.rows.get_mut(row).split_at_mut(self.dim);
+        let (state, stamp) = rest.split_at_mut(self.optimizer.state_width(self.dim));
         self.optimizer.update(weights, state, gradient);
+        stamp.iter_mut().for_each(|stamp| *stamp = stamp.max(self.now));
         self.rows.touch(row);
     }
 
     /// A copy of all rows, or of those updated since the capture before, in row order. Forgets what was touched.
     pub fn capture(&mut self, full: bool) -> RowsState {
-        let (keys, data) = self.rows.capture(full);
-        RowsState { dim: self.dim, width: self.rows.width(), optimizer: self.optimizer.kind(), keys, data, full }
+        let rows = self.rows.len();
+        let Captured { keys, data, places, removed } = self.rows.capture(full);
+        RowsState {
+            dim: self.dim,
+            width: self.rows.width(),
+            optimizer: self.optimizer.kind(),
+            keys,
+            data,
+            full,
+            places,
+            rows: Some(rows),
+            removed,
+            admission: self.admission.capture(),
+            sweep: self.expiry.as_ref().map(Expiry::capture).unwrap_or_default(),
+        }
     }
 
-    fn create(&mut self, key: u64) -> Option<u32> {
+    fn create(&mut self, key: u64, occurrences: u32) -> Option<u32> {
+        if !self.admission.admits(key, occurrences) {
+            return None;
+        }
         let row = self.rows.create(key)?;
-        let (weights, state) = self.rows.get_mut(row).split_at_mut(self.dim);
+        self.created += 1;
+        let (weights, rest) = self.rows.get_mut(row).split_at_mut(self.dim);
+        let (state, _) = rest.split_at_mut(self.optimizer.state_width(self.dim));
         initial_weights(key, self.seed, self.init_scale, weights);
         self.optimizer.start(weights, state);
         Some(row)
     }
 }
 
-/// Uniform in ±scale, from key and seed alone, by splitmix64: the value of an unseen id does not depend on when it is asked for, so a
-/// prediction before its first update already reads what the row will start from.
+/// Uniform in ±scale, from key and seed alone: the value of an unseen id does not depend on when it is asked for, so a prediction before
+/// its first update already reads what the row will start from.
 fn initial_weights(key: u64, seed: u64, scale: f32, into: &mut [f32]) {
     if scale == 0.0 {
         return into.fill(0.0);
     }
-    let mut state = key ^ seed.wrapping_mul(GOLDEN);
-    for weight in into {
-        state = state.wrapping_add(GOLDEN);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^= z >> 31;
-        // The upper 24 bits fill an f32's mantissa exactly.
-        let unit = (z >> 40) as f32 / (1 << 24) as f32;
-        *weight = (2.0 * unit - 1.0) * scale;
-    }
+    let mut random = SplitMix::new(key, seed);
+    into.iter_mut().for_each(|weight| *weight = (2.0 * random.unit() - 1.0) * scale);
 }
 
 #[cfg(test)]
@@ -130,7 +168,7 @@ mod tests {
 
     fn table(dim: usize, init_scale: f32) -> Table {
         let optimizer = OptimizerConfig { embedding_initial_accumulator: 0.1, ..OptimizerConfig::default() };
-        Table::new(&EmbeddingConfig { dim, init_scale }, &optimizer, 7)
+        Table::new(&EmbeddingConfig { dim, init_scale, ..EmbeddingConfig::default() }, &optimizer, 7)
     }
 
     fn weights(table: &Table, key: u64) -> Vec<f32> {
@@ -145,7 +183,7 @@ mod tests {
         let before = weights(&table, 42);
         assert!(before.iter().all(|w| w.abs() <= 0.05) && before.iter().any(|w| *w != 0.0), "{before:?}");
         assert_ne!(before, weights(&table, 43));
-        table.update(42, None, &[0.0; 8]);
+        table.update(42, None, &[0.0; 8], 1);
         assert_eq!(weights(&table, 42), before);
         assert_eq!(table.capture(true).data[8..], [0.1; 8]);
     }
@@ -159,7 +197,7 @@ mod tests {
     fn restores_bit_equal_and_untouched() {
         let mut table = table(3, 0.1);
         for key in [9, 2, 77] {
-            table.update(key, None, &[0.5, -0.25, 3.0]);
+            table.update(key, None, &[0.5, -0.25, 3.0], 1);
         }
         let state = table.capture(true);
         let mut other = self::table(3, 0.1).restored(&state).expect("same width");
@@ -170,7 +208,7 @@ mod tests {
     #[test]
     fn refuses_rows_that_do_not_fit() {
         let mut source = table(2, 0.0);
-        source.update(5, None, &[1.0, 1.0]);
+        source.update(5, None, &[1.0, 1.0], 1);
         let good = source.capture(true);
         let refused = |state: RowsState| table(2, 0.0).restored(&state).expect_err("does not fit");
         assert_eq!(refused(RowsState { dim: 3, ..good.clone() }), TableError::Dim { found: 3, expected: 2 });

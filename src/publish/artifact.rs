@@ -188,6 +188,7 @@ mod tests {
                 keys: vec![70, 3],
                 data: vec![0.1, 0.2, 9.0, 0.3, 0.4, 9.0],
                 full: true,
+                ..RowsState::default()
             },
             light_rows: None,
             click_counts: None,

@@ -89,10 +89,10 @@ impl Learner {
             }
             self.compute.run(|| self.nets.apply(gradients, &self.adam, phase.frozen(), self.course.steps_before));
             if phase.moves_shared_rows() {
-                self.shared.apply();
+                self.shared.apply(batch.time());
             }
             if let Some(own) = self.own.as_mut().filter(|_| phase.moves_light_rows()) {
-                own.apply();
+                own.apply(batch.time());
             }
             self.click_counts.add(&batch.click_rates, &batch.labels);
             self.course.samples += batch.labels.len() as u64;
@@ -174,7 +174,7 @@ mod tests {
 
     fn model() -> ModelConfig {
         ModelConfig {
-            embedding: EmbeddingConfig { dim: 4, init_scale: 0.01 },
+            embedding: EmbeddingConfig { dim: 4, init_scale: 0.01, ..EmbeddingConfig::default() },
             shared: vec![16],
             light: vec![8],
             booster: vec![32, 16],

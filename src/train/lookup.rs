@@ -1,5 +1,6 @@
 use crate::batch::Batch;
 use crate::config::{EmbeddingConfig, TrainConfig};
+use crate::domain::EventTime;
 use crate::embedding::{Gather, InputLayout, RowsState, Table, TableError};
 
 /// A table and what a batch looks up in it: where one input matrix comes from and where its gradient goes.
@@ -29,8 +30,8 @@ impl Lookup {
         self.gather.scatter(layout, batch, gradient)
     }
 
-    pub(super) fn apply(&mut self) {
-        self.gather.apply(&mut self.table);
+    pub(super) fn apply(&mut self, time: Option<EventTime>) {
+        self.gather.apply(&mut self.table, time);
     }
 
     pub(super) fn capture(&mut self, full: bool) -> RowsState {

@@ -11,4 +11,4 @@ pub use crate::nets::Scores;
 pub use device::Compute;
 pub use error::TrainError;
 pub use learner::{Learner, StepReport};
-pub use state::{CountsState, Course, DenseState, LearnerState, RowsState, TensorLayout};
+pub use state::{AdmissionState, CountsState, Course, DenseState, LearnerState, RowsState, SweepState, TensorLayout};

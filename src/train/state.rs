@@ -1,4 +1,4 @@
-pub use crate::embedding::{CountsState, RowsState};
+pub use crate::embedding::{AdmissionState, CountsState, RowsState, SweepState};
 pub use crate::nets::{DenseState, TensorLayout};
 
 /// Everything a learner is.

@@ -94,7 +94,15 @@ pub fn loaded(number: u64) -> Loaded {
     Loaded {
         learner: LearnerState {
             dense: DenseState { layout, params, m: vec![999.0; length], v: vec![999.0; length], steps: number },
-            rows: RowsState { dim: DIM, width: 2 * DIM, optimizer: EmbeddingOptimizer::Adagrad, keys, data, full: true },
+            rows: RowsState {
+                dim: DIM,
+                width: 2 * DIM,
+                optimizer: EmbeddingOptimizer::Adagrad,
+                keys,
+                data,
+                full: true,
+                ..RowsState::default()
+            },
             light_rows: None,
             click_counts: None,
             course: Course::default(),
