@@ -33,6 +33,10 @@ fn paper_has_the_published_shapes() {
     assert_eq!(spec.inputs(config.model.embedding.dim), 576);
     assert_eq!(config.model.light, [200, 80]);
     assert_eq!(config.model.booster, [720, 360, 240, 180, 90]);
+    // Published with two logits each: one more product for each unit of the last hidden layer. The paper says 837,900 of its booster, which
+    // is 18,000 more than its shapes give.
+    let multiplications = |widths: &[usize]| config.model.multiplications(576, widths) + *widths.last().expect("hidden layers") as u64;
+    assert_eq!((multiplications(&config.model.light), multiplications(&config.model.booster)), (131_360, 819_900));
 }
 
 #[test]

@@ -47,6 +47,16 @@ impl Default for ModelConfig {
     }
 }
 
+impl ModelConfig {
+    /// Multiplications of one example in the dense layers up to a logit, over `inputs` floats and through hidden layers of `widths` (light's
+    /// or the booster's): Σ inputs · outputs over the layers. The published nets end in two logits, ours in one.
+    #[must_use]
+    pub fn multiplications(&self, inputs: usize, widths: &[usize]) -> u64 {
+        let outputs = self.shared.iter().chain(widths).chain(&[1]);
+        outputs.scan(inputs, |inputs, &outputs| Some(std::mem::replace(inputs, outputs) as u64 * outputs as u64)).sum()
+    }
+}
+
 /// Embedding table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

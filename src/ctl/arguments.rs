@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::output::Format;
-use super::{act, backtest, dlq, gauc, history, migrate, replay, snapshot, topics};
+use super::{ablate, act, backtest, dlq, gauc, history, migrate, replay, snapshot, topics};
 
 /// Looks at and steers a Rocket Launching trainer and its snapshots.
 #[derive(Debug, Parser)]
@@ -58,6 +58,8 @@ pub(super) enum Command {
     Replay(replay::ReplayArgs),
     /// One pass over a file through the daemon's pipeline, without a broker: predict, then train.
     Backtest(backtest::BacktestArgs),
+    /// The arms of the learning rule on the same rows in the same order: what each part of it is worth.
+    Ablate(ablate::AblateArgs),
     /// Bring the store of the state directory to this program's format.
     Migrate(migrate::MigrateArgs),
 }

@@ -2,24 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
 
 use serde::Serialize;
 
 use super::context::Context;
-use super::metrics_table;
 use super::output::{self, View, figure, pairs};
 use super::progress::Progress;
+use super::{metrics_table, one_pass};
 use crate::daemon::Failure;
 use crate::domain::DropReason;
 use crate::evaluate::{HeadReport, HintReport, WindowReport};
-use crate::pipeline::{Control, Parts, Running, State, Summary};
-use crate::stream::{FileSource, MemoryDeadLetters, Source};
-use crate::telemetry::Health;
-
-/// How often progress is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+use crate::pipeline::Summary;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct BacktestArgs {
@@ -68,26 +61,14 @@ struct Backtest {
     dead_letters: u64,
 }
 
-fn rfc3339(text: &str) -> Result<String, String> {
+pub(super) fn rfc3339(text: &str) -> Result<String, String> {
     text.parse::<jiff::Timestamp>().map(|_| text.to_owned()).map_err(|error| format!("{error}; write it like 2022-04-27T00:00:00Z"))
 }
 
 pub(super) fn run(context: &Context, arguments: BacktestArgs) -> Result<(), Failure> {
     let mut config = context.config.clone();
     config.evaluate.from = arguments.eval_from.or(config.evaluate.from);
-    let (schema, mode, path) = (config.schema.clone(), config.topics.mode, arguments.file);
-    let health = Health::new(config.admin.stall.0);
-    let letters = MemoryDeadLetters::default();
-    let running = Running::start(Parts {
-        config,
-        state: State::Memory,
-        source: Box::new(move |_| Ok(Box::new(FileSource::open(&path, &schema, mode)?) as Box<dyn Source>)),
-        dead_letters: Box::new(letters.clone()),
-        publisher: None,
-        health,
-        finish_at_end: true,
-    })?;
-    let summary = join(running, Progress::new("backtest", arguments.progress))?;
+    let (summary, letters) = one_pass::run(config, &arguments.file, Progress::new("backtest", arguments.progress))?;
     if let Some(first) = letters.letters().first() {
         let count = summary.status.books.dead_lettered;
         eprintln!(
@@ -96,28 +77,6 @@ pub(super) fn run(context: &Context, arguments: BacktestArgs) -> Result<(), Fail
         );
     }
     output::print(context.format, &Backtest::new(summary))
-}
-
-/// Waits for the end while another thread shows how far it is.
-fn join(running: Running, progress: Progress) -> Result<Summary, Failure> {
-    let control = running.control();
-    let (end, ended) = mpsc::channel::<()>();
-    std::thread::scope(|scope| {
-        scope.spawn(move || watch(&control, progress, &ended));
-        let summary = running.join();
-        drop(end);
-        Ok(summary?)
-    })
-}
-
-fn watch(control: &Control, mut progress: Progress, ended: &mpsc::Receiver<()>) {
-    while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(LOOK_EVERY) {
-        let status = control.status();
-        let gauc = status.report.heads.iter().filter_map(|(head, report)| Some(format!("{head} {:.4}", report.gauc?)));
-        let gauc = gauc.collect::<Vec<_>>().join(", ");
-        progress.at(status.books.samples, &if gauc.is_empty() { gauc } else { format!("gauc: {gauc}") });
-    }
-    progress.finish();
 }
 
 impl Backtest {

@@ -10,6 +10,7 @@
 //! | 64 | usage: the command line cannot be |
 //! | 78 | configuration |
 
+mod ablate;
 mod act;
 mod arguments;
 mod backtest;
@@ -20,6 +21,7 @@ mod gauc;
 mod history;
 mod metrics_table;
 mod migrate;
+mod one_pass;
 mod output;
 mod progress;
 mod replay;
@@ -64,6 +66,7 @@ fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<
         Command::Topics(command) => topics::run(&context, command),
         Command::Replay(arguments) => replay::run(&context, arguments),
         Command::Backtest(arguments) => backtest::run(&context, arguments),
+        Command::Ablate(arguments) => ablate::run(&context, arguments),
         Command::Migrate(arguments) => migrate::run(&context, arguments),
     }
 }

@@ -16,13 +16,14 @@ pub(super) struct Progress {
 
 enum Shown {
     Bar(ProgressBar),
-    Lines { what: &'static str, next: Duration },
+    Lines { what: String, next: Duration },
     Nothing,
 }
 
 impl Progress {
     /// Starts. `lines`: print lines where there is no terminal.
-    pub(super) fn new(what: &'static str, lines: bool) -> Self {
+    pub(super) fn new(what: impl Into<String>, lines: bool) -> Self {
+        let what = what.into();
         let shown = if std::io::stderr().is_terminal() {
             let style = ProgressStyle::with_template("{spinner} {prefix} {msg}").expect("the template is a constant");
             Shown::Bar(ProgressBar::new_spinner().with_style(style).with_prefix(what))
