@@ -303,7 +303,7 @@ mod tests {
                     full,
                 },
                 light_rows: None,
-                course: Course { samples: number, steps_before: 1 },
+                course: Course { samples: number, steps_before: 1, ..Course::default() },
             },
             memory: vec![(EventTime(5), ImpressionId(u128::MAX))],
             probes: vec![ProbeSample { time_ms: 1, fields: vec![serde_json::json!("a")], logit: 0.1 }],

@@ -11,7 +11,9 @@ mod units;
 mod validate;
 
 pub use load::{ConfigError, load, parse};
-pub use model::{BoosterFirstConfig, EmbeddingConfig, Heads, HintConfig, HintKind, ModelConfig, OptimizerConfig, SharedGrad, TrainConfig};
+pub use model::{
+    BoosterFirstConfig, EmbeddingConfig, Heads, HintConfig, HintKind, HintSchedule, ModelConfig, OptimizerConfig, SharedGrad, TrainConfig,
+};
 pub use runtime::{
     AdminConfig, CheckpointConfig, Emit, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, LogFormat, OWNED_KAFKA_PROPERTIES,
     PublishConfig, StartAt, StateConfig, StreamMode, TopicsConfig, USER_IMPRESSIONS_CAP,

@@ -134,6 +134,8 @@ pub struct HintConfig {
     pub kind: HintKind,
     /// λ, on one logit per example, mean over the batch; 0 switches the hint off.
     pub weight: f32,
+    /// How λ moves while training.
+    pub schedule: HintSchedule,
     /// T of `kd`, and of no other kind; none: 4.
     pub temperature: Option<f64>,
     /// Stop the hint's gradient at the booster's logit. Off only for ablations.
@@ -150,7 +152,13 @@ impl HintConfig {
 
 impl Default for HintConfig {
     fn default() -> Self {
-        HintConfig { kind: HintKind::default(), weight: HINT_WEIGHT, temperature: None, gradient_block: true }
+        HintConfig {
+            kind: HintKind::default(),
+            weight: HINT_WEIGHT,
+            schedule: HintSchedule::default(),
+            temperature: None,
+            gradient_block: true,
+        }
     }
 }
 
@@ -165,6 +173,17 @@ pub enum HintKind {
     ProbMse,
     /// T² · KL(σ(z/T) ‖ σ(l/T)): Hinton's distillation.
     Kd,
+}
+
+/// How λ moves while training.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HintSchedule {
+    /// It stays what it is.
+    #[default]
+    Constant,
+    /// It falls towards 0 as the booster's lead in logloss over light vanishes, and rises again with it.
+    Health,
 }
 
 /// What the light path may do to the shared trunk.

@@ -23,5 +23,5 @@ pub use adam::Adam;
 pub use forward::{Gradients, Nets, Pass};
 pub use inputs::Inputs;
 pub use layout::{Layout, Part, TensorLayout};
-pub use loss::{Hint, LogitGradients, Loss, Rule, Scores, loss};
+pub use loss::{Hint, LogitGradients, Loss, Rule, Scores, logloss, loss};
 pub use state::{DenseError, DenseState};

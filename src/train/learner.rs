@@ -2,13 +2,13 @@ use super::lookup::Lookup;
 use super::phase::Phase;
 use super::{Compute, Course, LearnerState, Scores, TrainError};
 use crate::batch::Batch;
-use crate::config::{BoosterFirstConfig, ModelConfig, TrainConfig};
+use crate::config::{BoosterFirstConfig, HintSchedule, ModelConfig, TrainConfig};
 use crate::embedding::{Adagrad, InputLayout};
 use crate::features::FeatureSpec;
-use crate::nets::{Adam, Inputs, Nets, Rule};
+use crate::nets::{Adam, Inputs, Loss, Nets, Rule};
 
 /// What a step did.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct StepReport {
     /// Prequential logits.
     pub scores: Scores,
@@ -19,6 +19,8 @@ pub struct StepReport {
     /// Share of the light head's gradient norm that the hint supplies, 0 to 1; measured at the light logit. `None` unless light and
     /// booster are there.
     pub hint_share: Option<f64>,
+    /// λ that the step used.
+    pub hint_weight: f64,
     /// False: something was not finite, every parameter is bit-unchanged, and the batch is not trained.
     pub applied: bool,
 }
@@ -37,6 +39,7 @@ pub struct Learner {
     own: Option<Lookup>,
     nets: Nets,
     rule: Rule,
+    schedule: HintSchedule,
     booster_first: BoosterFirstConfig,
     adam: Adam,
     adagrad: Adagrad,
@@ -62,6 +65,7 @@ impl Learner {
             own: (!model.sharing).then(|| Lookup::new(&model.embedding, config)),
             nets,
             rule: Rule::new(config),
+            schedule: config.hint.schedule,
             booster_first: config.booster_first.clone(),
             adam: Adam::new(&config.optimizer),
             adagrad: Adagrad { lr: config.optimizer.embedding_lr },
@@ -72,10 +76,10 @@ impl Learner {
     /// Predict, then train. A batch without rows changes nothing and counts as applied.
     pub fn step(&mut self, batch: &Batch) -> StepReport {
         if batch.labels.is_empty() {
-            return StepReport { scores: self.predict(batch), loss: 0.0, hint_mse: None, hint_share: None, applied: true };
+            return StepReport { scores: self.predict(batch), applied: true, ..StepReport::default() };
         }
         let phase = Phase::after(self.course.samples, &self.booster_first);
-        let rule = phase.rule(self.rule);
+        let rule = phase.rule(self.rule());
         let inputs =
             Inputs { shared: self.shared.read(&self.inputs, batch), light: self.own.as_mut().map(|own| own.read(&self.inputs, batch)) };
         let pass = self.compute.run(|| self.nets.gradients(inputs, &batch.labels, &rule));
@@ -94,9 +98,18 @@ impl Learner {
                 own.apply(&self.adagrad);
             }
             self.course.samples += batch.labels.len() as u64;
+            self.course.health.observe(&batch.labels, &pass.scores);
         }
-        let loss = pass.loss;
-        StepReport { scores: pass.scores, loss: loss.total, hint_mse: loss.hint_mse, hint_share: loss.hint_share, applied }
+        let Loss { total, hint_mse, hint_share } = pass.loss;
+        StepReport { scores: pass.scores, loss: total, hint_mse, hint_share, hint_weight: rule.hint, applied }
+    }
+
+    /// The rule with λ as scheduled.
+    fn rule(&self) -> Rule {
+        match self.schedule {
+            HintSchedule::Constant => self.rule,
+            HintSchedule::Health => Rule { hint: self.rule.hint * self.course.health.factor(), ..self.rule },
+        }
     }
 
     /// False where a gradient of a row is not finite.
@@ -332,7 +345,8 @@ mod tests {
                 assert_eq!(after.0[0] != shared, first && control, "step {number}");
                 assert_eq!(after.0[3] != of_control, !first && control, "step {number}");
             }
-            assert_eq!(learner.capture(true).course, Course { samples: 384, steps_before: 2 });
+            let Course { samples, steps_before, .. } = learner.capture(true).course;
+            assert_eq!((samples, steps_before), (384, 2));
         }
     }
 
@@ -347,6 +361,26 @@ mod tests {
             assert_eq!((alone.scores.light, alone.hint_mse), (None, None));
         }
         assert_eq!(alone.capture(true).rows, first.capture(true).rows);
+    }
+
+    #[test]
+    fn by_health_lambda_is_whole_at_first_then_within_its_bounds_and_the_same_in_a_restored_learner() {
+        let health = |schedule| TrainConfig { hint: HintConfig { schedule, ..HintConfig::default() }, ..config(1) };
+        let noise = |number| {
+            let mut batch = batch(number, 4096);
+            batch.labels.iter_mut().enumerate().for_each(|(row, label)| *label = (row as u64 * 7 + number).is_multiple_of(3));
+            batch
+        };
+        let mut learner = learner(&health(HintSchedule::Health));
+        let weights: Vec<f64> = (0..12).map(|number| learner.step(&noise(number)).hint_weight).collect();
+        let whole = f64::from(HintConfig::default().weight);
+        assert_eq!(weights[..7], [whole; 7]);
+        assert!(weights[7..].iter().all(|weight| (0.0..=whole).contains(weight)), "{weights:?}");
+        let mut restored = self::learner(&health(HintSchedule::Health));
+        restored.restore(learner.capture(true)).expect("same model");
+        assert_eq!(restored.step(&noise(12)), learner.step(&noise(12)));
+        let mut constant = self::learner(&health(HintSchedule::Constant));
+        assert!((0..12).all(|number| constant.step(&noise(number)).hint_weight == whole));
     }
 
     #[test]
