@@ -35,6 +35,23 @@ fn paper_has_the_published_shapes() {
     assert_eq!(config.model.booster, [720, 360, 240, 180, 90]);
 }
 
+/// The paper's nets end in two logits, ours in one: its counts are ours and the last hidden width more. For the booster it prints 837,900;
+/// the layers that it names make 819,900.
+#[test]
+#[cfg(feature = "trainer")]
+fn paper_costs_what_was_published() {
+    use rocket_launching::domain::Head;
+    use rocket_launching::nets::Layout;
+
+    let config = loaded("paper.toml");
+    let layout = Layout::new(&config.model, config.train.heads, 576);
+    let two_logits = |head, last_width| layout.multiplications(head).expect("the head is there") + last_width;
+    assert_eq!(layout.multiplications(Head::Light), Some(131_280));
+    assert_eq!(two_logits(Head::Light, 80), 131_360);
+    assert_eq!(layout.multiplications(Head::Booster), Some(819_810));
+    assert_eq!(two_logits(Head::Booster, 90), 819_900);
+}
+
 #[test]
 fn demo_joins_and_has_a_control_head() {
     let config = loaded("demo.toml");

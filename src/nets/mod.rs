@@ -13,6 +13,7 @@
 //! architecture invariant: Burn code and nothing else; the only room besides `train` that knows Burn.
 
 mod adam;
+mod cost;
 mod forward;
 mod inputs;
 mod layout;
