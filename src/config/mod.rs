@@ -12,7 +12,8 @@ mod validate;
 
 pub use load::{ConfigError, load, parse};
 pub use model::{
-    BoosterFirstConfig, EmbeddingConfig, Heads, HintConfig, HintKind, HintSchedule, ModelConfig, OptimizerConfig, SharedGrad, TrainConfig,
+    BoosterFirstConfig, Decay, EmbeddingConfig, Heads, HintConfig, HintKind, HintSchedule, ModelConfig, OptimizerConfig, SharedGrad,
+    TrainConfig,
 };
 pub use runtime::{
     AdminConfig, CheckpointConfig, Emit, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, LogFormat, OWNED_KAFKA_PROPERTIES,

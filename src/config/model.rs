@@ -11,6 +11,8 @@ const LINGER: Span = Span::from_millis(1000);
 const ACCUMULATOR: f32 = 1e-8;
 /// λ of the published CTR run, on the margin of one logit (mean over the batch).
 const HINT_WEIGHT: f32 = 0.3;
+/// Steps of `decay`: 25 million samples at the default batch, a day of a busy stream.
+const DECAY_STEPS: u64 = 100_000;
 /// The published temperature of distillation (Zhou et al. 2018, from Hinton et al. 2015).
 const TEMPERATURE: f64 = 4.0;
 
@@ -71,6 +73,8 @@ pub struct TrainConfig {
     pub threads: usize,
     /// Seed of the initial weights.
     pub seed: u64,
+    /// Share of clicks to expect, above 0 and below 1: each head starts from it, its last bias at ln(p / (1 − p)). None: from one half.
+    pub base_rate: Option<f64>,
     /// Rows a batch closes at.
     pub batch_rows: usize,
     /// A batch that is not full closes this long after its first row.
@@ -93,6 +97,7 @@ impl Default for TrainConfig {
             device: "cpu".to_owned(),
             threads: 0,
             seed: 1,
+            base_rate: None,
             batch_rows: BATCH_ROWS,
             linger: LINGER,
             heads: Heads::Both,
@@ -199,6 +204,19 @@ pub enum SharedGrad {
     BoosterOnly,
 }
 
+/// How Adam's learning rate falls with the step t, S being `decay_steps`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// It does not: an endless stream changes, and has to be followed.
+    #[default]
+    None,
+    /// Times √(S / max(t, S)): whole for S steps, then ever more slowly towards 0.
+    InverseSqrt,
+    /// Times 2^(−t / S): learning ends. For a finite stream.
+    HalfLife,
+}
+
 /// Optimizers: Adam on dense parameters, Adagrad on touched embedding rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -211,7 +229,17 @@ pub struct OptimizerConfig {
     pub beta2: f64,
     /// Adam's ε.
     pub epsilon: f64,
-    /// Adagrad's learning rate.
+    /// Bound of the gradient's norm over all dense parameters and embedding rows of a batch: above it the whole gradient is scaled down
+    /// to it. 0: no bound.
+    pub clip_norm: f64,
+    /// Adam's rate rises linearly from 0 over this many steps; 0: it starts whole.
+    pub warmup_steps: u64,
+    /// How Adam's rate falls after it.
+    pub decay: Decay,
+    /// The steps in the formula of `decay`.
+    pub decay_steps: u64,
+    /// Adagrad's learning rate. Neither warmed up nor decayed: its accumulators do that for each row by itself, and an id that is new late
+    /// in the stream has to be learnt as fast as an early one.
     pub embedding_lr: f32,
     /// Adagrad's initial accumulator, in squared gradients.
     pub embedding_initial_accumulator: f32,
@@ -224,6 +252,10 @@ impl Default for OptimizerConfig {
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
+            clip_norm: 0.0,
+            warmup_steps: 0,
+            decay: Decay::None,
+            decay_steps: DECAY_STEPS,
             embedding_lr: 0.05,
             embedding_initial_accumulator: ACCUMULATOR,
         }

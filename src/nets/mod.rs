@@ -18,6 +18,7 @@ mod forward;
 mod inputs;
 mod layout;
 mod loss;
+mod rate;
 mod state;
 
 pub use adam::Adam;
@@ -25,4 +26,5 @@ pub use forward::{Gradients, Nets, Pass};
 pub use inputs::Inputs;
 pub use layout::{Layout, Part, TensorLayout};
 pub use loss::{Hint, LogitGradients, Loss, Rule, Scores, logloss, loss};
+pub use rate::LearningRate;
 pub use state::{DenseError, DenseState};

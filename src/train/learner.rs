@@ -5,7 +5,7 @@ use crate::batch::Batch;
 use crate::config::{BoosterFirstConfig, HintSchedule, ModelConfig, TrainConfig};
 use crate::embedding::{Adagrad, InputLayout};
 use crate::features::FeatureSpec;
-use crate::nets::{Adam, Inputs, Loss, Nets, Rule};
+use crate::nets::{Adam, Gradients, Inputs, Loss, Nets, Rule};
 
 /// What a step did.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -41,6 +41,8 @@ pub struct Learner {
     rule: Rule,
     schedule: HintSchedule,
     booster_first: BoosterFirstConfig,
+    /// 0: no bound.
+    clip_norm: f64,
     adam: Adam,
     adagrad: Adagrad,
     course: Course,
@@ -67,6 +69,7 @@ impl Learner {
             rule: Rule::new(config),
             schedule: config.hint.schedule,
             booster_first: config.booster_first.clone(),
+            clip_norm: config.optimizer.clip_norm,
             adam: Adam::new(&config.optimizer),
             adagrad: Adagrad { lr: config.optimizer.embedding_lr },
             course: Course::default(),
@@ -90,6 +93,7 @@ impl Learner {
             if phase == Phase::Light && self.course.steps_before == 0 {
                 self.course.steps_before = self.nets.steps();
             }
+            let gradients = self.clip(gradients);
             self.compute.run(|| self.nets.apply(gradients, &self.adam, phase.frozen(), self.course.steps_before));
             if phase.moves_shared_rows() {
                 self.shared.apply(&self.adagrad);
@@ -110,6 +114,24 @@ impl Learner {
             HintSchedule::Constant => self.rule,
             HintSchedule::Health => Rule { hint: self.rule.hint * self.course.health.factor(), ..self.rule },
         }
+    }
+
+    /// Scales the whole gradient g, dense parameters and rows together, by min(1, `clip_norm` / ‖g‖) (Pascanu, Mikolov, Bengio 2013).
+    fn clip(&mut self, gradients: Gradients) -> Gradients {
+        if self.clip_norm == 0.0 {
+            return gradients;
+        }
+        let rows = self.shared.squares() + self.own.as_ref().map_or(0.0, Lookup::squares);
+        let norm = (gradients.dense_squares() + rows).sqrt();
+        if norm <= self.clip_norm {
+            return gradients;
+        }
+        let by = self.clip_norm / norm;
+        self.shared.scale(by);
+        if let Some(own) = &mut self.own {
+            own.scale(by);
+        }
+        gradients.scaled(by)
     }
 
     /// False where a gradient of a row is not finite.
@@ -169,8 +191,9 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::config::{EmbeddingConfig, Heads, HintConfig, HintKind, OptimizerConfig, Pooling};
+    use crate::config::{Decay, EmbeddingConfig, Heads, HintConfig, HintKind, OptimizerConfig, Pooling};
     use crate::nets::Part;
+    use crate::train::RowsState;
 
     fn model() -> ModelConfig {
         ModelConfig {
@@ -247,7 +270,7 @@ mod tests {
     #[test]
     fn a_batch_that_is_not_finite_changes_no_bit() {
         // The last two are at the seam, where the next step would be the first of light's phase.
-        for mut learner in [learner(&config(1)), apart(0), booster_first(160), apart(160)] {
+        for mut learner in [learner(&config(1)), learner(&stable()), apart(0), booster_first(160), apart(160)] {
             (0..5).for_each(|number| assert!(learner.step(&batch(number, 32)).applied));
             let before = learner.capture(true);
             for poison in [f32::NAN, f32::INFINITY, f32::MAX, 1e25] {
@@ -304,6 +327,57 @@ mod tests {
         capture_and_restore_are_bit_equal(|| learner(&config(4)), 32_768, 6);
     }
 
+    /// Everything that steadies a step: a bound that every batch exceeds, warm-up, decay, a base rate.
+    fn stable() -> TrainConfig {
+        let optimizer = OptimizerConfig { clip_norm: 1e-3, warmup_steps: 5, decay: Decay::HalfLife, decay_steps: 7, ..config(1).optimizer };
+        TrainConfig { optimizer, base_rate: Some(0.3), ..config(1) }
+    }
+
+    #[test]
+    fn a_long_gradient_is_scaled_to_the_bound_over_dense_and_rows_together_and_a_short_one_left_alone() {
+        let with = |sharing: bool, clip_norm: f64| {
+            let optimizer = OptimizerConfig { clip_norm, ..config(1).optimizer };
+            let model = ModelConfig { sharing, control: false, ..model() };
+            let mut learner = Learner::over(&model, &TrainConfig { optimizer, ..config(1) }, layout()).expect("the CPU is always there");
+            assert!(learner.step(&batch(0, 64)).applied);
+            learner.capture(true)
+        };
+        // After one step Adam's m is 0.1·g, and Adagrad's accumulators have grown by g².
+        let squares = |state: &LearnerState| {
+            let dense: f64 = state.dense.m.iter().map(|m| (f64::from(*m) / 0.1).powi(2)).sum();
+            let rows = [Some(&state.rows), state.light_rows.as_ref()].into_iter().flatten();
+            let of = |rows: &RowsState| {
+                let accumulators = rows.data.chunks_exact(2 * rows.dim).flat_map(|row| &row[rows.dim..]);
+                accumulators.map(|acc| f64::from(*acc) - 1e-6).sum::<f64>()
+            };
+            (dense, rows.map(of).sum::<f64>())
+        };
+        for sharing in [true, false] {
+            let free = with(sharing, 0.0);
+            let (dense, rows) = squares(&free);
+            let norm = (dense + rows).sqrt();
+            assert!(dense > 0.0 && rows > 0.0);
+            assert_eq!(with(sharing, norm * 1.01), free);
+            let clipped = with(sharing, norm / 4.0);
+            let (clipped_dense, clipped_rows) = squares(&clipped);
+            assert!((clipped_dense * 16.0 / dense - 1.0).abs() < 1e-3, "{clipped_dense} of {dense}");
+            assert!((clipped_rows * 16.0 / rows - 1.0).abs() < 1e-2, "{clipped_rows} of {rows}");
+            for (free, clipped) in free.dense.m.iter().zip(&clipped.dense.m) {
+                assert!((free / 4.0 - clipped).abs() <= 1e-5 * free.abs(), "{free} became {clipped}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_base_rate_is_what_a_fresh_learner_predicts_of_an_empty_example() {
+        let learner = learner(&stable());
+        let nothing = Batch { bounds: vec![0, 0, 0], numbers: vec![0.0], labels: vec![false], ..Batch::default() };
+        let scores = learner.predict(&nothing);
+        for logits in [scores.light, scores.booster, scores.control] {
+            assert_eq!(logits, Some(vec![(0.3_f64 / 0.7).ln() as f32]));
+        }
+    }
+
     /// Light apart from the booster, which comes first for `samples`.
     fn apart(samples: u64) -> Learner {
         let model = ModelConfig { sharing: false, control: false, ..model() };
@@ -323,6 +397,7 @@ mod tests {
             capture_and_restore_are_bit_equal(|| booster_first(192), 64, at);
             capture_and_restore_are_bit_equal(|| apart(192), 64, at);
             capture_and_restore_are_bit_equal(|| apart(0), 64, at);
+            capture_and_restore_are_bit_equal(|| learner(&stable()), 64, at);
         }
     }
 
