@@ -75,7 +75,7 @@ fn observe(evaluator: &mut Evaluator, step: &Step) {
     };
     let head = |head: usize| step.rows.iter().map(|row| row.logits[head]).collect::<Option<Vec<f32>>>();
     let scores = Scores { light: head(0), booster: head(1), control: head(2) };
-    let report = StepReport { scores, loss: 0.0, hint_mse: Some(0.0), hint_share: Some(step.hint_share), applied: true };
+    let report = StepReport { scores, hint_share: Some(step.hint_share), applied: true, ..StepReport::default() };
     evaluator.observe(&batch, &report).unwrap();
 }
 

@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 
 use rocket_launching::checkpoint::{CheckpointStore, Commit, Loaded};
-use rocket_launching::config::{AdmissionConfig, ByteLength, Config, Span};
+use rocket_launching::config::{AdmissionConfig, ByteLength, Config, Heads, HintSchedule, Span};
 use rocket_launching::domain::{PartitionPosition, Record, TopicPartition};
 use rocket_launching::pipeline::State;
 use rocket_launching::train::LearnerState;
@@ -42,8 +42,7 @@ fn assert_equal(mode: &str, stream: &(Vec<TopicPartition>, Vec<Record>), cuts: &
     assert_eq!(found.books, expected.books);
     assert_eq!(found.positions, expected.positions);
     assert_eq!(found.evaluation, expected.evaluation);
-    assert_eq!(found_state.learner.dense, expected_state.learner.dense);
-    assert_eq!(found_state.learner.rows, expected_state.learner.rows);
+    assert_eq!(found_state.learner, expected_state.learner);
     assert_eq!(found_state.memory, expected_state.memory);
     assert_eq!(found.positions.iter().map(PartitionPosition::count).sum::<u64>(), found.books.done());
     assert_eq!(found.books.done(), stream.1.len() as u64, "every event is done");
@@ -103,6 +102,22 @@ fn with_rows_that_expire() {
         let rows = assert_equal("labelled", &stream, &[100, 101, 700, 1499], rule).rows;
         assert!(rows.keys.len() > 10 && rows.keys.len() + 10 < all, "{} of {all} ids have rows", rows.keys.len());
     }
+}
+
+#[test]
+fn arms_that_have_state_of_their_own() {
+    let (stream, cuts) = (world::labelled_stream(1500), [100, 700, 701, 1200]);
+    assert_equal("labelled", &stream, &cuts, |config| {
+        config.train.booster_first.samples = 690;
+        config.train.hint.schedule = HintSchedule::Health;
+    });
+    assert_equal("labelled", &stream, &cuts, |config| {
+        (config.model.sharing, config.model.control) = (false, false);
+        config.train.booster_first.samples = 690;
+    });
+    assert_equal("labelled", &stream, &cuts, |config| {
+        (config.train.heads, config.model.control) = (Heads::Booster, false);
+    });
 }
 
 #[test]

@@ -285,7 +285,7 @@ mod tests {
                 },
                 light_rows: None,
                 click_counts: Some(CountsState { keys: keys.to_vec(), data: keys.iter().flat_map(|_| [value, 0.5]).collect(), full }),
-                course: Course { samples: number, steps_before: 1 },
+                course: Course { samples: number, steps_before: 1, ..Course::default() },
             },
             memory: vec![(EventTime(5), ImpressionId(u128::MAX))],
             probes: vec![ProbeSample { time_ms: 1, fields: vec![serde_json::json!("a")], logit: 0.1 }],

@@ -13,6 +13,8 @@ const ACCUMULATOR: f32 = 1e-8;
 const ADMISSION_FILTER: ByteLength = ByteLength(16 << 20);
 /// λ of the published CTR run, on the margin of one logit (mean over the batch).
 const HINT_WEIGHT: f32 = 0.3;
+/// Steps of `decay`: 25 million samples at the default batch, a day of a busy stream.
+const DECAY_STEPS: u64 = 100_000;
 /// The published temperature of distillation (Zhou et al. 2018, from Hinton et al. 2015).
 const TEMPERATURE: f64 = 4.0;
 
@@ -44,16 +46,6 @@ impl Default for ModelConfig {
             control: true,
             sharing: true,
         }
-    }
-}
-
-impl ModelConfig {
-    /// Multiplications of one example in the dense layers up to a logit, over `inputs` floats and through hidden layers of `widths` (light's
-    /// or the booster's): Σ inputs · outputs over the layers. The published nets end in two logits, ours in one.
-    #[must_use]
-    pub fn multiplications(&self, inputs: usize, widths: &[usize]) -> u64 {
-        let outputs = self.shared.iter().chain(widths).chain(&[1]);
-        outputs.scan(inputs, |inputs, &outputs| Some(std::mem::replace(inputs, outputs) as u64 * outputs as u64)).sum()
     }
 }
 
@@ -115,6 +107,8 @@ pub struct TrainConfig {
     pub threads: usize,
     /// Seed of the initial weights.
     pub seed: u64,
+    /// Share of clicks to expect, above 0 and below 1: each head starts from it, its last bias at ln(p / (1 − p)). None: from one half.
+    pub base_rate: Option<f64>,
     /// Rows a batch closes at.
     pub batch_rows: usize,
     /// A batch that is not full closes this long after its first row.
@@ -137,6 +131,7 @@ impl Default for TrainConfig {
             device: "cpu".to_owned(),
             threads: 0,
             seed: 1,
+            base_rate: None,
             batch_rows: BATCH_ROWS,
             linger: LINGER,
             heads: Heads::Both,
@@ -178,6 +173,8 @@ pub struct HintConfig {
     pub kind: HintKind,
     /// λ, on one logit per example, mean over the batch; 0 switches the hint off.
     pub weight: f32,
+    /// How λ moves while training.
+    pub schedule: HintSchedule,
     /// T of `kd`, and of no other kind; none: 4.
     pub temperature: Option<f64>,
     /// Stop the hint's gradient at the booster's logit. Off only for ablations.
@@ -194,7 +191,13 @@ impl HintConfig {
 
 impl Default for HintConfig {
     fn default() -> Self {
-        HintConfig { kind: HintKind::default(), weight: HINT_WEIGHT, temperature: None, gradient_block: true }
+        HintConfig {
+            kind: HintKind::default(),
+            weight: HINT_WEIGHT,
+            schedule: HintSchedule::default(),
+            temperature: None,
+            gradient_block: true,
+        }
     }
 }
 
@@ -211,6 +214,17 @@ pub enum HintKind {
     Kd,
 }
 
+/// How λ moves while training.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HintSchedule {
+    /// It stays what it is.
+    #[default]
+    Constant,
+    /// It falls towards 0 as the booster's lead in logloss over light vanishes, and rises again with it.
+    Health,
+}
+
 /// What the light path may do to the shared trunk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -222,6 +236,19 @@ pub enum SharedGrad {
     NoHint,
     /// Neither.
     BoosterOnly,
+}
+
+/// How Adam's learning rate falls with the step t, S being `decay_steps`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// It does not: an endless stream changes, and has to be followed.
+    #[default]
+    None,
+    /// Times √(S / max(t, S)): whole for S steps, then ever more slowly towards 0.
+    InverseSqrt,
+    /// Times 2^(−t / S): learning ends. For a finite stream.
+    HalfLife,
 }
 
 /// Optimizer of touched embedding rows.
@@ -268,9 +295,19 @@ pub struct OptimizerConfig {
     pub beta2: f64,
     /// Adam's ε.
     pub epsilon: f64,
+    /// Bound of the gradient's norm over all dense parameters and embedding rows of a batch: above it the whole gradient is scaled down
+    /// to it. 0: no bound.
+    pub clip_norm: f64,
+    /// Adam's rate rises linearly from 0 over this many steps; 0: it starts whole.
+    pub warmup_steps: u64,
+    /// How Adam's rate falls after it.
+    pub decay: Decay,
+    /// The steps in the formula of `decay`.
+    pub decay_steps: u64,
     /// Optimizer of embedding rows; Adam takes `beta1`, `beta2` and `epsilon` from above.
     pub embedding: EmbeddingOptimizer,
-    /// Learning rate of embedding rows.
+    /// Learning rate of embedding rows. Neither warmed up nor decayed: accumulators do that for each row by itself, and an id that is new
+    /// late in the stream has to be learnt as fast as an early one.
     pub embedding_lr: f32,
     /// Initial accumulator of Adagrad and FTRL, in squared gradients.
     pub embedding_initial_accumulator: f32,
@@ -288,6 +325,10 @@ impl Default for OptimizerConfig {
             beta2: 0.999,
             epsilon: 1e-8,
             embedding: EmbeddingOptimizer::Adagrad,
+            clip_norm: 0.0,
+            warmup_steps: 0,
+            decay: Decay::None,
+            decay_steps: DECAY_STEPS,
             embedding_lr: 0.05,
             embedding_initial_accumulator: ACCUMULATOR,
             embedding_l1: 0.0,

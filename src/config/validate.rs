@@ -224,6 +224,9 @@ fn train(config: &Config) -> Checked {
     let rows = train.batch_rows;
     need((1..=BATCH_ROWS_MAX).contains(&rows), "train.batch_rows", rows, format!("expected 1 to {BATCH_ROWS_MAX}"))?;
     positive_span("train.linger", train.linger)?;
+    if let Some(rate) = train.base_rate {
+        need(rate > 0.0 && rate < 1.0, "train.base_rate", rate, "expected a share above 0 and below 1")?;
+    }
     hint(&train.hint)?;
     let optimizer = &train.optimizer;
     positive("train.optimizer.dense_lr", optimizer.dense_lr)?;
@@ -231,6 +234,8 @@ fn train(config: &Config) -> Checked {
         need((0.0..1.0).contains(&beta), key, beta, "expected 0 or above and below 1")?;
     }
     positive("train.optimizer.epsilon", optimizer.epsilon)?;
+    not_negative("train.optimizer.clip_norm", optimizer.clip_norm)?;
+    at_least("train.optimizer.decay_steps", optimizer.decay_steps, 1)?;
     positive("train.optimizer.embedding_lr", optimizer.embedding_lr.into())?;
     positive("train.optimizer.embedding_initial_accumulator", optimizer.embedding_initial_accumulator.into())?;
     let l1 = optimizer.embedding_l1;

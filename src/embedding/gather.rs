@@ -76,6 +76,17 @@ impl Gather {
         gradient.iter().all(|g| g.is_finite()) && self.gradients.iter().all(|g| (g * g).is_finite())
     }
 
+    /// Σ g² over the gradients of [`Gather::scatter`].
+    #[must_use]
+    pub fn squares(&self) -> f64 {
+        self.gradients.iter().map(|g| f64::from(*g).powi(2)).sum()
+    }
+
+    /// Scales the gradients of [`Gather::scatter`].
+    pub fn scale(&mut self, by: f64) {
+        self.gradients.iter_mut().for_each(|g| *g = (f64::from(*g) * by) as f32);
+    }
+
     /// Updates the rows of the batch by the gradients of [`Gather::scatter`]; new ids that are admitted get their rows now.
     /// `time` is the batch's: rows that expired by then may leave.
     pub fn apply(&self, table: &mut Table, time: Option<EventTime>) {
@@ -179,6 +190,10 @@ mod tests {
         assert!(gather.scatter(&layout, &batch, &gradient));
         // id 1: twice in the sum, half of the mean; id 2: half of a mean, then a mean of one.
         assert_eq!(gather.gradients, [2.0 + 2.0, 4.0 + 4.0, 2.0 + 16.0, 4.0 + 32.0]);
+        assert_eq!(gather.squares(), 16.0 + 64.0 + 324.0 + 1296.0);
+        gather.scale(0.5);
+        assert_eq!(gather.gradients, [2.0, 4.0, 9.0, 18.0]);
+        gather.scale(2.0);
         gather.apply(&mut table, None);
         let state = table.capture(false);
         assert_eq!(state.keys, [1, 2]);

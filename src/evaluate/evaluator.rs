@@ -254,7 +254,7 @@ mod tests {
         };
         let light: Vec<f32> = rows.iter().map(|row| row.3).collect();
         let scores = Scores { booster: Some(light.iter().map(|l| -l).collect()), light: Some(light), control: None };
-        let report = StepReport { scores, loss: 0.0, hint_mse: Some(0.0), hint_share: Some(0.25), applied: true };
+        let report = StepReport { scores, hint_share: Some(0.25), applied: true, ..StepReport::default() };
         evaluator.observe(&batch, &report).unwrap();
     }
 
@@ -270,7 +270,7 @@ mod tests {
         for scores in [Scores { light: logits.clone(), ..Scores::default() }, Scores { booster: logits.clone(), ..Scores::default() }] {
             let head = if scores.light.is_some() { "light" } else { "booster" };
             let mut evaluator = evaluator(&EvaluateConfig::default());
-            let report = StepReport { scores, loss: 0.0, hint_mse: None, hint_share: None, applied: true };
+            let report = StepReport { scores, applied: true, ..StepReport::default() };
             evaluator.observe(&batch, &report).unwrap();
             let report = evaluator.report();
             assert_eq!((report.rows, report.clicks, report.users, report.gauc_users_skipped), (3, 1, 2, 1));
@@ -301,7 +301,7 @@ mod tests {
     fn a_batch_that_was_not_applied_and_scores_that_are_not_finite_leave_no_trace() {
         let mut evaluator = evaluator(&EvaluateConfig::default());
         observe(&mut evaluator, &[("a", 1, true, f32::NAN), ("b", 1, true, f32::INFINITY)]);
-        let report = StepReport { scores: Scores::default(), loss: 0.0, hint_mse: None, hint_share: None, applied: false };
+        let report = StepReport::default();
         evaluator
             .observe(&Batch { users: vec![UserId("a".into())], times: vec![EventTime(0)], labels: vec![true], ..Batch::default() }, &report)
             .unwrap();

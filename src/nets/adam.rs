@@ -1,13 +1,15 @@
 use burn::tensor::Tensor;
 
+use super::LearningRate;
 use crate::config::OptimizerConfig;
 
 /// Adam (Kingma & Ba 2015) on flat vectors:
 ///
-/// `m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;  p ← p − lr · m̂ / (√v̂ + ε)`, with `m̂ = m / (1−β₁ᵗ)`, `v̂ = v / (1−β₂ᵗ)`.
+/// `m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;  p ← p − lr · m̂ / (√v̂ + ε)`, with `m̂ = m / (1−β₁ᵗ)`, `v̂ = v / (1−β₂ᵗ)`,
+/// and lr by [`LearningRate`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Adam {
-    lr: f64,
+    rate: LearningRate,
     beta1: f64,
     beta2: f64,
     epsilon: f64,
@@ -17,7 +19,7 @@ impl Adam {
     /// As configured.
     #[must_use]
     pub fn new(config: &OptimizerConfig) -> Self {
-        Adam { lr: config.dense_lr, beta1: config.beta1, beta2: config.beta2, epsilon: config.epsilon }
+        Adam { rate: LearningRate::new(config), beta1: config.beta1, beta2: config.beta2, epsilon: config.epsilon }
     }
 
     /// The step number `step`, counted from 1. All tensors are `[parameters]` on one device; returns parameters, m and v.
@@ -29,7 +31,7 @@ impl Adam {
         // lr · m̂ / (√v̂ + ε) with the corrections moved into scalars: two operations on the vectors less.
         let root = correction2.sqrt();
         let denominator = v.clone().sqrt().add_scalar(self.epsilon * root);
-        let params = params - (m.clone() / denominator).mul_scalar(self.lr * root / correction1);
+        let params = params - (m.clone() / denominator).mul_scalar(self.rate.at(step) * root / correction1);
         [params, m, v]
     }
 }
@@ -39,10 +41,12 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
+    use crate::config::Decay;
 
     #[test]
     fn follows_an_f64_reference() {
-        let config = OptimizerConfig { dense_lr: 0.01, ..OptimizerConfig::default() };
+        let (warmup_steps, decay, decay_steps) = (20, Decay::InverseSqrt, 100);
+        let config = OptimizerConfig { dense_lr: 0.01, warmup_steps, decay, decay_steps, ..OptimizerConfig::default() };
         let adam = Adam::new(&config);
         let device = Device::flex();
         let start = [0.5_f32, -0.25, 0.0, 3.0];
@@ -56,7 +60,8 @@ mod tests {
                 m64[i] = 0.9 * m64[i] + 0.1 * g;
                 v64[i] = 0.999 * v64[i] + 0.001 * g * g;
                 let (m_hat, v_hat): (f64, f64) = (m64[i] / (1.0 - 0.9_f64.powf(step as f64)), v64[i] / (1.0 - 0.999_f64.powf(step as f64)));
-                p64[i] -= 0.01 * m_hat / (v_hat.sqrt() + 1e-8);
+                let rate = 0.01 * (step as f64 / 20.0).min(1.0) * (100.0 / (step as f64).max(100.0)).sqrt();
+                p64[i] -= rate * m_hat / (v_hat.sqrt() + 1e-8);
             }
         }
         let p = p.try_into_vec_as::<f32>().expect("f32");

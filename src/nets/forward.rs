@@ -36,6 +36,8 @@ pub struct Pass {
 pub struct Gradients {
     /// By the dense parameters, in the order of [`Layout`].
     flat: Tensor<1>,
+    /// Σ flat².
+    squares: f64,
     inputs: Inputs,
 }
 
@@ -50,6 +52,18 @@ impl Gradients {
     #[must_use]
     pub fn dense(&self) -> Vec<f32> {
         to_host(self.flat.clone())
+    }
+
+    /// Σ g² over the dense parameters.
+    #[must_use]
+    pub fn dense_squares(&self) -> f64 {
+        self.squares
+    }
+
+    /// Scales what [`Nets::apply`] takes, the gradient by the dense parameters.
+    #[must_use]
+    pub fn scaled(self, by: f64) -> Self {
+        Gradients { flat: self.flat.mul_scalar(by), squares: self.squares * by * by, inputs: self.inputs }
     }
 }
 
@@ -81,7 +95,7 @@ impl Nets {
     #[must_use]
     pub fn new(model: &ModelConfig, config: &TrainConfig, inputs: usize, device: &Device) -> Self {
         let layout = Layout::new(model, config.heads, inputs);
-        let (params, zeros) = (layout.initial(config.seed), vec![0.0; layout.len()]);
+        let (params, zeros) = (layout.initial(config.seed, config.base_rate), vec![0.0; layout.len()]);
         Nets {
             params: to_device(params, device),
             m: to_device(zeros.clone(), device),
@@ -155,7 +169,8 @@ impl Nets {
             flat.push(bias.grad_remove(&mut backward).unwrap_or_else(|| zeros(biases)));
         }
         let flat = Tensor::cat(flat, 0);
-        let gradients = has_finite_squares(&flat).then_some(Gradients { flat, inputs });
+        let squares = sum_of_squares(&flat);
+        let gradients = squares.is_finite().then_some(Gradients { flat, squares, inputs });
         Pass { scores, loss, gradients }
     }
 
@@ -290,11 +305,10 @@ impl Dense {
     }
 }
 
-/// Squares too: they go into Adam's second moment, and an infinite one would stop its parameter for ever. Multiplied by zero, every
-/// finite number adds nothing and anything else makes the sum NaN, so one number tells it all.
-fn has_finite_squares(flat: &Tensor<1>) -> bool {
-    let probe = (flat.clone() * flat.clone()).mul_scalar(0.0).sum();
-    to_host(probe).iter().all(|sum| sum.is_finite())
+/// Not finite where any number or its square is not: squares go into Adam's second moment, and an infinite one would stop its parameter for
+/// ever.
+fn sum_of_squares(flat: &Tensor<1>) -> f64 {
+    to_host((flat.clone() * flat.clone()).sum()).into_iter().map(f64::from).sum()
 }
 
 fn to_device(values: Vec<f32>, device: &Device) -> Tensor<1> {

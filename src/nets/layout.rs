@@ -145,12 +145,13 @@ impl Layout {
         self.layers.iter().flat_map(tensors).collect()
     }
 
-    /// Initial parameters: before a ReLU, He uniform (± √(6 / in)); before the logit, Glorot uniform (± √(6 / (in + out))); biases 0.
+    /// Initial parameters: before a ReLU, He uniform (± √(6 / in)); before the logit, Glorot uniform (± √(6 / (in + out))); biases 0, but
+    /// that of each logit at ln(p / (1 − p)) where a base rate p is given.
     ///
     /// Drawn on the host by ChaCha8, so that every backend starts from the same bits. Each part draws from its own stream: the width of
     /// one head does not change another's start. Control draws light's stream: what sets them apart later is what they were trained on.
     #[must_use]
-    pub fn initial(&self, seed: u64) -> Vec<f32> {
+    pub fn initial(&self, seed: u64, base_rate: Option<f64>) -> Vec<f32> {
         let mut flat = vec![0.0; self.len];
         for part in Part::ALL {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -162,6 +163,9 @@ impl Layout {
             for layer in self.layers.iter().filter(|layer| layer.part == part) {
                 let fan = if layer.is_output { layer.inputs + layer.outputs } else { layer.inputs };
                 let bound = (6.0 / fan as f32).sqrt();
+                if let Some(p) = base_rate.filter(|_| layer.is_output) {
+                    flat[layer.biases()].fill((p / (1.0 - p)).ln() as f32);
+                }
                 for weight in &mut flat[layer.weights()] {
                     *weight = (2.0 * random.random::<f32>() - 1.0) * bound;
                 }
@@ -204,7 +208,7 @@ mod tests {
         let [both, light, booster] = [Heads::Both, Heads::Light, Heads::Booster].map(|heads| Layout::new(&model, heads, 7));
         assert!(light.range(Part::Booster).is_empty() && booster.range(Part::Light).is_empty());
         assert_eq!(light.len() + booster.len(), both.len() + both.range(Part::Shared).len());
-        let part = |layout: &Layout, part| layout.initial(3)[layout.range(part)].to_vec();
+        let part = |layout: &Layout, part| layout.initial(3, None)[layout.range(part)].to_vec();
         for kept in [Part::Shared, Part::Light] {
             assert_eq!(part(&light, kept), part(&both, kept));
         }
@@ -227,7 +231,7 @@ mod tests {
     #[test]
     fn a_head_starts_the_same_whatever_the_others_are() {
         let (small, big) = (Layout::new(&model(&[], &[4]), Heads::Both, 7), Layout::new(&model(&[], &[9, 9]), Heads::Both, 7));
-        let part = |layout: &Layout, part, seed| layout.initial(seed)[layout.range(part)].to_vec();
+        let part = |layout: &Layout, part, seed| layout.initial(seed, None)[layout.range(part)].to_vec();
         assert_eq!(part(&small, Part::Light, 1), part(&big, Part::Light, 1));
         assert_eq!(part(&small, Part::Light, 1), part(&small, Part::Control, 1));
         assert_ne!(part(&small, Part::Light, 1), part(&small, Part::Light, 2));
@@ -235,9 +239,20 @@ mod tests {
     }
 
     #[test]
+    fn a_base_rate_sets_the_bias_of_each_logit_and_nothing_else() {
+        let layout = Layout::new(&model(&[5], &[4]), Heads::Both, 7);
+        let (without, with) = (layout.initial(1, None), layout.initial(1, Some(0.02)));
+        let outputs: Vec<usize> = layout.layers.iter().filter(|layer| layer.is_output).map(|layer| layer.biases().start).collect();
+        assert_eq!(outputs.len(), 3);
+        for (i, (without, with)) in without.iter().zip(&with).enumerate() {
+            assert_eq!(*with, if outputs.contains(&i) { (0.02_f64 / 0.98).ln() as f32 } else { *without });
+        }
+    }
+
+    #[test]
     fn initial_weights_keep_their_bounds() {
         let layout = Layout::new(&model(&[], &[]), Heads::Both, 7);
-        let flat = layout.initial(3);
+        let flat = layout.initial(3, None);
         let hidden = &layout.layers[0];
         let bound = (6.0_f32 / 7.0).sqrt();
         assert!(flat[hidden.weights()].iter().all(|w| w.abs() <= bound && *w != 0.0));

@@ -223,6 +223,13 @@ fn narrow(gradient: &[f64]) -> Vec<f32> {
     gradient.iter().map(|g| *g as f32).collect()
 }
 
+/// Mean cross-entropy of `logits` `[rows]`, nats; 0 without rows.
+#[must_use]
+pub fn logloss(labels: &[Label], logits: &[f32]) -> f64 {
+    let sum: f64 = labels.iter().zip(logits).map(|(&label, &x)| cross_entropy(f64::from(x), label)).sum();
+    sum / labels.len().max(1) as f64
+}
+
 fn target(label: Label) -> f64 {
     f64::from(u8::from(label))
 }
@@ -338,6 +345,14 @@ mod tests {
             assert!((with.hint_mse.expect("both are there") - (1.0 + 2.25 + 2.75 * 2.75) / 3.0).abs() < 1e-12, "{kind:?}");
             assert_eq!(loss(&rule(0.0, kind, true), &LABELS, &scores()).0.hint_share, Some(0.0));
         }
+    }
+
+    #[test]
+    fn logloss_is_that_of_the_loss() {
+        let Scores { light, .. } = scores();
+        let (alone, _) = loss(&rule(0.0, Hint::LogitsMse, true), &LABELS, &Scores { light: light.clone(), ..Scores::default() });
+        assert!((logloss(&LABELS, &light.expect("given")) - alone.total).abs() < 1e-12);
+        assert_eq!(logloss(&[], &[]), 0.0);
     }
 
     #[test]

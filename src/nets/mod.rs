@@ -13,15 +13,18 @@
 //! architecture invariant: Burn code and nothing else; the only room besides `train` that knows Burn.
 
 mod adam;
+mod cost;
 mod forward;
 mod inputs;
 mod layout;
 mod loss;
+mod rate;
 mod state;
 
 pub use adam::Adam;
 pub use forward::{Gradients, Nets, Pass};
 pub use inputs::Inputs;
 pub use layout::{Layout, Part, TensorLayout};
-pub use loss::{Hint, LogitGradients, Loss, Rule, Scores, loss};
+pub use loss::{Hint, LogitGradients, Loss, Rule, Scores, logloss, loss};
+pub use rate::LearningRate;
 pub use state::{DenseError, DenseState};

@@ -139,6 +139,7 @@ impl Running {
         status.books = progress.books().clone();
         status.positions = progress.positions();
         status.table_rows = learner.table_rows() as u64;
+        status.multiplications = learner.multiplications();
         status.ready = true;
         let shared = Arc::new(Shared::new(status, evaluator.report()));
 

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Books, PartitionPosition, Version};
@@ -24,6 +26,9 @@ pub struct Status {
     pub samples_per_s: f64,
     /// Rows in the embedding table.
     pub table_rows: u64,
+    /// Multiplications of one example's logit in the dense layers, by head.
+    #[serde(default)]
+    pub multiplications: BTreeMap<String, u64>,
     /// Last committed checkpoint.
     pub checkpoint: Option<Version>,
     /// When it was committed, milliseconds.

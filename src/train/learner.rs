@@ -1,14 +1,17 @@
+use std::collections::BTreeMap;
+
 use super::lookup::Lookup;
 use super::phase::Phase;
 use super::{Compute, Course, LearnerState, Scores, TrainError};
 use crate::batch::Batch;
-use crate::config::{BoosterFirstConfig, ModelConfig, TrainConfig};
+use crate::config::{BoosterFirstConfig, HintSchedule, ModelConfig, TrainConfig};
+use crate::domain::Head;
 use crate::embedding::{ClickCounts, InputLayout};
 use crate::features::FeatureSpec;
-use crate::nets::{Adam, Inputs, Nets, Rule};
+use crate::nets::{Adam, Gradients, Inputs, Loss, Nets, Rule};
 
 /// What a step did.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct StepReport {
     /// Prequential logits.
     pub scores: Scores,
@@ -19,6 +22,8 @@ pub struct StepReport {
     /// Share of the light head's gradient norm that the hint supplies, 0 to 1; measured at the light logit. `None` unless light and
     /// booster are there.
     pub hint_share: Option<f64>,
+    /// λ that the step used.
+    pub hint_weight: f64,
     /// False: something was not finite, every parameter is bit-unchanged, and the batch is not trained.
     pub applied: bool,
 }
@@ -38,7 +43,10 @@ pub struct Learner {
     click_counts: ClickCounts,
     nets: Nets,
     rule: Rule,
+    schedule: HintSchedule,
     booster_first: BoosterFirstConfig,
+    /// 0: no bound.
+    clip_norm: f64,
     adam: Adam,
     course: Course,
 }
@@ -63,7 +71,9 @@ impl Learner {
             click_counts,
             nets,
             rule: Rule::new(config),
+            schedule: config.hint.schedule,
             booster_first: config.booster_first.clone(),
+            clip_norm: config.optimizer.clip_norm,
             adam: Adam::new(&config.optimizer),
             course: Course::default(),
         })
@@ -72,10 +82,10 @@ impl Learner {
     /// Predict, then train. A batch without rows changes nothing and counts as applied.
     pub fn step(&mut self, batch: &Batch) -> StepReport {
         if batch.labels.is_empty() {
-            return StepReport { scores: self.predict(batch), loss: 0.0, hint_mse: None, hint_share: None, applied: true };
+            return StepReport { scores: self.predict(batch), applied: true, ..StepReport::default() };
         }
         let phase = Phase::after(self.course.samples, &self.booster_first);
-        let rule = phase.rule(self.rule);
+        let rule = phase.rule(self.rule());
         let mut inputs =
             Inputs { shared: self.shared.read(&self.inputs, batch), light: self.own.as_mut().map(|own| own.read(&self.inputs, batch)) };
         self.read_click_rates(batch, &mut inputs);
@@ -87,6 +97,7 @@ impl Learner {
             if phase == Phase::Light && self.course.steps_before == 0 {
                 self.course.steps_before = self.nets.steps();
             }
+            let gradients = self.clip(gradients);
             self.compute.run(|| self.nets.apply(gradients, &self.adam, phase.frozen(), self.course.steps_before));
             if phase.moves_shared_rows() {
                 self.shared.apply(batch.time());
@@ -96,9 +107,36 @@ impl Learner {
             }
             self.click_counts.add(&batch.click_rates, &batch.labels);
             self.course.samples += batch.labels.len() as u64;
+            self.course.health.observe(&batch.labels, &pass.scores);
         }
-        let loss = pass.loss;
-        StepReport { scores: pass.scores, loss: loss.total, hint_mse: loss.hint_mse, hint_share: loss.hint_share, applied }
+        let Loss { total, hint_mse, hint_share } = pass.loss;
+        StepReport { scores: pass.scores, loss: total, hint_mse, hint_share, hint_weight: rule.hint, applied }
+    }
+
+    /// The rule with λ as scheduled.
+    fn rule(&self) -> Rule {
+        match self.schedule {
+            HintSchedule::Constant => self.rule,
+            HintSchedule::Health => Rule { hint: self.rule.hint * self.course.health.factor(), ..self.rule },
+        }
+    }
+
+    /// Scales the whole gradient g, dense parameters and rows together, by min(1, `clip_norm` / ‖g‖) (Pascanu, Mikolov, Bengio 2013).
+    fn clip(&mut self, gradients: Gradients) -> Gradients {
+        if self.clip_norm == 0.0 {
+            return gradients;
+        }
+        let rows = self.shared.squares() + self.own.as_ref().map_or(0.0, Lookup::squares);
+        let norm = (gradients.dense_squares() + rows).sqrt();
+        if norm <= self.clip_norm {
+            return gradients;
+        }
+        let by = self.clip_norm / norm;
+        self.shared.scale(by);
+        if let Some(own) = &mut self.own {
+            own.scale(by);
+        }
+        gradients.scaled(by)
     }
 
     fn read_click_rates(&self, batch: &Batch, inputs: &mut Inputs) {
@@ -154,6 +192,13 @@ impl Learner {
         Ok(())
     }
 
+    /// Multiplications of one example's logit in the dense layers, by head name ([`crate::nets::Layout::multiplications`]).
+    #[must_use]
+    pub fn multiplications(&self) -> BTreeMap<String, u64> {
+        let count = |head: Head| Some((head.name().to_owned(), self.nets.layout().multiplications(head)? as u64));
+        Head::ALL.into_iter().filter_map(count).collect()
+    }
+
     /// Rows in the table, or in both.
     #[must_use]
     pub fn table_rows(&self) -> usize {
@@ -168,9 +213,10 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        EmbeddingConfig, FeatureConfig, FeatureKind, Heads, HintConfig, HintKind, OptimizerConfig, Pooling, SchemaConfig, TimeUnit,
+        Decay, EmbeddingConfig, FeatureConfig, FeatureKind, Heads, HintConfig, HintKind, OptimizerConfig, Pooling, SchemaConfig, TimeUnit,
     };
     use crate::nets::Part;
+    use crate::train::RowsState;
 
     fn model() -> ModelConfig {
         ModelConfig {
@@ -279,7 +325,7 @@ mod tests {
     #[test]
     fn a_batch_that_is_not_finite_changes_no_bit() {
         // The last two are at the seam, where the next step would be the first of light's phase.
-        for mut learner in [learner(&config(1)), apart(0), booster_first(160), apart(160)] {
+        for mut learner in [learner(&config(1)), learner(&stable()), apart(0), booster_first(160), apart(160)] {
             (0..5).for_each(|number| assert!(learner.step(&batch(number, 32)).applied));
             let before = learner.capture(true);
             for poison in [f32::NAN, f32::INFINITY, f32::MAX, 1e25] {
@@ -336,6 +382,58 @@ mod tests {
         capture_and_restore_are_bit_equal(|| learner(&config(4)), 32_768, 6);
     }
 
+    /// Everything that steadies a step: a bound that every batch exceeds, warm-up, decay, a base rate.
+    fn stable() -> TrainConfig {
+        let optimizer = OptimizerConfig { clip_norm: 1e-3, warmup_steps: 5, decay: Decay::HalfLife, decay_steps: 7, ..config(1).optimizer };
+        TrainConfig { optimizer, base_rate: Some(0.3), ..config(1) }
+    }
+
+    #[test]
+    fn a_long_gradient_is_scaled_to_the_bound_over_dense_and_rows_together_and_a_short_one_left_alone() {
+        let with = |sharing: bool, clip_norm: f64| {
+            let optimizer = OptimizerConfig { clip_norm, ..config(1).optimizer };
+            let model = ModelConfig { sharing, control: false, ..model() };
+            let mut learner =
+                Learner::over(&model, &TrainConfig { optimizer, ..config(1) }, layout(), click_counts()).expect("the CPU is always there");
+            assert!(learner.step(&batch(0, 64)).applied);
+            learner.capture(true)
+        };
+        // After one step Adam's m is 0.1·g, and Adagrad's accumulators have grown by g².
+        let squares = |state: &LearnerState| {
+            let dense: f64 = state.dense.m.iter().map(|m| (f64::from(*m) / 0.1).powi(2)).sum();
+            let rows = [Some(&state.rows), state.light_rows.as_ref()].into_iter().flatten();
+            let of = |rows: &RowsState| {
+                let accumulators = rows.data.chunks_exact(2 * rows.dim).flat_map(|row| &row[rows.dim..]);
+                accumulators.map(|acc| f64::from(*acc) - 1e-6).sum::<f64>()
+            };
+            (dense, rows.map(of).sum::<f64>())
+        };
+        for sharing in [true, false] {
+            let free = with(sharing, 0.0);
+            let (dense, rows) = squares(&free);
+            let norm = (dense + rows).sqrt();
+            assert!(dense > 0.0 && rows > 0.0);
+            assert_eq!(with(sharing, norm * 1.01), free);
+            let clipped = with(sharing, norm / 4.0);
+            let (clipped_dense, clipped_rows) = squares(&clipped);
+            assert!((clipped_dense * 16.0 / dense - 1.0).abs() < 1e-3, "{clipped_dense} of {dense}");
+            assert!((clipped_rows * 16.0 / rows - 1.0).abs() < 1e-2, "{clipped_rows} of {rows}");
+            for (free, clipped) in free.dense.m.iter().zip(&clipped.dense.m) {
+                assert!((free / 4.0 - clipped).abs() <= 1e-5 * free.abs(), "{free} became {clipped}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_base_rate_is_what_a_fresh_learner_predicts_of_an_empty_example() {
+        let learner = learner(&stable());
+        let nothing = Batch { bounds: vec![0, 0, 0], numbers: vec![0.0], labels: vec![false], ..Batch::default() };
+        let scores = learner.predict(&nothing);
+        for logits in [scores.light, scores.booster, scores.control] {
+            assert_eq!(logits, Some(vec![(0.3_f64 / 0.7).ln() as f32]));
+        }
+    }
+
     /// Light apart from the booster, which comes first for `samples`.
     fn apart(samples: u64) -> Learner {
         let model = ModelConfig { sharing: false, control: false, ..model() };
@@ -355,6 +453,7 @@ mod tests {
             capture_and_restore_are_bit_equal(|| booster_first(192), 64, at);
             capture_and_restore_are_bit_equal(|| apart(192), 64, at);
             capture_and_restore_are_bit_equal(|| apart(0), 64, at);
+            capture_and_restore_are_bit_equal(|| learner(&stable()), 64, at);
         }
     }
 
@@ -377,7 +476,8 @@ mod tests {
                 assert_eq!(after.0[0] != shared, first && control, "step {number}");
                 assert_eq!(after.0[3] != of_control, !first && control, "step {number}");
             }
-            assert_eq!(learner.capture(true).course, Course { samples: 384, steps_before: 2 });
+            let Course { samples, steps_before, .. } = learner.capture(true).course;
+            assert_eq!((samples, steps_before), (384, 2));
         }
     }
 
@@ -393,6 +493,26 @@ mod tests {
             assert_eq!((alone.scores.light, alone.hint_mse), (None, None));
         }
         assert_eq!(alone.capture(true).rows, first.capture(true).rows);
+    }
+
+    #[test]
+    fn by_health_lambda_is_whole_at_first_then_within_its_bounds_and_the_same_in_a_restored_learner() {
+        let health = |schedule| TrainConfig { hint: HintConfig { schedule, ..HintConfig::default() }, ..config(1) };
+        let noise = |number| {
+            let mut batch = batch(number, 4096);
+            batch.labels.iter_mut().enumerate().for_each(|(row, label)| *label = (row as u64 * 7 + number).is_multiple_of(3));
+            batch
+        };
+        let mut learner = learner(&health(HintSchedule::Health));
+        let weights: Vec<f64> = (0..12).map(|number| learner.step(&noise(number)).hint_weight).collect();
+        let whole = f64::from(HintConfig::default().weight);
+        assert_eq!(weights[..7], [whole; 7]);
+        assert!(weights[7..].iter().all(|weight| (0.0..=whole).contains(weight)), "{weights:?}");
+        let mut restored = self::learner(&health(HintSchedule::Health));
+        restored.restore(learner.capture(true)).expect("same model");
+        assert_eq!(restored.step(&noise(12)), learner.step(&noise(12)));
+        let mut constant = self::learner(&health(HintSchedule::Constant));
+        assert!((0..12).all(|number| constant.step(&noise(number)).hint_weight == whole));
     }
 
     #[test]

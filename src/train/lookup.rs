@@ -30,6 +30,16 @@ impl Lookup {
         self.gather.scatter(layout, batch, gradient)
     }
 
+    /// See [`Gather::squares`].
+    pub(super) fn squares(&self) -> f64 {
+        self.gather.squares()
+    }
+
+    /// See [`Gather::scale`].
+    pub(super) fn scale(&mut self, by: f64) {
+        self.gather.scale(by);
+    }
+
     pub(super) fn apply(&mut self, time: Option<EventTime>) {
         self.gather.apply(&mut self.table, time);
     }

@@ -2,6 +2,7 @@
 
 mod device;
 mod error;
+mod health;
 mod learner;
 mod lookup;
 mod phase;
@@ -10,5 +11,6 @@ mod state;
 pub use crate::nets::Scores;
 pub use device::Compute;
 pub use error::TrainError;
+pub use health::Health;
 pub use learner::{Learner, StepReport};
 pub use state::{AdmissionState, CountsState, Course, DenseState, LearnerState, RowsState, SweepState, TensorLayout};

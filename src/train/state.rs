@@ -1,3 +1,5 @@
+use super::Health;
+
 pub use crate::embedding::{AdmissionState, CountsState, RowsState, SweepState};
 pub use crate::nets::{DenseState, TensorLayout};
 
@@ -32,4 +34,6 @@ pub struct Course {
     pub samples: u64,
     /// Steps that were taken before the phase which is on, where the booster comes first; 0 in the first phase.
     pub steps_before: u64,
+    /// What the hint is worth; kept whatever the schedule, so that it can be switched on later.
+    pub health: Health,
 }

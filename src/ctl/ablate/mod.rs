@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::daemon::Failure;
-use crate::features::FeatureSpec;
+use crate::evaluate::Report;
 
 use super::context::Context;
 use super::progress::Progress;
@@ -49,11 +49,10 @@ pub(super) fn run(context: &Context, arguments: AblateArgs) -> Result<(), Failur
     let failed = |e: std::io::Error| Failure::failed(format!("--out {}: {e}", arguments.out.display()));
     std::fs::create_dir_all(&arguments.out).map_err(failed)?;
 
-    let inputs = FeatureSpec::new(&base.schema)?.inputs(base.model.embedding.dim);
     let runs = arms.len() as u64 * arguments.seeds;
     let mut reports = Vec::new();
     for (number, arm) in (0u64..).zip(&arms) {
-        let mut report = ArmReport::new(arm, inputs);
+        let mut report = ArmReport::new(arm);
         for seed in 0..arguments.seeds {
             let done = number * arguments.seeds + seed;
             let progress = Progress::new(format!("{}/{runs} {}", done + 1, arm.name), true);
@@ -61,12 +60,10 @@ pub(super) fn run(context: &Context, arguments: AblateArgs) -> Result<(), Failur
             config.train.seed = config.train.seed.wrapping_add(seed);
             let (seed, started) = (config.train.seed, Instant::now());
             let (summary, _) = one_pass::run(config, &arguments.file, progress)?;
-            report.runs.push(Run {
-                seed,
-                seconds: started.elapsed().as_secs_f64(),
-                rows: summary.status.report.rows,
-                heads: summary.status.report.heads,
-            });
+            let status = summary.status;
+            report.multiplications = status.multiplications;
+            let Report { rows, heads, .. } = status.report;
+            report.runs.push(Run { seed, seconds: started.elapsed().as_secs_f64(), rows, heads });
         }
         reports.push(report);
     }

@@ -6,7 +6,6 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::arms::{ALONE, Arm, BOOSTER, ROCKET};
-use crate::config::Heads;
 use crate::ctl::output::{NONE, View, figure, pairs, table};
 use crate::domain::Head;
 use crate::evaluate::HeadReport;
@@ -34,7 +33,7 @@ pub(super) struct ArmReport {
     /// Hidden widths of its light net.
     pub(super) light: Vec<usize>,
     /// Multiplications per example in the dense layers up to each head's logit.
-    pub(super) multiplications: BTreeMap<&'static str, u64>,
+    pub(super) multiplications: BTreeMap<String, u64>,
     /// One per seed.
     pub(super) runs: Vec<Run>,
     /// Mean over the seeds, by head.
@@ -95,15 +94,12 @@ impl<T> Metrics<T> {
 }
 
 impl ArmReport {
-    pub(super) fn new(arm: &Arm, inputs: usize) -> Self {
-        let (model, heads) = (&arm.config.model, arm.config.train.heads);
-        let shapes = [(Head::Light, &model.light, Heads::Booster), (Head::Booster, &model.booster, Heads::Light)];
-        let present = shapes.into_iter().filter(|(_, _, without)| heads != *without);
+    pub(super) fn new(arm: &Arm) -> Self {
         ArmReport {
             name: arm.name.clone(),
             about: arm.about.clone(),
-            light: model.light.clone(),
-            multiplications: present.map(|(head, widths, _)| (head.name(), model.multiplications(inputs, widths))).collect(),
+            light: arm.config.model.light.clone(),
+            multiplications: BTreeMap::new(),
             runs: Vec::new(),
             heads: BTreeMap::new(),
             versus_alone: None,

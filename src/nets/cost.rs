@@ -1,0 +1,42 @@
+use super::{Layout, Part};
+use crate::domain::Head;
+
+impl Layout {
+    /// Multiplications of one example's logit: Σ inputs · outputs over the dense layers that it passes, shared ones included. Lookups,
+    /// pooling, biases and activations are not counted. `None` for a head that is not there.
+    ///
+    /// The paper counts likewise, but its last layer has two outputs (a softmax) where ours has one: with w the width of the last hidden
+    /// layer, its count is ours + w.
+    #[must_use]
+    pub fn multiplications(&self, head: Head) -> Option<usize> {
+        let part = match head {
+            Head::Light => Part::Light,
+            Head::Booster => Part::Booster,
+            Head::Control => Part::Control,
+        };
+        let of = |part| self.layers.iter().filter(move |layer| layer.part == part).map(|layer| layer.inputs * layer.outputs);
+        of(part).next()?;
+        Some(of(Part::Shared).chain(of(part)).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Heads, ModelConfig};
+
+    #[test]
+    fn counts_what_a_logit_passes() {
+        let model = ModelConfig { shared: vec![5], light: vec![3], booster: vec![4, 2], control: false, ..ModelConfig::default() };
+        let count = |model: &ModelConfig, heads| {
+            let layout = Layout::new(model, heads, 7);
+            Head::ALL.map(|head| layout.multiplications(head))
+        };
+        let (light, booster) = (Some(7 * 5 + 5 * 3 + 3), Some(7 * 5 + 5 * 4 + 4 * 2 + 2));
+        assert_eq!(count(&model, Heads::Both), [light, booster, None]);
+        assert_eq!(count(&model, Heads::Light), [light, None, None]);
+        assert_eq!(count(&model, Heads::Booster), [None, booster, None]);
+        assert_eq!(count(&ModelConfig { sharing: false, ..model.clone() }, Heads::Both), [light, booster, None]);
+        assert_eq!(count(&ModelConfig { control: true, ..model }, Heads::Both), [light, booster, light]);
+    }
+}
