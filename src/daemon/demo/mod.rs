@@ -18,6 +18,7 @@ mod ranking;
 mod scorer;
 mod show;
 mod traffic;
+mod write;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -75,6 +76,9 @@ pub struct Options {
     /// Seed of the generated world.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Only write the generated impressions to FILE, as labelled JSON lines, for `rocketctl backtest` and `ablate`.
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    write: Option<PathBuf>,
     /// A TSV, CSV or JSONL file (.gz too) instead of the generator.
     #[arg(long, value_name = "FILE", requires = "config")]
     data: Option<PathBuf>,
@@ -95,6 +99,10 @@ pub fn demo(options: &Options, environment: impl Iterator<Item = (String, String
     if options.data.is_none() && config.topics.mode != StreamMode::Joined {
         return Err(Failure::Usage(anyhow::anyhow!("the generator sends impressions and clicks apart: set topics.mode = \"joined\"")));
     }
+    if let Some(path) = &options.write {
+        return write::labelled(path, &config, options.seed, options.rows.unwrap_or(ROWS));
+    }
+    let rows = options.rows.or(options.data.is_none().then_some(ROWS));
     init_logs(&config.log)?;
     let metrics = names::install().map_err(|e| Failure::Failed(e.into()))?;
     let place = Place::new()?;
@@ -105,7 +113,6 @@ pub fn demo(options: &Options, environment: impl Iterator<Item = (String, String
     config.kafka.brokers = broker.bootstrap();
     create_topics(&broker, &config)?;
     let scorer = Scorer::start(&config, &place.dir.join("scorer"), metrics)?;
-    let rows = options.rows.or(options.data.is_none().then_some(ROWS));
     Stage::open(config, scorer, traffic, rows, options.rate)?.play()
 }
 
