@@ -12,8 +12,8 @@ mod validate;
 
 pub use load::{ConfigError, load, parse};
 pub use model::{
-    BoosterFirstConfig, Decay, EmbeddingConfig, Heads, HintConfig, HintKind, HintSchedule, ModelConfig, OptimizerConfig, SharedGrad,
-    TrainConfig,
+    BoosterCrossConfig, BoosterFirstConfig, Decay, EmbeddingConfig, Heads, HintConfig, HintKind, HintSchedule, ModelConfig,
+    OptimizerConfig, SharedGrad, TrainConfig,
 };
 pub use runtime::{
     AdminConfig, CheckpointConfig, Emit, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, LogFormat, OWNED_KAFKA_PROPERTIES,
