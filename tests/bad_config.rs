@@ -145,6 +145,7 @@ fn values_that_cannot_be_are_named_with_their_place() {
         ("[model.embedding.expiry]\nrows_max = 1\n", &["model.embedding.expiry.rows_max", "1", "no limit", "line 21"]),
         ("[model]\nlight = [64, 0]\n", &["model.light[1]", "0", "width", "line 21, column 14"]),
         ("[model]\nbooster = [0]\n", &["model.booster[0]", "0", "width", "line 21"]),
+        ("[model.booster_cross]\nlayers = 65\n", &["model.booster_cross.layers", "65", "0 to 64", "line 21"]),
         ("[publish]\nchunk = \"1MiB\"\n", &["publish.chunk", "1MiB", "64KiB to 900KiB", "line 21"]),
         ("[publish]\nchunk = \"63KiB\"\n", &["publish.chunk", "63KiB", "64KiB to 900KiB", "line 21"]),
         ("[publish]\nprobes = 0\n", &["publish.probes", "0", "1 to 256", "line 21"]),

@@ -3,7 +3,7 @@
 //! loss, by finite differences of an f64 reference.
 #![cfg(feature = "trainer")]
 
-use rocket_launching::config::{Heads, ModelConfig, SharedGrad, TrainConfig};
+use rocket_launching::config::{BoosterCrossConfig, Heads, ModelConfig, SharedGrad, TrainConfig};
 use rocket_launching::nets::{Hint, Inputs, Layout, Nets, Part, Rule};
 use rocket_launching::train::Compute;
 
@@ -242,6 +242,24 @@ fn a_head_alone_has_the_gradients_it_has_beside_the_other() {
     }
 }
 
+#[test]
+fn with_cross_layers_gradients_are_the_slopes_of_the_loss_and_the_block_holds() {
+    for device in DEVICES {
+        for (shared, sharing) in [(&[][..], true), (&[7, 5][..], true), (&[7, 5][..], false)] {
+            let base = if sharing { model(shared) } else { apart(shared) };
+            let crossed = ModelConfig { booster_cross: BoosterCrossConfig { layers: 2 }, ..base };
+            let what = format!("{device}, shared {shared:?}, sharing {sharing}");
+            for gradient_block in [true, false] {
+                let control = f64::from(u8::from(sharing));
+                let rule = Rule { light: 1.0, booster: 1.0, control, hint: 0.3, gradient_block, ..NONE };
+                assert_slopes(&what, device, &crossed, &rule);
+                let hint = gradients_of(device, &crossed, Heads::Both, &Rule { hint: 0.3, gradient_block, ..NONE });
+                assert_cells_move(&what, [("W_B", &hint.booster, !gradient_block), ("W_L", &hint.light, true)]);
+            }
+        }
+    }
+}
+
 fn assert_slopes(what: &str, device: &str, model: &ModelConfig, rule: &Rule) {
     let nets = nets(device, model, Heads::Both);
     // Biases off zero: behind a layer that is all zero, a ReLU would stand on its kink, where there is no slope.
@@ -331,18 +349,24 @@ mod reference {
         }
     }
 
-    /// The layers of one part, from the names and shapes of the public layout.
+    /// The layers of one part, from the names and shapes of the public layout. A cross layer is x₀ ⊙ (W x + b) + x.
     fn part(layout: &Layout, point: &Point, part: Part, mut x: Vec<f64>) -> Vec<f64> {
         let tensors = layout.tensors();
         let layers: Vec<_> = tensors.chunks_exact(2).filter(|pair| pair[0].name.starts_with(part.name())).collect();
         let mut offset = layout.range(part).start;
+        let mut crossed: Option<Vec<f64>> = None;
         for (i, pair) in layers.iter().enumerate() {
             let [inputs, outputs] = [pair[0].shape[0], pair[0].shape[1]];
             let (weights, biases) = point.values[offset..].split_at(inputs * outputs);
+            let first = pair[0].name.contains(".cross.").then(|| crossed.get_or_insert_with(|| x.clone()).clone());
             let is_linear = part != Part::Shared && i + 1 == layers.len();
             let output = |o| {
                 let sum: f64 = biases[o] + (0..inputs).map(|i| x[i] * weights[i * outputs + o]).sum::<f64>();
-                if is_linear { sum } else { sum.max(0.0) }
+                match &first {
+                    Some(first) => first[o] * sum + x[o],
+                    None if is_linear => sum,
+                    None => sum.max(0.0),
+                }
             };
             x = (0..outputs).map(output).collect();
             offset += inputs * outputs + outputs;

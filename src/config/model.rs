@@ -30,6 +30,8 @@ pub struct ModelConfig {
     pub light: Vec<usize>,
     /// Hidden widths of the booster head.
     pub booster: Vec<usize>,
+    /// Cross layers below the booster's hidden ones.
+    pub booster_cross: BoosterCrossConfig,
     /// Train a control head of light's shape on labels alone.
     pub control: bool,
     /// Light and booster read the same embedding rows and shared layers. False: light has its own of both, an ablation.
@@ -43,10 +45,19 @@ impl Default for ModelConfig {
             shared: Vec::new(),
             light: vec![64, 32],
             booster: vec![256, 128, 64],
+            booster_cross: BoosterCrossConfig::default(),
             control: true,
             sharing: true,
         }
     }
+}
+
+/// Cross layers (DCN-v2, Wang et al. 2021): x₍ₗ₊₁₎ = x₀ ⊙ (W xₗ + b) + xₗ, products of features that a ReLU layer has to approximate.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BoosterCrossConfig {
+    /// How many; each is as wide as its input, so its cost is the square of that. 0: none.
+    pub layers: usize,
 }
 
 /// Embedding table.

@@ -194,7 +194,8 @@ fn model(config: &Config) -> Checked {
             need((1..=WIDTH_MAX).contains(width), &format!("{key}[{layer}]"), width, format!("expected a width of 1 to {WIDTH_MAX}"))?;
         }
     }
-    Ok(())
+    let cross = model.booster_cross.layers;
+    need(cross <= LAYERS_MAX, "model.booster_cross.layers", cross, format!("expected 0 to {LAYERS_MAX}"))
 }
 
 fn admission(admission: &AdmissionConfig) -> Checked {

@@ -1,9 +1,10 @@
+use super::layout::Kind;
 use super::{Layout, Part};
 use crate::domain::Head;
 
 impl Layout {
-    /// Multiplications of one example's logit: Σ inputs · outputs over the dense layers that it passes, shared ones included. Lookups,
-    /// pooling, biases and activations are not counted. `None` for a head that is not there.
+    /// Multiplications of one example's logit: Σ inputs · outputs over the dense layers that it passes, shared ones included, and the width
+    /// once more for a cross layer. Lookups, pooling, biases and activations are not counted. `None` for a head that is not there.
     ///
     /// The paper counts likewise, but its last layer has two outputs (a softmax) where ours has one: with w the width of the last hidden
     /// layer, its count is ours + w.
@@ -14,7 +15,12 @@ impl Layout {
             Head::Booster => Part::Booster,
             Head::Control => Part::Control,
         };
-        let of = |part| self.layers.iter().filter(move |layer| layer.part == part).map(|layer| layer.inputs * layer.outputs);
+        let of = |part| {
+            self.layers.iter().filter(move |layer| layer.part == part).map(|layer| {
+                let product = if layer.kind == Kind::Cross { layer.outputs } else { 0 };
+                layer.inputs * layer.outputs + product
+            })
+        };
         of(part).next()?;
         Some(of(Part::Shared).chain(of(part)).sum())
     }
@@ -23,7 +29,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Heads, ModelConfig};
+    use crate::config::{BoosterCrossConfig, Heads, ModelConfig};
 
     #[test]
     fn counts_what_a_logit_passes() {
@@ -37,6 +43,8 @@ mod tests {
         assert_eq!(count(&model, Heads::Light), [light, None, None]);
         assert_eq!(count(&model, Heads::Booster), [None, booster, None]);
         assert_eq!(count(&ModelConfig { sharing: false, ..model.clone() }, Heads::Both), [light, booster, None]);
+        let crossed = ModelConfig { booster_cross: BoosterCrossConfig { layers: 2 }, ..model.clone() };
+        assert_eq!(count(&crossed, Heads::Both), [light, booster.map(|count| count + 2 * (5 * 5 + 5)), None]);
         assert_eq!(count(&ModelConfig { control: true, ..model }, Heads::Both), [light, booster, light]);
     }
 }

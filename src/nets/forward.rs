@@ -4,6 +4,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::module::linear;
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::layout::Kind;
 use super::loss::loss;
 use super::{Adam, DenseError, DenseState, Inputs, Layout, LogitGradients, Loss, Part, Rule, Scores};
 use crate::config::{ModelConfig, SharedGrad, TrainConfig};
@@ -70,6 +71,7 @@ impl Gradients {
 /// A layer's parameters as tensors of their own, cut from the flat vector: weight `[in, out]`, bias `[out]`.
 struct Dense {
     part: Part,
+    kind: Kind,
     weight: Tensor<2>,
     bias: Tensor<1>,
 }
@@ -229,11 +231,11 @@ impl Nets {
         let cut = |range: Range<usize>| self.params.clone().slice([range]);
         let layer = |layer: &super::layout::Layer| {
             let (weight, bias) = (cut(layer.weights()).reshape([layer.inputs, layer.outputs]), cut(layer.biases()));
-            let part = layer.part;
+            let (part, kind) = (layer.part, layer.kind);
             if tracked {
-                Dense { part, weight: weight.autodiff().require_grad(), bias: bias.autodiff().require_grad() }
+                Dense { part, kind, weight: weight.autodiff().require_grad(), bias: bias.autodiff().require_grad() }
             } else {
-                Dense { part, weight, bias }
+                Dense { part, kind, weight, bias }
             }
         };
         self.layout.layers.iter().map(layer).collect()
@@ -275,19 +277,16 @@ impl Logits {
 /// All heads that there are on `x`; `rule` decides where the trunk is stopped, `None` where no gradient is wanted.
 fn forward(layers: &[Dense], x: &Matrices, rule: Option<&Rule>) -> Logits {
     let part = |part| layers.iter().filter(move |layer| layer.part == part);
-    let trunk = part(Part::Shared).fold(x.shared.clone(), |x, layer| relu(layer.apply(x)));
-    let head = |which, x: &Tensor<2>| {
-        let mut layers = part(which).peekable();
-        layers.peek()?;
-        let mut x = x.clone();
-        while let Some(layer) = layers.next() {
-            x = layer.apply(x);
-            if layers.peek().is_some() {
-                x = relu(x);
-            }
-        }
-        Some(x)
+    let through = |which, x: &Tensor<2>| {
+        let mut crossed = None;
+        part(which).fold(x.clone(), |x, layer| match layer.kind {
+            Kind::Hidden => relu(layer.apply(x)),
+            Kind::Cross => crossed.get_or_insert_with(|| x.clone()).clone() * layer.apply(x.clone()) + x,
+            Kind::Output => layer.apply(x),
+        })
     };
+    let trunk = through(Part::Shared, &x.shared);
+    let head = |which, x: &Tensor<2>| part(which).next().map(|_| through(which, x));
     let stopped = rule.map_or_else(|| trunk.clone(), |_| trunk.clone().detach());
     let hint = rule.filter(|rule| rule.hint != 0.0);
     let (light, light_stopped) = match (&x.light, rule.map_or(SharedGrad::All, |rule| rule.shared_grad)) {

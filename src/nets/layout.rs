@@ -9,7 +9,7 @@ use crate::config::{Heads, ModelConfig};
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TensorLayout {
     /// `shared.0.weight` `[in, out]`, `shared.0.bias` `[out]`, `light.…`, `booster.…`, `control.…`; the last layer of a head is its
-    /// highest index, with out = 1.
+    /// highest index, with out = 1. Cross layers are `booster.cross.0.weight` and so on.
     pub name: String,
     /// Dimensions.
     pub shape: Vec<usize>,
@@ -48,16 +48,32 @@ impl Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layer {
     pub(super) part: Part,
-    /// Number of the layer within its part.
+    pub(super) kind: Kind,
+    /// Number of the layer among those of its part, cross layers counted apart.
     pub(super) index: usize,
     pub(super) inputs: usize,
     pub(super) outputs: usize,
     pub(super) offset: usize,
-    /// Last of a head: no ReLU follows.
-    pub(super) is_output: bool,
+}
+
+/// What a layer makes of its input x, with y = x · W + b.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// relu(y).
+    Hidden,
+    /// x₀ ⊙ y + x, x₀ being the input of the first cross layer.
+    Cross,
+    /// y, the logit.
+    Output,
 }
 
 impl Layer {
+    /// First words of the names of its tensors.
+    fn name(&self) -> String {
+        let cross = if self.kind == Kind::Cross { "cross." } else { "" };
+        format!("{}.{cross}{}", self.part.name(), self.index)
+    }
+
     pub(super) fn weights(&self) -> Range<usize> {
         self.offset..self.offset + self.inputs * self.outputs
     }
@@ -83,27 +99,45 @@ impl Layout {
         let mut layout = Layout { layers: Vec::new(), inputs, len: 0 };
         let (shared, own) = if model.sharing { (model.shared.as_slice(), &[][..]) } else { (&[][..], model.shared.as_slice()) };
         let trunk = shared.last().copied().unwrap_or(inputs);
-        layout.push(Part::Shared, inputs, shared, false);
+        layout.push_hidden(Part::Shared, inputs, shared);
         if heads != Heads::Booster {
-            layout.push(Part::Light, trunk, &[own, &model.light].concat(), true);
+            layout.push_head(Part::Light, trunk, &[own, &model.light].concat());
         }
         if heads != Heads::Light {
-            layout.push(Part::Booster, trunk, &[own, &model.booster].concat(), true);
+            let crossed = layout.push_hidden(Part::Booster, trunk, own);
+            for index in 0..model.booster_cross.layers {
+                layout.push(Part::Booster, Kind::Cross, index, crossed, crossed);
+            }
+            layout.push_head(Part::Booster, crossed, &model.booster);
         }
         if model.control {
-            layout.push(Part::Control, trunk, &model.light, true);
+            layout.push_head(Part::Control, trunk, &model.light);
         }
         layout
     }
 
-    fn push(&mut self, part: Part, mut inputs: usize, hidden: &[usize], is_head: bool) {
-        let output = is_head.then_some(1);
-        for (index, outputs) in hidden.iter().copied().chain(output).enumerate() {
-            let layer = Layer { part, index, inputs, outputs, offset: self.len, is_output: index == hidden.len() };
-            self.len = layer.biases().end;
-            self.layers.push(layer);
+    fn push(&mut self, part: Part, kind: Kind, index: usize, inputs: usize, outputs: usize) {
+        let layer = Layer { part, kind, index, inputs, outputs, offset: self.len };
+        self.len = layer.biases().end;
+        self.layers.push(layer);
+    }
+
+    /// Hidden layers of these widths, numbered on from those that the part has; returns the width of their output.
+    fn push_hidden(&mut self, part: Part, mut inputs: usize, widths: &[usize]) -> usize {
+        for &outputs in widths {
+            self.push(part, Kind::Hidden, self.hidden(part), inputs, outputs);
             inputs = outputs;
         }
+        inputs
+    }
+
+    fn push_head(&mut self, part: Part, inputs: usize, hidden: &[usize]) {
+        let last = self.push_hidden(part, inputs, hidden);
+        self.push(part, Kind::Output, self.hidden(part), last, 1);
+    }
+
+    fn hidden(&self, part: Part) -> usize {
+        self.layers.iter().filter(|layer| layer.part == part && layer.kind == Kind::Hidden).count()
     }
 
     /// Width of the input vector.
@@ -136,7 +170,7 @@ impl Layout {
     #[must_use]
     pub fn tensors(&self) -> Vec<TensorLayout> {
         let tensors = |layer: &Layer| {
-            let name = |kind| format!("{}.{}.{kind}", layer.part.name(), layer.index);
+            let name = |kind| format!("{}.{kind}", layer.name());
             [
                 TensorLayout { name: name("weight"), shape: vec![layer.inputs, layer.outputs] },
                 TensorLayout { name: name("bias"), shape: vec![layer.outputs] },
@@ -145,7 +179,7 @@ impl Layout {
         self.layers.iter().flat_map(tensors).collect()
     }
 
-    /// Initial parameters: before a ReLU, He uniform (± √(6 / in)); before the logit, Glorot uniform (± √(6 / (in + out))); biases 0, but
+    /// Initial parameters: before a ReLU, He uniform (± √(6 / in)); before the logit and in a cross layer, Glorot uniform (± √(6 / (in + out))); biases 0, but
     /// that of each logit at ln(p / (1 − p)) where a base rate p is given.
     ///
     /// Drawn on the host by ChaCha8, so that every backend starts from the same bits. Each part draws from its own stream: the width of
@@ -161,9 +195,9 @@ impl Layout {
                 Part::Booster => 2,
             });
             for layer in self.layers.iter().filter(|layer| layer.part == part) {
-                let fan = if layer.is_output { layer.inputs + layer.outputs } else { layer.inputs };
+                let fan = if layer.kind == Kind::Hidden { layer.inputs } else { layer.inputs + layer.outputs };
                 let bound = (6.0 / fan as f32).sqrt();
-                if let Some(p) = base_rate.filter(|_| layer.is_output) {
+                if let Some(p) = base_rate.filter(|_| layer.kind == Kind::Output) {
                     flat[layer.biases()].fill((p / (1.0 - p)).ln() as f32);
                 }
                 for weight in &mut flat[layer.weights()] {
@@ -178,6 +212,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::BoosterCrossConfig;
 
     fn model(shared: &[usize], booster: &[usize]) -> ModelConfig {
         ModelConfig { shared: shared.to_vec(), light: vec![3], booster: booster.to_vec(), control: true, ..ModelConfig::default() }
@@ -229,6 +264,19 @@ mod tests {
     }
 
     #[test]
+    fn cross_layers_lie_between_trunk_and_hidden_layers_of_the_booster() {
+        let model = ModelConfig { booster_cross: BoosterCrossConfig { layers: 2 }, control: false, ..model(&[5], &[4]) };
+        let weights = |sharing| {
+            let layout = Layout::new(&ModelConfig { sharing, ..model.clone() }, Heads::Booster, 7);
+            let weights = layout.tensors().into_iter().filter(|t| t.shape.len() == 2);
+            weights.map(|t| format!("{} {:?}", t.name, t.shape)).collect::<Vec<_>>()
+        };
+        let [first, second] = ["booster.cross.0.weight [5, 5]", "booster.cross.1.weight [5, 5]"];
+        assert_eq!(weights(true), ["shared.0.weight [7, 5]", first, second, "booster.0.weight [5, 4]", "booster.1.weight [4, 1]"]);
+        assert_eq!(weights(false), ["booster.0.weight [7, 5]", first, second, "booster.1.weight [5, 4]", "booster.2.weight [4, 1]"]);
+    }
+
+    #[test]
     fn a_head_starts_the_same_whatever_the_others_are() {
         let (small, big) = (Layout::new(&model(&[], &[4]), Heads::Both, 7), Layout::new(&model(&[], &[9, 9]), Heads::Both, 7));
         let part = |layout: &Layout, part, seed| layout.initial(seed, None)[layout.range(part)].to_vec();
@@ -242,7 +290,8 @@ mod tests {
     fn a_base_rate_sets_the_bias_of_each_logit_and_nothing_else() {
         let layout = Layout::new(&model(&[5], &[4]), Heads::Both, 7);
         let (without, with) = (layout.initial(1, None), layout.initial(1, Some(0.02)));
-        let outputs: Vec<usize> = layout.layers.iter().filter(|layer| layer.is_output).map(|layer| layer.biases().start).collect();
+        let outputs: Vec<usize> =
+            layout.layers.iter().filter(|layer| layer.kind == Kind::Output).map(|layer| layer.biases().start).collect();
         assert_eq!(outputs.len(), 3);
         for (i, (without, with)) in without.iter().zip(&with).enumerate() {
             assert_eq!(*with, if outputs.contains(&i) { (0.02_f64 / 0.98).ln() as f32 } else { *without });
