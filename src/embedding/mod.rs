@@ -11,6 +11,7 @@
 mod admission;
 mod expiry;
 mod gather;
+mod index;
 mod optimizer;
 mod random;
 mod rows;
