@@ -25,7 +25,7 @@ const FILTER_MIN: ByteLength = ByteLength(64 << 10);
 const FILTER_MAX: ByteLength = ByteLength(64 << 20);
 /// Ages are kept in steps of some four minutes.
 const EXPIRY_MIN: Span = Span::from_secs(600);
-/// A sixteenth of it is kept free, which must be something.
+/// An eighth of it is kept free, which must be something.
 const ROWS_MAX_MIN: usize = 16;
 /// Rows are numbered in 32 bits.
 const ROWS_MAX_MAX: usize = u32::MAX as usize - 1;

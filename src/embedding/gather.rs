@@ -1,15 +1,40 @@
-use super::rows::KeyMap;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
 use super::{InputLayout, Table};
 use crate::batch::Batch;
 use crate::config::Pooling;
 use crate::domain::EventTime;
+
+/// Rows brought into the cache ahead of their updates: as many loads as a core has under way at a time.
+const WARMED: usize = 16;
+
+/// Keys are XXH3 hashes already; hashing them again would cost time and mix nothing.
+#[derive(Debug, Default)]
+struct PassThrough(u64);
+
+impl Hasher for PassThrough {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+}
 
 /// The distinct ids of one batch, their rows and gradients. Kept between batches for its memory alone.
 ///
 /// `read`, `scatter` and `apply` belong to one batch, in this order, and the table must not change between the first and the last.
 #[derive(Debug, Default)]
 pub struct Gather {
-    positions: KeyMap,
+    positions: HashMap<u64, u32, BuildHasherDefault<PassThrough>>,
     /// Distinct ids, by first occurrence.
     keys: Vec<u64>,
     /// Their rows in the table; `None` for ids never trained.
@@ -91,9 +116,12 @@ impl Gather {
     /// `time` is the batch's: rows that expired by then may leave.
     pub fn apply(&self, table: &mut Table, time: Option<EventTime>) {
         table.begin(time);
-        let gradients = self.gradients.chunks_exact(table.dim().max(1));
-        for (((&key, &row), &count), gradient) in self.keys.iter().zip(&self.rows).zip(&self.counts).zip(gradients) {
-            table.update(key, row, gradient, count);
+        let dim = table.dim();
+        for (block, rows) in self.rows.chunks(WARMED).enumerate() {
+            table.warm(rows);
+            for (at, &row) in (block * WARMED..).zip(rows) {
+                table.update(self.keys[at], row, &self.gradients[at * dim..(at + 1) * dim], self.counts[at]);
+            }
         }
         table.end();
     }

@@ -12,6 +12,7 @@ mod admission;
 mod click_counts;
 mod expiry;
 mod gather;
+mod index;
 mod optimizer;
 mod random;
 mod rows;

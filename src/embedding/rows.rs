@@ -1,33 +1,9 @@
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use super::index::Index;
 
 /// Rows per chunk of storage: at width 32 a chunk is 512 KiB, so a growing store claims memory in steps nobody notices.
 const ROWS_PER_CHUNK: usize = 4096;
 /// Bits of a word of the touched set.
 const WORD: usize = u64::BITS as usize;
-
-/// Keys are XXH3 hashes already; hashing them again would cost time and mix nothing.
-#[derive(Debug, Default)]
-pub(super) struct PassThrough(u64);
-
-impl Hasher for PassThrough {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        self.0 = key;
-    }
-}
-
-/// A map by feature key.
-pub(super) type KeyMap = HashMap<u64, u32, BuildHasherDefault<PassThrough>>;
 
 /// Keys and floats that do not make rows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,13 +40,19 @@ pub enum RowsError {
 #[derive(Debug)]
 pub struct Rows {
     width: usize,
-    index: KeyMap,
-    keys: Vec<u64>,
-    chunks: Vec<Box<[f32]>>,
+    len: usize,
+    index: Index,
+    chunks: Vec<Chunk>,
     /// One bit per row, set by [`Rows::touch`], cleared by a capture.
     touched: Vec<u64>,
     /// Keys of rows removed since the last capture.
     removed: Vec<u64>,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    keys: Box<[u64]>,
+    floats: Box<[f32]>,
 }
 
 /// A copy of rows.
@@ -90,7 +72,7 @@ impl Rows {
     /// No rows yet, each to have `width` floats.
     #[must_use]
     pub fn new(width: usize) -> Self {
-        Rows { width, index: KeyMap::default(), keys: Vec::new(), chunks: Vec::new(), touched: Vec::new(), removed: Vec::new() }
+        Rows { width, len: 0, index: Index::new(), chunks: Vec::new(), touched: Vec::new(), removed: Vec::new() }
     }
 
     /// The rows `data` `[keys, width]`, in their order, none of them touched.
@@ -105,10 +87,8 @@ impl Rows {
             return Err(RowsError::TooMany { keys: keys.len() });
         }
         let mut rows = Rows::new(width);
-        rows.index.reserve(keys.len());
-        rows.keys.reserve_exact(keys.len());
         for (i, &key) in keys.iter().enumerate() {
-            if rows.index.contains_key(&key) {
+            if rows.find(key).is_some() {
                 return Err(RowsError::Duplicate { key });
             }
             if let Some(row) = rows.create(key) {
@@ -125,14 +105,14 @@ impl Rows {
             return self;
         }
         let keep = width.min(self.width);
-        let chunks = self.chunks.iter().map(|chunk| {
-            let mut resized = vec![0.0; ROWS_PER_CHUNK * width].into_boxed_slice();
-            for (to, from) in resized.chunks_exact_mut(width.max(1)).zip(chunk.chunks_exact(self.width.max(1))) {
+        let resize = |chunk: Chunk| {
+            let mut floats = vec![0.0; ROWS_PER_CHUNK * width].into_boxed_slice();
+            for (to, from) in floats.chunks_exact_mut(width.max(1)).zip(chunk.floats.chunks_exact(self.width.max(1))) {
                 to[..keep].copy_from_slice(&from[..keep]);
             }
-            resized
-        });
-        Rows { chunks: chunks.collect(), width, ..self }
+            Chunk { floats, ..chunk }
+        };
+        Rows { chunks: self.chunks.into_iter().map(resize).collect(), width, ..self }
     }
 
     /// Floats per row.
@@ -144,50 +124,55 @@ impl Rows {
     /// Rows.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.len
     }
 
     /// No rows yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.len == 0
     }
 
     /// The number of a key's row.
     #[must_use]
     pub fn find(&self, key: u64) -> Option<u32> {
-        self.index.get(&key).copied()
+        self.index.find(key, |row| key_in(&self.chunks, row))
     }
 
     /// Appends a row of zeros, untouched, for a key that has none. `None`: 2³² − 1 rows are the limit.
     pub fn create(&mut self, key: u64) -> Option<u32> {
-        let row = u32::try_from(self.keys.len()).ok().filter(|row| *row < u32::MAX)?;
-        if self.keys.len() == self.chunks.len() * ROWS_PER_CHUNK {
-            self.chunks.push(vec![0.0; ROWS_PER_CHUNK * self.width].into_boxed_slice());
+        let row = u32::try_from(self.len).ok().filter(|row| *row < u32::MAX)?;
+        if self.len == self.chunks.len() * ROWS_PER_CHUNK {
+            let (keys, floats) = (vec![0; ROWS_PER_CHUNK], vec![0.0; ROWS_PER_CHUNK * self.width]);
+            self.chunks.push(Chunk { keys: keys.into(), floats: floats.into() });
         }
-        if self.keys.len() == self.touched.len() * WORD {
+        if self.len == self.touched.len() * WORD {
             self.touched.push(0);
         }
-        self.keys.push(key);
-        self.index.insert(key, row);
+        self.len += 1;
+        self.set_key(row, key);
+        self.index.insert(key, row, |row| key_in(&self.chunks, row));
         self.get_mut(row).fill(0.0);
         Some(row)
     }
 
     /// Removes a row. The last row takes its number and counts as touched.
     pub fn remove(&mut self, row: u32) {
-        let last = self.keys.len() as u32 - 1;
-        let key = self.keys.swap_remove(row as usize);
-        self.index.remove(&key);
+        let last = self.len as u32 - 1;
+        let key = self.key(row);
+        self.index.remove(key, row);
         self.removed.push(key);
         if row != last {
             let ((to_chunk, to), (chunk, from)) = (self.place(row), self.place(last));
             for i in 0..self.width {
-                self.chunks[to_chunk][to + i] = self.chunks[chunk][from + i];
+                self.chunks[to_chunk].floats[to + i] = self.chunks[chunk].floats[from + i];
             }
-            self.index.insert(self.keys[row as usize], row);
+            let moved = self.key(last);
+            self.set_key(row, moved);
+            self.index.renumber(moved, last, row);
             self.touch(row);
         }
+        self.len -= 1;
         self.touched[last as usize / WORD] &= !(1 << (last as usize % WORD));
     }
 
@@ -195,13 +180,13 @@ impl Rows {
     #[must_use]
     pub fn get(&self, row: u32) -> &[f32] {
         let (chunk, start) = self.place(row);
-        &self.chunks[chunk][start..start + self.width]
+        &self.chunks[chunk].floats[start..start + self.width]
     }
 
     /// The floats of a row, `[width]`, to be changed; a change that is to be captured needs [`Rows::touch`].
     pub fn get_mut(&mut self, row: u32) -> &mut [f32] {
         let (chunk, start) = self.place(row);
-        &mut self.chunks[chunk][start..start + self.width]
+        &mut self.chunks[chunk].floats[start..start + self.width]
     }
 
     /// Marks a row for the next capture.
@@ -211,11 +196,11 @@ impl Rows {
 
     /// A copy of all rows, or of what changed since the capture before. Forgets what was touched and removed.
     pub fn capture(&mut self, full: bool) -> Captured {
-        let rows: Vec<u32> = if full { (0..self.keys.len() as u32).collect() } else { self.touched_rows().collect() };
+        let rows: Vec<u32> = if full { (0..self.len as u32).collect() } else { self.touched_rows().collect() };
         let mut keys = Vec::with_capacity(rows.len());
         let mut data = Vec::with_capacity(rows.len() * self.width);
         for &row in &rows {
-            keys.push(self.keys[row as usize]);
+            keys.push(self.key(row));
             data.extend_from_slice(self.get(row));
         }
         self.touched.fill(0);
@@ -234,9 +219,21 @@ impl Rows {
         self.touched.iter().enumerate().filter(|(_, word)| **word != 0).flat_map(bits)
     }
 
+    fn key(&self, row: u32) -> u64 {
+        key_in(&self.chunks, row)
+    }
+
+    fn set_key(&mut self, row: u32, key: u64) {
+        self.chunks[row as usize / ROWS_PER_CHUNK].keys[row as usize % ROWS_PER_CHUNK] = key;
+    }
+
     fn place(&self, row: u32) -> (usize, usize) {
         (row as usize / ROWS_PER_CHUNK, row as usize % ROWS_PER_CHUNK * self.width)
     }
+}
+
+fn key_in(chunks: &[Chunk], row: u32) -> u64 {
+    chunks[row as usize / ROWS_PER_CHUNK].keys[row as usize % ROWS_PER_CHUNK]
 }
 
 #[cfg(test)]

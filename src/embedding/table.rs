@@ -105,6 +105,16 @@ impl Table {
         }
     }
 
+    /// Brings rows that are to be updated into the cache. Their loads overlap, those of one update after the other do not: 27,000 random
+    /// rows of 10 million in half the time (tests/bench/embedding.rs).
+    pub fn warm(&self, rows: &[Option<u32>]) {
+        let ends = |row: &u32| {
+            let row = self.rows.get(*row);
+            row[0] + row[row.len() - 1]
+        };
+        std::hint::black_box(rows.iter().flatten().map(ends).sum::<f32>());
+    }
+
     /// One optimizer step on the row of `key`, which occurs `occurrences` times in the batch. `gradient` is `[dim]`. Where `row` is `None`
     /// the row is created first, if the id is admitted; else nothing is trained.
     ///
