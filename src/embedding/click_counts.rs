@@ -56,12 +56,11 @@ impl ClickCounts {
     ///
     /// # Shapes
     /// `keys` is `[rows, click rates]`; `inputs` is `[rows, width]`, whose last `click rates · 2` columns are written. Both row-major.
-    pub fn read(&self, keys: &[u64], inputs: &mut [f32]) {
+    pub fn read(&self, keys: &[u64], width: usize, inputs: &mut [f32]) {
         let rates = self.priors.len();
-        if rates == 0 || inputs.is_empty() {
+        if rates == 0 {
             return;
         }
-        let width = inputs.len() / (keys.len() / rates);
         let stream = self.get(NO_KEY);
         for (keys, row) in keys.chunks_exact(rates).zip(inputs.chunks_exact_mut(width)) {
             let places = row[width - rates * CLICK_RATE_INPUTS..].chunks_exact_mut(CLICK_RATE_INPUTS);
@@ -141,7 +140,7 @@ mod tests {
 
     fn read(counts: &ClickCounts, keys: &[u64]) -> Vec<f32> {
         let mut inputs = vec![9.0; keys.len() / 2 * 5];
-        counts.read(keys, &mut inputs);
+        counts.read(keys, 5, &mut inputs);
         inputs
     }
 

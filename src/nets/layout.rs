@@ -5,6 +5,10 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::config::{Heads, ModelConfig};
 
+/// Above zero: new embedding rows are zero, and on an input that is all zero a ReLU without it stands on its kink, where nothing is learnt,
+/// neither weights nor rows. Far below what activations soon are.
+const HIDDEN_BIAS: f32 = 1e-3;
+
 /// Name and shape of one tensor inside a flat vector.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TensorLayout {
@@ -179,8 +183,8 @@ impl Layout {
         self.layers.iter().flat_map(tensors).collect()
     }
 
-    /// Initial parameters: before a ReLU, He uniform (± √(6 / in)); before the logit and in a cross layer, Glorot uniform (± √(6 / (in + out))); biases 0, but
-    /// that of each logit at ln(p / (1 − p)) where a base rate p is given.
+    /// Initial parameters: before a ReLU, He uniform (± √(6 / in)) and biases of 0.001; before the logit and in a cross layer, Glorot uniform
+    /// (± √(6 / (in + out))) and biases 0, but that of each logit at ln(p / (1 − p)) where a base rate p is given.
     ///
     /// Drawn on the host by ChaCha8, so that every backend starts from the same bits. Each part draws from its own stream: the width of
     /// one head does not change another's start. Control draws light's stream: what sets them apart later is what they were trained on.
@@ -197,9 +201,12 @@ impl Layout {
             for layer in self.layers.iter().filter(|layer| layer.part == part) {
                 let fan = if layer.kind == Kind::Hidden { layer.inputs } else { layer.inputs + layer.outputs };
                 let bound = (6.0 / fan as f32).sqrt();
-                if let Some(p) = base_rate.filter(|_| layer.kind == Kind::Output) {
-                    flat[layer.biases()].fill((p / (1.0 - p)).ln() as f32);
-                }
+                let bias = match (layer.kind, base_rate) {
+                    (Kind::Hidden, _) => HIDDEN_BIAS,
+                    (Kind::Output, Some(p)) => (p / (1.0 - p)).ln() as f32,
+                    _ => 0.0,
+                };
+                flat[layer.biases()].fill(bias);
                 for weight in &mut flat[layer.weights()] {
                     *weight = (2.0 * random.random::<f32>() - 1.0) * bound;
                 }
@@ -305,7 +312,7 @@ mod tests {
         let hidden = &layout.layers[0];
         let bound = (6.0_f32 / 7.0).sqrt();
         assert!(flat[hidden.weights()].iter().all(|w| w.abs() <= bound && *w != 0.0));
-        assert!(flat[hidden.biases()].iter().all(|b| *b == 0.0));
+        assert!(flat[hidden.biases()].iter().all(|b| *b == HIDDEN_BIAS));
         let output = &layout.layers[1];
         assert!(flat[output.weights()].iter().all(|w| w.abs() <= (6.0_f32 / 4.0).sqrt()));
     }

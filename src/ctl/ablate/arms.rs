@@ -42,8 +42,8 @@ struct Kind {
 
 /// The family of the paper's table, in its order.
 const KINDS: &[Kind] = &[
-    Kind { name: ALONE, about: "light alone, labels only", change: |config, _| config.train.heads = Heads::Light },
-    Kind { name: BOOSTER, about: "booster alone, labels only", change: |config, _| config.train.heads = Heads::Booster },
+    Kind { name: ALONE, about: "light alone, labels only", change: |config, _| one_head(config, Heads::Light) },
+    Kind { name: BOOSTER, about: "booster alone, labels only", change: |config, _| one_head(config, Heads::Booster) },
     Kind { name: ROCKET, about: "as configured: the hint from a booster trained beside it", change: |_, _| {} },
     Kind { name: "no_hint", about: "trained together, hint weight 0", change: |config, _| config.train.hint.weight = 0.0 },
     Kind {
@@ -55,8 +55,8 @@ const KINDS: &[Kind] = &[
         name: "no_sharing",
         about: "embeddings and shared layers apart",
         change: |config, _| {
-            config.model.sharing = false;
-            config.model.control = false;
+            (config.model.sharing, config.model.control) = (false, false);
+            config.train.shared_grad = SharedGrad::All;
         },
     },
     Kind {
@@ -71,20 +71,26 @@ const KINDS: &[Kind] = &[
     },
     Kind { name: "prob_mse", about: "hint on probabilities", change: |config, _| config.train.hint.kind = HintKind::ProbMse },
     Kind { name: "kd", about: "hint by distillation at a temperature", change: |config, _| config.train.hint.kind = HintKind::Kd },
-    Kind {
-        name: "mimic",
-        about: "booster first, then light from the frozen booster's logits",
-        change: |config, rows| config.train.booster_first.samples = rows,
-    },
+    Kind { name: "mimic", about: "booster first, then light from the frozen booster's logits", change: booster_first },
     Kind {
         name: "two_stage_kd",
         about: "booster first, then light by distillation",
         change: |config, rows| {
-            config.train.booster_first.samples = rows;
+            booster_first(config, rows);
             config.train.hint.kind = HintKind::Kd;
         },
     },
 ];
+
+/// Without a second head there is nothing for a control head to measure, and nothing to keep off the trunk.
+fn one_head(config: &mut Config, heads: Heads) {
+    (config.train.heads, config.model.control, config.train.shared_grad) = (heads, false, SharedGrad::All);
+}
+
+/// Light never moves a trunk that is frozen.
+fn booster_first(config: &mut Config, rows: u64) {
+    (config.train.booster_first.samples, config.train.shared_grad) = (rows, SharedGrad::All);
+}
 
 /// What `--arms` knows.
 pub(super) fn names() -> PossibleValuesParser {

@@ -55,7 +55,8 @@ fn arms(path: &Path, ablation: &Ablation) -> Result<(), Box<dyn Error>> {
             .y_label_area_size(NAMES)
             .build_cartesian_2d(range, (0..arms.len()).into_segmented())?;
         let name = |place: &SegmentValue<usize>| match place {
-            SegmentValue::CenterOf(i) => arms[arms.len() - 1 - i].name.clone(),
+            // The axis asks for one label more than there are arms.
+            SegmentValue::CenterOf(i) => arms.iter().rev().nth(*i).map_or_else(String::new, |arm| arm.name.clone()),
             _ => String::new(),
         };
         chart.configure_mesh().y_labels(arms.len()).y_label_formatter(&name).x_labels(5).label_style((FONT, TEXT)).draw()?;
