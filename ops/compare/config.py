@@ -25,6 +25,8 @@ class Schema:
     label: str
     time_unit: str
     features: list[dict[str, Any]]
+    # Rows that are scored before any of them is learnt from: what click rates are older than.
+    batch_rows: int
 
     def names(self) -> set[str]:
         """Everything in it that could name a column, so that a new kind may read several without a change here."""
@@ -68,10 +70,11 @@ def load(path: Path) -> Config:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CompareError(f"{path}: {error}; name a configuration of the trainer by --config, e.g. config/kuairand.toml") from error
-    return Config(schema_of(document.get("schema", {}), path), nets_of(document))
+    nets = nets_of(document)
+    return Config(schema_of(document.get("schema", {}), path, nets.batch_rows), nets)
 
 
-def schema_of(table: dict[str, Any], path: Path) -> Schema:
+def schema_of(table: dict[str, Any], path: Path, batch_rows: int) -> Schema:
     """`[schema]`, without features that read the answer."""
     for key in ("time", "user", "item", "features"):
         if key not in table:
@@ -82,7 +85,7 @@ def schema_of(table: dict[str, Any], path: Path) -> Schema:
             raise CompareError(f"{path}: schema.features[{number}] needs `name` and `kind`, and has {', '.join(feature)}")
         for column in sorted({feature["name"], *texts([feature])} & (AFTER_THE_CLICK | {label})):
             raise CompareError(f"{path}: feature `{feature['name']}` names `{column}`, which is known only after the click; remove it")
-    return Schema(table["time"], table["user"], table["item"], label, table.get("time_unit", "ms"), table["features"])
+    return Schema(table["time"], table["user"], table["item"], label, table.get("time_unit", "ms"), table["features"], batch_rows)
 
 
 def nets_of(document: dict[str, Any]) -> Nets:

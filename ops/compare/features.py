@@ -1,7 +1,8 @@
 """Columns → ids and numbers, as src/features/transform.rs makes them.
 
-A kind of feature is one function here, named as the configuration names it. Its arguments are the events, the feature's column and, by
-keyword, the keys that the kind has in the configuration; it returns a `Slot` (ids) or an array of numbers, one per row.
+A kind of feature is one function here, named as the configuration names it. Its arguments are the events, the feature's column (or, where
+it is made of others, their slots) and, by keyword, the keys that the kind has in the configuration; it returns a `Slot` (ids) or an array of
+numbers, one or several per row.
 """
 
 import inspect
@@ -19,6 +20,11 @@ from stream import Column, Events
 NUMBER_LIMIT = 1e6
 MS_PER_HOUR = 3_600_000
 HOURS = 24
+DAYS = 7
+# 1 January 1970 was a Thursday, the fourth day from Monday on.
+WEEKDAY_OF_EPOCH = 3
+# Keys that every kind may have and that change nothing of what it makes: without a slot of its own, and missing when served.
+COMMON_KEYS = ("embed", "training_only")
 
 
 @dataclass(frozen=True)
@@ -83,14 +89,14 @@ def categorical(events: Events, column: str) -> Slot:
 
 
 @kind
-def bag(events: Events, column: str, *, pooling: str = "mean", separator: str = ",") -> Slot:
-    """The parts of the text without the white space around them; order and repetitions stay."""
+def bag(events: Events, column: str, *, pooling: str = "mean", separator: str = ",", last: int | None = None) -> Slot:
+    """The last parts of the text (all, unless told) without the white space around them; order and repetitions stay."""
     if pooling not in ("mean", "sum"):
         raise CompareError(f'pooling = "{pooling}": expected mean or sum')
     cells = events.column(column)
     known: dict[str, int] = {}
     parts = [[known.setdefault(part, len(known)) for part in map(str.strip, text.split(separator)) if part] for text in cells.texts]
-    return many_ids(cells, parts, len(known), mean=pooling == "mean")
+    return many_ids(cells, [part[-last:] for part in parts] if last else parts, len(known), mean=pooling == "mean")
 
 
 @kind
@@ -105,6 +111,55 @@ def hour(events: Events, column: str) -> Slot:
     """Hour of the day (UTC) of the event time; there is no column to read."""
     del column
     return one_id(events.times_ms // MS_PER_HOUR % HOURS, np.ones(len(events.times_ms), dtype=bool), HOURS)
+
+
+@kind
+def weekday(events: Events, column: str) -> Slot:
+    """Day of the week (UTC) of the event time, from Monday on; there is no column to read."""
+    del column
+    days = (events.times_ms // (MS_PER_HOUR * HOURS) + WEEKDAY_OF_EPOCH) % DAYS
+    return one_id(days, np.ones(len(days), dtype=bool), DAYS)
+
+
+@kind
+def cross(events: Events, parts: list[Slot], *, of: list[str]) -> Slot:
+    """The ids of all parts together, as one id; of a bag, one for each of its ids, pooled to their mean."""
+    del events, of
+    present = np.all([part.counts > 0 for part in parts], axis=0)
+    counts = np.where(present, np.max([part.counts for part in parts], axis=0), 0)
+    places = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    rows = np.repeat(np.arange(len(counts)), counts)
+    columns = []
+    for part in parts:
+        starts = np.cumsum(part.counts) - part.counts
+        columns.append(part.ids[starts[rows] + np.minimum(places, part.counts[rows] - 1)])
+    distinct, ids = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
+    return Slot(counts, ids.ravel().astype(np.int64), (1.0 / np.maximum(counts, 1))[rows].astype(np.float32), len(distinct))
+
+
+@kind
+def click_rate(events: Events, parts: list[Slot], *, of: list[str], prior: float = 20.0) -> np.ndarray:
+    """The past click rate of the parts together, as in src/features/click_rate.rs: `[rows, 2]`, from batches before the row's own."""
+    joint = cross(events, parts, of=of)
+    rows, usable = len(joint.counts), np.flatnonzero(~events.unusable)
+    keys = np.full(rows, -1)
+    keys[joint.counts > 0] = joint.ids
+    seen, clicked = np.zeros(joint.size), np.zeros(joint.size)
+    of_stream = np.zeros(2)
+    made = np.zeros((rows, 2))
+    for start in range(0, len(usable), events.batch_rows):
+        batch = usable[start : start + events.batch_rows]
+        labels = events.labels[batch]
+        known = batch[keys[batch] >= 0]
+        key = keys[known]
+        rate = (of_stream[1] + 1.0) / (of_stream[0] + 2.0)
+        smooth = (clicked[key] + prior * rate) / (seen[key] + prior)
+        distance = np.log(smooth / (1.0 - smooth)) - np.log(rate / (1.0 - rate))
+        made[known] = np.stack([np.where(seen[key] > 0, distance, 0.0), np.log1p(seen[key] / prior)], axis=1)
+        np.add.at(seen, key, 1.0)
+        np.add.at(clicked, key, events.labels[known])
+        of_stream += (len(batch), labels.sum())
+    return made
 
 
 @kind
@@ -146,8 +201,11 @@ def spread(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def build(events: Events, schema: Schema) -> Samples:
     """All features of the usable rows."""
-    made = {feature["name"]: make(events, feature) for feature in schema.features}
-    slots = {name: value for name, value in made.items() if isinstance(value, Slot)}
+    made: dict[str, Slot | np.ndarray] = {}
+    for feature in schema.features:
+        made[feature["name"]] = make(events, feature, made)
+    hidden = {feature["name"] for feature in schema.features if not feature.get("embed", True)}
+    slots = {name: value for name, value in made.items() if isinstance(value, Slot) and name not in hidden}
     numbers = {name: np.clip(value, -NUMBER_LIMIT, NUMBER_LIMIT) for name, value in made.items() if not isinstance(value, Slot)}
     # Only now: a kind may have found more of them.
     usable = ~events.unusable
@@ -162,7 +220,7 @@ def build(events: Events, schema: Schema) -> Samples:
         into = spread(bounds[place :: len(kept)][:rows], slot.counts)
         ids[into], weights[into] = slot.ids + offset, slot.weights
         offset += slot.size
-    columns = [value[usable].astype(np.float32) for value in numbers.values()]
+    columns = [value[usable].astype(np.float32).reshape(rows, -1) for value in numbers.values()]
     return Samples(
         labels=events.labels[usable],
         users=events.users[usable],
@@ -172,14 +230,19 @@ def build(events: Events, schema: Schema) -> Samples:
         ids=ids,
         weights=weights,
         vocabulary=offset,
-        numbers=np.stack(columns, axis=1) if columns else np.zeros((rows, 0), dtype=np.float32),
-        number_names=list(numbers),
+        numbers=np.concatenate(columns, axis=1) if columns else np.zeros((rows, 0), dtype=np.float32),
+        number_names=[name if value.ndim == 1 else f"{name}.{place}" for name, value in numbers.items() for place in range(width(value))],
         unusable=len(usable) - rows,
     )
 
 
-def make(events: Events, feature: dict[str, Any]) -> Slot | np.ndarray:
-    """One feature by the function of its kind."""
+def width(numbers: np.ndarray) -> int:
+    """How many numbers a feature has per row."""
+    return 1 if numbers.ndim == 1 else numbers.shape[1]
+
+
+def make(events: Events, feature: dict[str, Any], made: dict[str, Slot | np.ndarray]) -> Slot | np.ndarray:
+    """One feature by the function of its kind; `made` are those before it."""
     name, kind_name = feature["name"], feature["kind"]
     function = KINDS.get(kind_name)
     if function is None:
@@ -187,7 +250,7 @@ def make(events: Events, feature: dict[str, Any]) -> Slot | np.ndarray:
             f"feature `{name}`: kind `{kind_name}` is not known here, known are {', '.join(KINDS)}; "
             "add a function of that name to ops/compare/features.py"
         )
-    given = {key: value for key, value in feature.items() if key not in ("name", "column", "kind")}
+    given = {key: value for key, value in feature.items() if key not in ("name", "column", "kind", *COMMON_KEYS)}
     keys = {key: parameter for key, parameter in inspect.signature(function).parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
     for key in given.keys() - keys.keys():
         raise CompareError(
@@ -197,7 +260,12 @@ def make(events: Events, feature: dict[str, Any]) -> Slot | np.ndarray:
     for key in (key for key, parameter in keys.items() if parameter.default is parameter.empty and key not in given):
         raise CompareError(f"feature `{name}`: kind `{kind_name}` needs the key `{key}`")
     try:
-        return function(events, feature.get("column", name), **given)
+        if "of" not in keys:
+            return function(events, feature.get("column", name), **given)
+        parts = [made.get(part) for part in given["of"]]
+        if not all(isinstance(part, Slot) for part in parts):
+            raise CompareError(f"of = {given['of']}: expected features with ids that stand before this one")
+        return function(events, parts, **given)
     except CompareError as error:
         raise CompareError(f"feature `{name}`: {error}") from error
 

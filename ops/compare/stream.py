@@ -46,6 +46,7 @@ class Events:
     def __init__(self, columns: dict[str, Column], schema: Schema, path: Path):
         self.path = path
         self.columns = columns
+        self.batch_rows = schema.batch_rows
         self.users = self.column(schema.user).codes
         self.times_ms, timed = self.column(schema.time).parsed(lambda text: time_ms(text, schema.time_unit), np.int64)
         self.labels, labelled = self.column(schema.label).parsed(label, bool)

@@ -28,7 +28,7 @@ HEADER = "ts user item label age tags price length spare"
 
 def schema(kinds, **keys):
     table = {"time": "ts", "user": "user", "item": "item", "features": kinds, **keys}
-    return config.schema_of(table, Path("test.toml"))
+    return config.schema_of(table, Path("test.toml"), batch_rows=2)
 
 
 def build(rows, kinds, name="x.tsv", **keys):
@@ -45,6 +45,41 @@ def slots_of(samples, row):
     count = len(samples.slots)
     bounds = samples.bounds[row * count : (row + 1) * count + 1]
     return [list(zip(samples.ids[a:b].tolist(), samples.weights[a:b].tolist())) for a, b in pairwise(bounds)]
+
+
+class DerivedTest(unittest.TestCase):
+    """Features made of others, and of what the stream has shown before."""
+
+    ITEM = {"name": "item", "kind": "categorical", "embed": False}
+    TAGS = {"name": "tags", "kind": "bag", "last": 2}
+
+    def test_crosses_pair_every_id_of_a_bag(self):
+        kinds = [self.ITEM, self.TAGS, {"name": "both", "kind": "cross", "of": ["item", "tags"]}]
+        samples = build([f"1 u i7 1 50 a,b,c -1 2 x", "2 u i7 0 50 b 1 2 x", "3 u i8 0  b   ", "4 u i8 0     "], kinds)
+        self.assertEqual(samples.slots, ["tags", "both"])
+        tags, both = zip(*(slots_of(samples, row) for row in range(4)))
+        self.assertEqual([len(ids) for ids in tags], [2, 1, 1, 0])
+        self.assertEqual([[weight for _, weight in ids] for ids in both], [[0.5, 0.5], [1.0], [1.0], []])
+        self.assertEqual(both[1][0][0], both[0][0][0], "i7 with b")
+        self.assertNotIn(both[2][0][0], [id for id, _ in both[0]], "i8 with b is another")
+
+    def test_click_rates_are_older_than_their_batch(self):
+        kinds = [self.ITEM, {"name": "rate", "kind": "click_rate", "of": ["item"], "prior": 2.0}]
+        samples = build([f"{n} u {item} {label}     " for n, (item, label) in enumerate([("a", 1), ("a", 0), ("a", 1), ("b", 1)])], kinds)
+        # The first batch of two knows nothing; the second one of it: two impressions, one click, in the stream and of a.
+        rate = (1 + 1) / (2 + 2)
+        smooth = (1 + 2 * rate) / (2 + 2)
+        expected = [np.log(smooth / (1 - smooth)) - np.log(rate / (1 - rate)), np.log1p(2 / 2)]
+        np.testing.assert_allclose(samples.numbers, [[0, 0], [0, 0], expected, [0, 0]], atol=1e-6)
+        self.assertEqual(samples.number_names, ["rate.0", "rate.1"])
+
+    def test_weekdays_start_on_monday(self):
+        samples = build([f"{ms} u i 0     " for ms in (1_704_067_200_000, 0)], [{"name": "day", "kind": "weekday"}])
+        self.assertEqual(samples.ids.tolist(), [0, 3])
+
+    def test_parts_stand_before(self):
+        with self.assertRaisesRegex(CompareError, "stand before"):
+            build(["1 u i 0     "], [{"name": "both", "kind": "cross", "of": ["item", "tags"]}])
 
 
 class FeaturesTest(unittest.TestCase):
@@ -97,7 +132,7 @@ class FeaturesTest(unittest.TestCase):
 
     def test_errors_name_the_thing(self):
         for kinds, words in [
-            ([{"name": "a", "kind": "cross"}], ["`a`", "`cross`", "features.py"]),
+            ([{"name": "a", "kind": "crossing"}], ["`a`", "`crossing`", "features.py"]),
             ([{"name": "tags", "kind": "bag", "longest": 3}], ["`tags`", "`longest`", "pooling, separator"]),
             ([{"name": "age", "kind": "standardise", "mean": 1.0}], ["`age`", "`std`"]),
             ([{"name": "gone", "kind": "categorical"}], ["`gone`", "first line"]),
