@@ -67,3 +67,65 @@ impl ClickRates {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use safetensors::serialize;
+    use safetensors::tensor::TensorView;
+
+    use super::*;
+    use crate::config::{FeatureConfig, FeatureKind, SchemaConfig, TimeUnit};
+
+    const VERSION: Version = Version(3);
+
+    fn spec(rates: bool) -> FeatureSpec {
+        let rate = FeatureConfig::new("item_rate", FeatureKind::ClickRate { of: vec!["item".to_owned()], prior: 2.0 });
+        let features = [FeatureConfig::new("item", FeatureKind::Categorical)].into_iter().chain(rates.then_some(rate)).collect();
+        let [time, user, item, label] = ["time", "user", "item", "label"].map(str::to_owned);
+        let schema = SchemaConfig { time, time_unit: TimeUnit::Ms, user, item, label, impression: None, features };
+        FeatureSpec::new(&schema).unwrap()
+    }
+
+    fn artifact(keys: &[u64], counts: &[f32]) -> Vec<u8> {
+        let key_bytes: Vec<u8> = keys.iter().flat_map(|key| key.to_le_bytes()).collect();
+        let count_bytes: Vec<u8> = counts.iter().flat_map(|count| count.to_le_bytes()).collect();
+        let keyed = TensorView::new(Dtype::U64, vec![keys.len()], &key_bytes).unwrap();
+        let counted = TensorView::new(Dtype::F32, vec![counts.len() / 2, 2], &count_bytes).unwrap();
+        serialize([(KEYS, keyed), (COUNTS, counted)], None).unwrap()
+    }
+
+    fn refused(rates: bool, artifact: &[u8]) -> String {
+        ClickRates::from_artifact(VERSION, &spec(rates), artifact).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_unknown_key_says_nothing_and_a_known_one_what_was_counted() {
+        let rates = ClickRates::from_artifact(VERSION, &spec(true), &artifact(&[NO_KEY, 7], &[10.0, 5.0, 4.0, 3.0])).unwrap();
+        let mut numbers = vec![9.0];
+        rates.append(&[7], &mut numbers);
+        rates.append(&[8], &mut numbers);
+        rates.append(&[NO_KEY], &mut numbers);
+        let (seven, stream) = (Counts { impressions: 4.0, clicks: 3.0 }, Counts { impressions: 10.0, clicks: 5.0 });
+        let [distance, sure] = click_rate_inputs(seven, stream, 2.0);
+        assert_eq!(numbers, [9.0, distance, sure, 0.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn what_is_not_there_or_not_wanted_is_refused() {
+        let empty = serialize(std::iter::empty::<(&str, TensorView<'_>)>(), None).unwrap();
+        assert!(refused(true, &empty).contains("click_rates.keys is missing"));
+        assert!(refused(false, &artifact(&[7], &[1.0, 0.0])).contains("the schema has no click rates"));
+        assert!(ClickRates::from_artifact(VERSION, &spec(false), &empty).is_ok());
+    }
+
+    #[test]
+    fn counts_that_cannot_be_are_refused() {
+        assert!(refused(true, &artifact(&[7, 8], &[1.0, 0.0])).contains("expected U64 [keys] and F32 [keys, 2]"));
+        assert!(refused(true, &artifact(&[7, 7], &[1.0, 0.0, 1.0, 0.0])).contains("key 7 stands twice"));
+        assert!(refused(true, &artifact(&[7], &[1.0, 2.0])).contains("2 clicks of 1 impressions under key 7"));
+        assert!(refused(true, &artifact(&[7], &[1.0, -1.0])).contains("-1 clicks"));
+        for bad in [f32::NAN, f32::INFINITY] {
+            assert!(refused(true, &artifact(&[7], &[bad, 1.0])).contains("not finite"), "{bad}");
+        }
+    }
+}
