@@ -62,7 +62,7 @@ fn arms_are_single_passes_and_the_files_hold_them() {
     assert_eq!(found["arms"][1]["multiplications"], serde_json::json!({ "booster": 8 * 16 + 16 * 8 + 8 }));
     assert!(found["arms"][0]["heads"].get("booster").is_none());
     assert_eq!(found["arms"][0]["versus_alone"]["auc"]["mean"], 0.0);
-    assert!(found["recovered"]["auc"].is_number());
+    assert!(found["recovered"].get("auc").is_some());
 
     let file = std::fs::read(Path::new(out).join("ablation.json")).expect("written");
     assert_eq!(serde_json::from_slice::<Value>(&file).expect("JSON"), found);

@@ -19,7 +19,8 @@ pub(super) struct Ablation {
     eval_from: Option<String>,
     /// In the order they ran.
     pub(super) arms: Vec<ArmReport>,
-    /// (rocket's light − light alone) / (booster alone − light alone): the share of the gap that rocket closes.
+    /// (rocket's light − light alone) / (booster alone − light alone): the share of the gap that rocket closes. `null` where the gap is no
+    /// wider than twice its standard error: a share of noise says nothing.
     recovered: Metrics<Option<f64>>,
 }
 
@@ -131,12 +132,14 @@ impl Ablation {
             };
             arms[i].versus_alone = Some(Metrics::each(difference));
         }
-        let of = |name: &str, head: Head, get| {
-            arms.iter().find(|arm| arm.name == name).and_then(|arm| Mean::of(&arm.values(head.name(), get)).mean)
-        };
+        let named = |name: &str| arms.iter().find(|arm| arm.name == name);
         let recovered = Metrics::each(|get| {
-            let (rocket, alone, booster) = (of(ROCKET, Head::Light, get)?, of(ALONE, Head::Light, get)?, of(BOOSTER, Head::Booster, get)?);
-            Some((rocket - alone) / (booster - alone)).filter(|share| share.is_finite())
+            let alone = named(ALONE)?.values(light, get);
+            let beyond = |other: Vec<Option<f64>>| {
+                Mean::of(&other.into_iter().zip(&alone).map(|(other, alone)| Some(other? - (*alone)?)).collect::<Vec<_>>())
+            };
+            let (rocket, gap) = (beyond(named(ROCKET)?.values(light, get)), beyond(named(BOOSTER)?.values(Head::Booster.name(), get)));
+            Some(rocket.mean? / gap.mean.filter(|mean| gap.stderr.is_some_and(|stderr| mean.abs() > 2.0 * stderr))?)
         });
         Ablation { file: file.display().to_string(), eval_from, arms, recovered }
     }
@@ -221,6 +224,8 @@ mod tests {
         assert!(ablation.arms[1].versus_alone.is_none(), "no light net");
         assert!((ablation.recovered.auc.expect("defined") - 0.6).abs() < 1e-9);
         assert_eq!(ablation.recovered.gauc, None);
+        let noise = vec![arm(ALONE, "light", &[0.70, 0.72]), arm(BOOSTER, "booster", &[0.72, 0.701]), arm(ROCKET, "light", &[0.76, 0.78])];
+        assert_eq!(Ablation::new(Path::new("rows.tsv"), None, noise).recovered.auc, None, "a gap that its seeds do not agree on");
         assert!(ablation.text().contains("60 %"), "{}", ablation.text());
     }
 }
