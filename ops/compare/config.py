@@ -46,7 +46,7 @@ class Nets:
     seed: int = 1
     batch_rows: int = 256
     shared_grad: str = "all"
-    hint_weight: float = 0.3
+    hint_weight: float = 0.01
     gradient_block: bool = True
     dense_lr: float = 1e-3
     beta1: float = 0.9
