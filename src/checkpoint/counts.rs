@@ -9,8 +9,7 @@ use super::chain::Keyed;
 use super::{CheckpointError, files};
 use crate::train::CountsState;
 
-/// Floats per key: impressions, clicks.
-const WIDTH: usize = 2;
+const WIDTH: usize = CountsState::WIDTH;
 
 /// What a file says beside its tensors.
 #[derive(serde::Serialize, serde::Deserialize)]

@@ -1,9 +1,6 @@
 use super::{Captured, Rows, RowsError};
 use crate::features::{CLICK_RATE_INPUTS, Counts, FeatureSpec, NO_KEY, click_rate_inputs};
 
-/// Floats per key: impressions, clicks.
-const WIDTH: usize = 2;
-
 /// Click counts: all, or those added to since the capture before.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CountsState {
@@ -13,6 +10,11 @@ pub struct CountsState {
     pub data: Vec<f32>,
     /// All counts.
     pub full: bool,
+}
+
+impl CountsState {
+    /// Floats per key: impressions, clicks.
+    pub const WIDTH: usize = 2;
 }
 
 /// Saved counts that do not fit the schema's click rates.
@@ -49,7 +51,7 @@ impl ClickCounts {
     /// Nothing counted yet.
     #[must_use]
     pub fn new(spec: &FeatureSpec) -> Self {
-        ClickCounts { priors: spec.click_rates().iter().map(|rate| rate.prior).collect(), rows: Rows::new(WIDTH) }
+        ClickCounts { priors: spec.click_rates().iter().map(|rate| rate.prior).collect(), rows: Rows::new(CountsState::WIDTH) }
     }
 
     /// Writes the click rates of a batch.
@@ -105,9 +107,9 @@ impl ClickCounts {
             return Err(CountsError::Presence { found: said(state.is_some()), expected: said(needed) });
         }
         let rows = match state {
-            None => Rows::new(WIDTH),
+            None => Rows::new(CountsState::WIDTH),
             Some(state) if !state.full => return Err(CountsError::Partial),
-            Some(state) => Rows::restored(WIDTH, &state.keys, &state.data)?,
+            Some(state) => Rows::restored(CountsState::WIDTH, &state.keys, &state.data)?,
         };
         Ok(ClickCounts { priors: self.priors.clone(), rows })
     }
@@ -135,7 +137,7 @@ mod tests {
     use super::*;
 
     fn two_rates() -> ClickCounts {
-        ClickCounts { priors: vec![20.0, 5.0], rows: Rows::new(WIDTH) }
+        ClickCounts { priors: vec![20.0, 5.0], rows: Rows::new(CountsState::WIDTH) }
     }
 
     fn read(counts: &ClickCounts, keys: &[u64]) -> Vec<f32> {
@@ -177,9 +179,9 @@ mod tests {
         let refused = |state: Option<CountsState>| two_rates().restored(state.as_ref()).expect_err("refused");
         assert_eq!(refused(None), CountsError::Presence { found: "absent", expected: "present" });
         assert_eq!(refused(Some(CountsState { full: false, ..good.clone() })), CountsError::Partial);
-        let odd = RowsError::Length { keys: 1, floats: 3, width: WIDTH };
+        let odd = RowsError::Length { keys: 1, floats: 3, width: CountsState::WIDTH };
         assert_eq!(refused(Some(CountsState { keys: vec![1], data: vec![1.0; 3], full: true })), CountsError::Rows(odd));
-        let none = ClickCounts { priors: Vec::new(), rows: Rows::new(WIDTH) };
+        let none = ClickCounts { priors: Vec::new(), rows: Rows::new(CountsState::WIDTH) };
         assert_eq!(none.restored(Some(&good)).expect_err("refused"), CountsError::Presence { found: "present", expected: "absent" });
     }
 }

@@ -9,8 +9,6 @@ use safetensors::{Dtype, SafeTensorError, View};
 use crate::train::{CountsState, DenseState, LearnerState, RowsState};
 use crate::wire::snapshot::{Architecture, TensorInfo};
 
-/// Floats per key of the click counts: impressions, clicks.
-const COUNTS: usize = 2;
 /// Prefixes of the dense tensors that are served.
 const SERVED_PREFIXES: [&str; 2] = ["shared.", "light."];
 
@@ -73,7 +71,7 @@ pub(super) fn encode(learner: &LearnerState) -> Result<LightArtifact, ArtifactEr
     let architecture = architecture(&tensors, *dim)?;
     tensors.extend(by_key(["embedding.keys", "embedding.rows"], keys, data, *width, *dim)?);
     if let Some(CountsState { keys, data, .. }) = &learner.click_counts {
-        tensors.extend(by_key(["click_rates.keys", "click_rates.counts"], keys, data, COUNTS, COUNTS)?);
+        tensors.extend(by_key(["click_rates.keys", "click_rates.counts"], keys, data, CountsState::WIDTH, CountsState::WIDTH)?);
     }
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), None)?;
