@@ -199,6 +199,10 @@ fn the_schema_is_checked_across_keys() {
         ("kind = \"buckets\"\nbounds = [1.0, 2.0]", "kind = \"hour\"\ncolumn = \"x\""),
         &["`price`", "`hour`", "no key `column`", "line 17, column 8"],
     );
+    refused(
+        ("bounds = [1.0, 2.0]", "bounds = [1.0, 2.0]\nembed = false\n[model]\nbooster_fm = true"),
+        &["model.booster_fm", "true", "the schema has 1", "line 22"],
+    );
     refused(("kind = \"buckets\"\nbounds = [1.0, 2.0]", "kind = \"bag\"\nlast = 0"), &["[1].last", "0", "at least 1", "line 19"]);
     let (head, _) = GOOD.split_once("[[schema.features]]").expect("it has features");
     let error = with_environment(&head.replace("[schema]", "[schema]\nfeatures = []"), &[]).expect_err("no features");

@@ -3,8 +3,8 @@
 //! loss, by finite differences of an f64 reference.
 #![cfg(feature = "trainer")]
 
-use rocket_launching::config::{BoosterCrossConfig, Heads, ModelConfig, SharedGrad, TrainConfig};
-use rocket_launching::nets::{Hint, Inputs, Layout, Nets, Part, Rule};
+use rocket_launching::config::{Activation, BoosterCrossConfig, Heads, HiddenConfig, ModelConfig, SharedGrad, TrainConfig};
+use rocket_launching::nets::{Hint, InputShape, Inputs, Layout, Nets, Part, Rule};
 use rocket_launching::train::Compute;
 
 /// Every backend in the build.
@@ -12,6 +12,8 @@ const DEVICES: &[&str] = if cfg!(feature = "tch") { &["cpu", "tch-cpu"] } else {
 const SHARED_GRADS: [SharedGrad; 3] = [SharedGrad::All, SharedGrad::NoHint, SharedGrad::BoosterOnly];
 const KINDS: [Hint; 3] = [Hint::LogitsMse, Hint::ProbMse, Hint::Kd { temperature: 4.0 }];
 const INPUTS: usize = 6;
+/// Two slots of two floats; two numbers after them.
+const SLOTS: [usize; 2] = [2, 2];
 const LABELS: [bool; 5] = [true, false, false, true, false];
 const NONE: Rule =
     Rule { light: 0.0, booster: 0.0, control: 0.0, hint: 0.0, kind: Hint::LogitsMse, gradient_block: true, shared_grad: SharedGrad::All };
@@ -27,7 +29,8 @@ fn apart(shared: &[usize]) -> ModelConfig {
 
 fn nets(device: &str, model: &ModelConfig, heads: Heads) -> Nets {
     let compute = Compute::new(device, 1).expect("the backend is in this build");
-    Nets::new(model, &TrainConfig { seed: 11, heads, ..TrainConfig::default() }, INPUTS, compute.device())
+    let shape = InputShape { width: INPUTS, slots: SLOTS.to_vec() };
+    Nets::new(model, &TrainConfig { seed: 11, heads, ..TrainConfig::default() }, shape, compute.device())
 }
 
 fn inputs() -> Vec<f32> {
@@ -260,11 +263,59 @@ fn with_cross_layers_gradients_are_the_slopes_of_the_loss_and_the_block_holds() 
     }
 }
 
+#[test]
+fn with_every_form_of_hidden_layer_gradients_are_the_slopes_of_the_loss_and_the_block_holds() {
+    let forms = [Activation::Relu, Activation::Prelu, Activation::Dice]
+        .into_iter()
+        .flat_map(|activation| [false, true].map(|layer_norm| HiddenConfig { layer_norm, activation }));
+    for (device, form) in DEVICES.iter().flat_map(|device| forms.clone().map(move |form| (device, form))) {
+        for (sharing, hidden, booster_hidden) in
+            [(true, form, HiddenConfig::default()), (true, HiddenConfig::default(), form), (false, form, form)]
+        {
+            let base = if sharing { model(&[7, 5]) } else { apart(&[7, 5]) };
+            let formed = ModelConfig { hidden, booster_hidden, ..base };
+            let what = format!("{device}, {hidden:?}, {booster_hidden:?}, sharing {sharing}");
+            assert_slopes(&what, device, &formed, &Rule { light: 1.0, booster: 1.0, hint: 0.3, ..NONE });
+            let hint = gradients_of(device, &formed, Heads::Both, &Rule { hint: 0.3, ..NONE });
+            assert_cells_move(&what, [("W_B", &hint.booster, false), ("W_L", &hint.light, true)]);
+        }
+    }
+}
+
+#[test]
+fn with_a_factorization_machine_gradients_are_the_slopes_of_the_loss_and_the_hint_moves_no_input_through_it() {
+    for device in DEVICES {
+        for (shared, sharing) in [(&[][..], true), (&[7, 5][..], true), (&[7, 5][..], false)] {
+            let base = if sharing { model(shared) } else { apart(shared) };
+            let machine = ModelConfig { booster_fm: true, ..base.clone() };
+            let what = format!("{device}, shared {shared:?}, sharing {sharing}");
+            for gradient_block in [true, false] {
+                let rule = Rule { light: 1.0, booster: 1.0, hint: 0.3, gradient_block, ..NONE };
+                assert_slopes(&what, device, &machine, &rule);
+            }
+            let shared_grad = if sharing { SharedGrad::BoosterOnly } else { SharedGrad::All };
+            let hint = Rule { hint: 0.3, shared_grad, ..NONE };
+            let hinted = gradients_of(device, &machine, Heads::Both, &hint);
+            assert_cells_move(&what, [("W_B", &hinted.booster, false), ("the booster's inputs", &hinted.inputs, false)]);
+            let alone = Rule { booster: 1.0, ..NONE };
+            let [with, without] = [&machine, &base].map(|model| gradients_of(device, model, Heads::Both, &alone).inputs);
+            assert_ne!(with, without, "{what}: the machine is not there");
+        }
+    }
+}
+
+/// Dice's running moments: they enter the loss, but are followed, not trained.
+fn is_followed(name: &str) -> bool {
+    name.ends_with(".mean") || name.ends_with(".variance")
+}
+
 fn assert_slopes(what: &str, device: &str, model: &ModelConfig, rule: &Rule) {
     let nets = nets(device, model, Heads::Both);
     // Biases off zero: behind a layer that is all zero, a ReLU would stand on its kink, where there is no slope.
     let mut state = nets.capture();
     state.params.iter_mut().enumerate().for_each(|(i, p)| *p += 0.1 * (i as f32).sin());
+    let followed: Vec<bool> =
+        state.layout.iter().flat_map(|t| std::iter::repeat_n(is_followed(&t.name), t.shape.iter().product())).collect();
     let nets = nets.restored(state).expect("same model");
     let inputs = inputs_of(model);
     let pass = nets.gradients(inputs.clone(), &LABELS, rule);
@@ -273,9 +324,13 @@ fn assert_slopes(what: &str, device: &str, model: &ModelConfig, rule: &Rule) {
     let found: Vec<f32> = [found.dense(), by_input.shared, by_input.light.unwrap_or_default()].concat();
 
     let start = reference::Point::new(&nets.capture().params, &inputs);
-    let loss = |point: &reference::Point| reference::loss(nets.layout(), point, &start, &LABELS, rule);
+    let loss = |point: &reference::Point| reference::loss(model, nets.layout(), point, &start, &LABELS, rule);
     assert!((loss(&start) - pass.loss.total).abs() < 1e-6, "{what}: loss {} against {}", pass.loss.total, loss(&start));
     for (i, found) in found.iter().enumerate() {
+        if followed.get(i) == Some(&true) {
+            assert_eq!(*found, 0.0, "{what}: gradient {i} is of a running moment");
+            continue;
+        }
         let slope = (loss(&start.moved(i, 1e-6)) - loss(&start.moved(i, -1e-6))) / 2e-6;
         assert!((f64::from(*found) - slope).abs() < 1e-5, "{what}: gradient {i} is {found}, the slope {slope}");
     }
@@ -314,11 +369,12 @@ mod reference {
         }
     }
 
-    pub(super) fn loss(layout: &Layout, point: &Point, start: &Point, labels: &[bool], rule: &Rule) -> f64 {
+    pub(super) fn loss(model: &ModelConfig, layout: &Layout, point: &Point, start: &Point, labels: &[bool], rule: &Rule) -> f64 {
         let rows = labels.iter().enumerate().map(|(row, label)| {
             let trunk = part(layout, point, Part::Shared, point.row(row));
             let stopped = part(layout, start, Part::Shared, start.row(row));
-            let booster = |point, trunk: &Vec<f64>| part(layout, point, Part::Booster, trunk.clone())[0];
+            let machine = |point: &Point| if model.booster_fm { pairs(&point.row(row)) } else { 0.0 };
+            let booster = |point, trunk: &Vec<f64>| part(layout, point, Part::Booster, trunk.clone())[0] + machine(point);
             let light = |trunk: &Vec<f64>| part(layout, point, Part::Light, trunk.clone())[0];
             let (for_entropy, for_hint) = match (point.own_row(row), rule.shared_grad) {
                 (Some(own), _) => (light(&own), light(&own)),
@@ -349,28 +405,64 @@ mod reference {
         }
     }
 
-    /// The layers of one part, from the names and shapes of the public layout. A cross layer is x₀ ⊙ (W x + b) + x.
+    /// ⟨v₀, v₁⟩ of the two slots.
+    fn pairs(row: &[f64]) -> f64 {
+        row[0] * row[2] + row[1] * row[3]
+    }
+
+    /// The layers of one part, from the names and shapes of the public layout.
     fn part(layout: &Layout, point: &Point, part: Part, mut x: Vec<f64>) -> Vec<f64> {
         let tensors = layout.tensors();
-        let layers: Vec<_> = tensors.chunks_exact(2).filter(|pair| pair[0].name.starts_with(part.name())).collect();
+        let of_part = tensors.iter().filter(|tensor| tensor.name.starts_with(part.name()));
         let mut offset = layout.range(part).start;
+        let placed: Vec<(&str, &[f64])> = of_part
+            .map(|tensor| {
+                let values = &point.values[offset..][..tensor.shape.iter().product()];
+                offset += values.len();
+                (tensor.name.as_str(), values)
+            })
+            .collect();
+        let layers = placed.chunk_by(|_, (name, _)| !name.ends_with(".weight")).collect::<Vec<_>>();
         let mut crossed: Option<Vec<f64>> = None;
-        for (i, pair) in layers.iter().enumerate() {
-            let [inputs, outputs] = [pair[0].shape[0], pair[0].shape[1]];
-            let (weights, biases) = point.values[offset..].split_at(inputs * outputs);
-            let first = pair[0].name.contains(".cross.").then(|| crossed.get_or_insert_with(|| x.clone()).clone());
-            let is_linear = part != Part::Shared && i + 1 == layers.len();
-            let output = |o| {
-                let sum: f64 = biases[o] + (0..inputs).map(|i| x[i] * weights[i * outputs + o]).sum::<f64>();
-                match &first {
-                    Some(first) => first[o] * sum + x[o],
-                    None if is_linear => sum,
-                    None => sum.max(0.0),
-                }
+        for (depth, layer) in layers.iter().enumerate() {
+            let y = product(layer, &x);
+            x = if layer[0].0.contains(".cross.") {
+                // x₀ ⊙ (W x + b) + x
+                let first = crossed.get_or_insert_with(|| x.clone());
+                first.iter().zip(&y).zip(&x).map(|((first, y), x)| first * y + x).collect()
+            } else if part != Part::Shared && depth + 1 == layers.len() {
+                y
+            } else {
+                activated(layer, &y)
             };
-            x = (0..outputs).map(output).collect();
-            offset += inputs * outputs + outputs;
         }
         x
+    }
+
+    fn product(layer: &[(&str, &[f64])], x: &[f64]) -> Vec<f64> {
+        let (weights, biases) = (layer[0].1, layer[1].1);
+        let output = |(o, bias): (usize, &f64)| bias + x.iter().enumerate().map(|(i, x)| x * weights[i * biases.len() + o]).sum::<f64>();
+        biases.iter().enumerate().map(output).collect()
+    }
+
+    /// LayerNorm and activation, by which of their tensors are there.
+    fn activated(layer: &[(&str, &[f64])], y: &[f64]) -> Vec<f64> {
+        let get = |name: &str, o: usize| layer.iter().find(|(found, _)| found.ends_with(name)).map(|(_, values)| values[o]);
+        let count = y.len() as f64;
+        let mean = y.iter().sum::<f64>() / count;
+        let variance = y.iter().map(|y| (y - mean).powi(2)).sum::<f64>() / count;
+        let output = |(o, &y): (usize, &f64)| {
+            let y = get(".norm.scale", o)
+                .map_or(y, |scale| (y - mean) / (variance + 1e-5).sqrt() * scale + get(".norm.shift", o).expect("beside the scale"));
+            match (get(".slope", o), get(".mean", o), get(".variance", o)) {
+                (Some(slope), Some(mean), Some(variance)) => {
+                    let p = 1.0 / (1.0 + (-(y - mean) / (variance + 1e-5).sqrt()).exp());
+                    p * y + (1.0 - p) * slope * y
+                }
+                (Some(slope), ..) => y.max(0.0) + slope * y.min(0.0),
+                _ => y.max(0.0),
+            }
+        };
+        y.iter().enumerate().map(output).collect()
     }
 }

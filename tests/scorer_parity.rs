@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rocket_launching::batch::{BatchBuilder, Pace};
 use rocket_launching::checkpoint::CheckpointStore;
-use rocket_launching::config::{Config, Heads, ModelConfig};
+use rocket_launching::config::{Activation, Config, Heads, HiddenConfig, ModelConfig};
 use rocket_launching::domain::Role;
 use rocket_launching::features::FeatureSpec;
 use rocket_launching::join::{JoinOutput, Joiner};
@@ -28,6 +28,16 @@ fn the_scorer_equals_a_light_net_that_shares_nothing() {
     assert_equal(|config| {
         config.model = ModelConfig { shared: vec![12], sharing: false, control: false, ..config.model.clone() };
     });
+}
+
+#[test]
+fn the_scorer_equals_every_form_of_hidden_layer() {
+    for activation in [Activation::Prelu, Activation::Dice] {
+        assert_equal(|config| {
+            config.model.hidden = HiddenConfig { layer_norm: true, activation };
+            config.model.shared = vec![12];
+        });
+    }
 }
 
 #[test]

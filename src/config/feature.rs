@@ -131,6 +131,12 @@ impl FeatureConfig {
         }
     }
 
+    /// Whether its ids have embeddings of their own.
+    #[must_use]
+    pub fn has_slot(&self) -> bool {
+        self.embed && self.kind.name().keys().contains(&"embed")
+    }
+
     /// What is wrong with it, `before` being the features that stand before it.
     pub(super) fn fault(&self, before: &[FeatureConfig]) -> Option<Fault> {
         let quoted = format!("{:?}", self.name);

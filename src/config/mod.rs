@@ -14,8 +14,8 @@ mod validate;
 pub use feature::{FeatureConfig, FeatureKind, Pooling};
 pub use load::{ConfigError, load, parse};
 pub use model::{
-    AdmissionConfig, BoosterCrossConfig, BoosterFirstConfig, Decay, EmbeddingConfig, EmbeddingOptimizer, ExpiryConfig, Heads, HintConfig,
-    HintKind, HintSchedule, ModelConfig, OptimizerConfig, SharedGrad, TrainConfig,
+    Activation, AdmissionConfig, BoosterCrossConfig, BoosterFirstConfig, Decay, EmbeddingConfig, EmbeddingOptimizer, ExpiryConfig, Heads,
+    HiddenConfig, HintConfig, HintKind, HintSchedule, ModelConfig, OptimizerConfig, SharedGrad, TrainConfig,
 };
 pub use runtime::{
     AdminConfig, CheckpointConfig, Emit, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, LogFormat, OWNED_KAFKA_PROPERTIES,

@@ -20,7 +20,7 @@ const DECAY_STEPS: u64 = 100_000;
 /// The published temperature of distillation (Zhou et al. 2018, from Hinton et al. 2015).
 const TEMPERATURE: f64 = 4.0;
 
-/// Shapes of the nets. Every hidden layer is followed by a ReLU; each head ends in one logit.
+/// Shapes of the nets; each head ends in one logit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
@@ -32,8 +32,15 @@ pub struct ModelConfig {
     pub light: Vec<usize>,
     /// Hidden widths of the booster head.
     pub booster: Vec<usize>,
+    /// What follows each hidden product of the light, control and shared layers.
+    pub hidden: HiddenConfig,
+    /// What follows each hidden product of the booster.
+    pub booster_hidden: HiddenConfig,
     /// Cross layers below the booster's hidden ones.
     pub booster_cross: BoosterCrossConfig,
+    /// Factorization machine beside the booster's layers (DeepFM, Guo et al. 2017): Σ over pairs of slots ⟨vᵢ, vⱼ⟩ added to its logit, read
+    /// from the embeddings below the shared layers. All slots need one `dim`.
+    pub booster_fm: bool,
     /// Train a control head of light's shape on labels alone.
     pub control: bool,
     /// Light and booster read the same embedding rows and shared layers. False: light has its own of both, an ablation.
@@ -47,11 +54,49 @@ impl Default for ModelConfig {
             shared: Vec::new(),
             light: vec![64, 32],
             booster: vec![256, 128, 64],
+            hidden: HiddenConfig::default(),
+            booster_hidden: HiddenConfig::default(),
             booster_cross: BoosterCrossConfig::default(),
+            booster_fm: false,
             control: true,
             sharing: true,
         }
     }
+}
+
+/// What follows y = x · W + b in a hidden layer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HiddenConfig {
+    /// LayerNorm (Ba et al. 2016) before the activation, over the layer's outputs of one example.
+    pub layer_norm: bool,
+    /// The activation.
+    pub activation: Activation,
+}
+
+impl HiddenConfig {
+    /// ε of LayerNorm and of Dice: a variance far below it counts as none.
+    pub const EPSILON: f64 = 1e-5;
+
+    /// ReLU and nothing else.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        *self == HiddenConfig::default()
+    }
+}
+
+/// What makes a layer more than a product.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// max(y, 0).
+    #[default]
+    Relu,
+    /// y above zero, a·y below, with a trained per output (He et al. 2015).
+    Prelu,
+    /// p·y + (1 − p)·a·y, p = σ((y − E[y]) / √(Var[y] + ε)), with a trained per output (Zhou et al. 2018, DIN). E and Var are running ones
+    /// of the batches before, in training as in serving: a score does not depend on what else is in its batch.
+    Dice,
 }
 
 /// Cross layers (DCN-v2, Wang et al. 2021): x₍ₗ₊₁₎ = x₀ ⊙ (W xₗ + b) + xₗ, products of features that a ReLU layer has to approximate.

@@ -195,7 +195,10 @@ fn model(config: &Config) -> Checked {
         }
     }
     let cross = model.booster_cross.layers;
-    need(cross <= LAYERS_MAX, "model.booster_cross.layers", cross, format!("expected 0 to {LAYERS_MAX}"))
+    need(cross <= LAYERS_MAX, "model.booster_cross.layers", cross, format!("expected 0 to {LAYERS_MAX}"))?;
+    let slots = config.schema.features.iter().filter(|feature| feature.has_slot()).count();
+    let allowed = format!("it multiplies slots by one another and the schema has {slots}: expected false, or two features with embeddings");
+    need(!model.booster_fm || slots >= 2, "model.booster_fm", "true", allowed)
 }
 
 fn admission(admission: &AdmissionConfig) -> Checked {

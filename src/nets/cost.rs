@@ -1,10 +1,12 @@
-use super::layout::Kind;
+use super::interaction::FactorizationMachine;
+use super::layer::Kind;
 use super::{Layout, Part};
 use crate::domain::Head;
 
 impl Layout {
-    /// Multiplications of one example's logit: Σ inputs · outputs over the dense layers that it passes, shared ones included, and the width
-    /// once more for a cross layer. Lookups, pooling, biases and activations are not counted. `None` for a head that is not there.
+    /// Multiplications of one example's logit: Σ inputs · outputs over the dense layers that it passes, shared ones included, the width
+    /// once more for a cross layer, and the factorization machine's. Lookups, pooling, biases, normalisation and activations are not
+    /// counted. `None` for a head that is not there.
     ///
     /// The paper counts likewise, but its last layer has two outputs (a softmax) where ours has one: with w the width of the last hidden
     /// layer, its count is ours + w.
@@ -22,7 +24,8 @@ impl Layout {
             })
         };
         of(part).next()?;
-        Some(of(Part::Shared).chain(of(part)).sum())
+        let machine = self.machine.filter(|_| part == Part::Booster).map_or(0, FactorizationMachine::multiplications);
+        Some(of(Part::Shared).chain(of(part)).sum::<usize>() + machine)
     }
 }
 
@@ -30,6 +33,7 @@ impl Layout {
 mod tests {
     use super::*;
     use crate::config::{BoosterCrossConfig, Heads, ModelConfig};
+    use crate::nets::InputShape;
 
     #[test]
     fn counts_what_a_logit_passes() {
@@ -45,6 +49,10 @@ mod tests {
         assert_eq!(count(&ModelConfig { sharing: false, ..model.clone() }, Heads::Both), [light, booster, None]);
         let crossed = ModelConfig { booster_cross: BoosterCrossConfig { layers: 2 }, ..model.clone() };
         assert_eq!(count(&crossed, Heads::Both), [light, booster.map(|count| count + 2 * (5 * 5 + 5)), None]);
+        let machine =
+            Layout::new(&ModelConfig { booster_fm: true, ..model.clone() }, Heads::Both, InputShape { width: 7, slots: vec![3, 3] });
+        assert_eq!(machine.multiplications(Head::Booster), booster.map(|count| count + 2 * 3 + 3 + 1));
+        assert_eq!(machine.multiplications(Head::Light), light);
         assert_eq!(count(&ModelConfig { control: true, ..model }, Heads::Both), [light, booster, light]);
     }
 }

@@ -1,12 +1,10 @@
 use std::ops::Range;
 
-use burn::tensor::activation::relu;
-use burn::tensor::module::linear;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::layout::Kind;
+use super::dense::Dense;
 use super::loss::loss;
-use super::{Adam, DenseError, DenseState, Inputs, Layout, LogitGradients, Loss, Part, Rule, Scores};
+use super::{Adam, DenseError, DenseState, InputShape, Inputs, Layout, LogitGradients, Loss, Part, Rule, Scores};
 use crate::config::{ModelConfig, SharedGrad, TrainConfig};
 use crate::domain::Label;
 
@@ -39,6 +37,8 @@ pub struct Gradients {
     flat: Tensor<1>,
     /// Σ flat².
     squares: f64,
+    /// What is followed instead of trained: where it lies in the flat vector, and what it becomes.
+    followed: Vec<(Range<usize>, Tensor<1>)>,
     inputs: Inputs,
 }
 
@@ -64,16 +64,8 @@ impl Gradients {
     /// Scales what [`Nets::apply`] takes, the gradient by the dense parameters.
     #[must_use]
     pub fn scaled(self, by: f64) -> Self {
-        Gradients { flat: self.flat.mul_scalar(by), squares: self.squares * by * by, inputs: self.inputs }
+        Gradients { flat: self.flat.mul_scalar(by), squares: self.squares * by * by, ..self }
     }
-}
-
-/// A layer's parameters as tensors of their own, cut from the flat vector: weight `[in, out]`, bias `[out]`.
-struct Dense {
-    part: Part,
-    kind: Kind,
-    weight: Tensor<2>,
-    bias: Tensor<1>,
 }
 
 /// Logits on the device, `[rows, 1]`; `None` for a head that is not there.
@@ -93,9 +85,9 @@ struct Matrices {
 }
 
 impl Nets {
-    /// Fresh nets over input vectors of `inputs` floats: shapes by `model`, heads and seed by `config`.
+    /// Fresh nets over input vectors of this shape: layers by `model`, heads and seed by `config`.
     #[must_use]
-    pub fn new(model: &ModelConfig, config: &TrainConfig, inputs: usize, device: &Device) -> Self {
+    pub fn new(model: &ModelConfig, config: &TrainConfig, inputs: impl Into<InputShape>, device: &Device) -> Self {
         let layout = Layout::new(model, config.heads, inputs);
         let (params, zeros) = (layout.initial(config.seed, config.base_rate), vec![0.0; layout.len()]);
         Nets {
@@ -131,7 +123,7 @@ impl Nets {
     #[must_use]
     pub fn predict(&self, inputs: impl Into<Inputs>, rows: usize) -> Scores {
         let x = Matrices::new(inputs.into(), rows, &self.device);
-        forward(&self.layers(false), &x, None).scores()
+        self.forward(&self.layers(false), &x, None).scores()
     }
 
     /// Forward, loss and backward of one batch; changes nothing.
@@ -154,7 +146,7 @@ impl Nets {
     pub fn gradients(&self, inputs: impl Into<Inputs>, labels: &[Label], rule: &Rule) -> Pass {
         let layers = self.layers(true);
         let x = Matrices::new(inputs.into(), labels.len(), &self.device).tracked();
-        let logits = forward(&layers, &x, Some(rule));
+        let logits = self.forward(&layers, &x, Some(rule));
         let scores = logits.scores();
         let (loss, by_logit) = loss(rule, labels, &scores);
         if !loss.total.is_finite() {
@@ -163,21 +155,16 @@ impl Nets {
         let mut backward = logits.surrogate(by_logit, &self.device).backward();
         let mut by_input = |x: &Tensor<2>| x.grad_remove(&mut backward).map_or_else(|| vec![0.0; x.shape().num_elements()], to_host);
         let inputs = Inputs { shared: by_input(&x.shared), light: x.light.as_ref().map(by_input) };
-        let mut flat = Vec::with_capacity(2 * layers.len());
-        for Dense { weight, bias, .. } in layers {
-            let (weights, biases) = (weight.dims().iter().product(), bias.dims()[0]);
-            let zeros = |len: usize| Tensor::<1>::zeros([len], &self.device);
-            flat.push(weight.grad_remove(&mut backward).map_or_else(|| zeros(weights), |g| g.reshape([weights])));
-            flat.push(bias.grad_remove(&mut backward).unwrap_or_else(|| zeros(biases)));
-        }
-        let flat = Tensor::cat(flat, 0);
+        let flat = Tensor::cat(layers.iter().flat_map(|layer| layer.gradients(&mut backward)).collect(), 0);
+        let followed: Vec<_> = layers.iter().flat_map(Dense::followed).collect();
         let squares = sum_of_squares(&flat);
-        let gradients = squares.is_finite().then_some(Gradients { flat, squares, inputs });
-        Pass { scores, loss, gradients }
+        let finite = squares.is_finite() && followed.iter().all(|(_, values)| sum_of_squares(values).is_finite());
+        Pass { scores, loss, gradients: finite.then_some(Gradients { flat, squares, followed, inputs }) }
     }
 
-    /// One step of Adam on the dense parameters but those of the `frozen` parts, whose parameters and moments keep every bit. `since` is
-    /// the number of steps taken before the parts that learn began to: Adam counts from there.
+    /// One step of Adam on the dense parameters but those of the `frozen` parts, whose parameters and moments keep every bit; what is
+    /// followed instead of trained moves with it. `since` is the number of steps taken before the parts that learn began to: Adam counts
+    /// from there.
     pub fn apply(&mut self, gradients: Gradients, adam: &Adam, frozen: &[Part], since: u64) {
         self.steps += 1;
         let kept = frozen.iter().map(|part| self.layout.range(*part)).filter(|range| !range.is_empty());
@@ -193,6 +180,10 @@ impl Nets {
             });
         }
         [self.params, self.m, self.v] = vectors;
+        let is_frozen = |range: &Range<usize>| frozen.iter().any(|part| self.layout.range(*part).contains(&range.start));
+        for (range, values) in gradients.followed.into_iter().filter(|(range, _)| !is_frozen(range)) {
+            self.params = self.params.extract().slice_assign([range], values);
+        }
     }
 
     fn vectors(&self) -> [&Tensor<1>; 3] {
@@ -227,18 +218,32 @@ impl Nets {
         })
     }
 
-    fn layers(&self, tracked: bool) -> Vec<Dense> {
-        let cut = |range: Range<usize>| self.params.clone().slice([range]);
-        let layer = |layer: &super::layout::Layer| {
-            let (weight, bias) = (cut(layer.weights()).reshape([layer.inputs, layer.outputs]), cut(layer.biases()));
-            let (part, kind) = (layer.part, layer.kind);
-            if tracked {
-                Dense { part, kind, weight: weight.autodiff().require_grad(), bias: bias.autodiff().require_grad() }
-            } else {
-                Dense { part, kind, weight, bias }
-            }
+    /// All heads that there are on `x`; `rule` decides where the trunk is stopped, `None` where no gradient is wanted.
+    fn forward(&self, layers: &[Dense<'_>], x: &Matrices, rule: Option<&Rule>) -> Logits {
+        let part = |part| layers.iter().filter(move |layer| layer.part() == part);
+        let through = |which, x: &Tensor<2>| {
+            let mut crossed = None;
+            part(which).fold(x.clone(), |x, layer| layer.apply(x, &mut crossed))
         };
-        self.layout.layers.iter().map(layer).collect()
+        let trunk = through(Part::Shared, &x.shared);
+        let head = |which, x: &Tensor<2>| part(which).next().map(|_| through(which, x));
+        let stopped = rule.map_or_else(|| trunk.clone(), |_| trunk.clone().detach());
+        let hint = rule.filter(|rule| rule.hint != 0.0);
+        let (light, light_stopped) = match (&x.light, rule.map_or(SharedGrad::All, |rule| rule.shared_grad)) {
+            (Some(own), _) => (head(Part::Light, own), None),
+            (None, SharedGrad::All) => (head(Part::Light, &trunk), None),
+            (None, SharedGrad::NoHint) => (head(Part::Light, &trunk), hint.and_then(|_| head(Part::Light, &stopped))),
+            (None, SharedGrad::BoosterOnly) => (head(Part::Light, &stopped), None),
+        };
+        let booster = head(Part::Booster, &trunk).map(|logit| match self.layout.machine {
+            Some(machine) => logit + machine.logit(&x.shared),
+            None => logit,
+        });
+        Logits { light, light_stopped, booster, control: head(Part::Control, &stopped) }
+    }
+
+    fn layers(&self, tracked: bool) -> Vec<Dense<'_>> {
+        self.layout.layers.iter().map(|layer| Dense::cut(layer, &self.params, tracked)).collect()
     }
 }
 
@@ -274,36 +279,6 @@ impl Logits {
     }
 }
 
-/// All heads that there are on `x`; `rule` decides where the trunk is stopped, `None` where no gradient is wanted.
-fn forward(layers: &[Dense], x: &Matrices, rule: Option<&Rule>) -> Logits {
-    let part = |part| layers.iter().filter(move |layer| layer.part == part);
-    let through = |which, x: &Tensor<2>| {
-        let mut crossed = None;
-        part(which).fold(x.clone(), |x, layer| match layer.kind {
-            Kind::Hidden => relu(layer.apply(x)),
-            Kind::Cross => crossed.get_or_insert_with(|| x.clone()).clone() * layer.apply(x.clone()) + x,
-            Kind::Output => layer.apply(x),
-        })
-    };
-    let trunk = through(Part::Shared, &x.shared);
-    let head = |which, x: &Tensor<2>| part(which).next().map(|_| through(which, x));
-    let stopped = rule.map_or_else(|| trunk.clone(), |_| trunk.clone().detach());
-    let hint = rule.filter(|rule| rule.hint != 0.0);
-    let (light, light_stopped) = match (&x.light, rule.map_or(SharedGrad::All, |rule| rule.shared_grad)) {
-        (Some(own), _) => (head(Part::Light, own), None),
-        (None, SharedGrad::All) => (head(Part::Light, &trunk), None),
-        (None, SharedGrad::NoHint) => (head(Part::Light, &trunk), hint.and_then(|_| head(Part::Light, &stopped))),
-        (None, SharedGrad::BoosterOnly) => (head(Part::Light, &stopped), None),
-    };
-    Logits { light, light_stopped, booster: head(Part::Booster, &trunk), control: head(Part::Control, &stopped) }
-}
-
-impl Dense {
-    fn apply(&self, x: Tensor<2>) -> Tensor<2> {
-        linear(x, self.weight.clone(), Some(self.bias.clone()))
-    }
-}
-
 /// Not finite where any number or its square is not: squares go into Adam's second moment, and an infinite one would stop its parameter for
 /// ever.
 fn sum_of_squares(flat: &Tensor<1>) -> f64 {
@@ -327,12 +302,16 @@ fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Heads;
+    use crate::config::{Activation, Heads, HiddenConfig};
+
+    /// Heads without hidden layers.
+    fn zero_model() -> ModelConfig {
+        ModelConfig { shared: Vec::new(), light: Vec::new(), booster: Vec::new(), ..ModelConfig::default() }
+    }
 
     /// Logistic regressions of two inputs, all weights zero.
     fn zero_nets(heads: Heads) -> Nets {
-        let control = heads == Heads::Both;
-        let model = ModelConfig { shared: Vec::new(), light: Vec::new(), booster: Vec::new(), control, ..ModelConfig::default() };
+        let model = ModelConfig { control: heads == Heads::Both, ..zero_model() };
         let nets = Nets::new(&model, &TrainConfig { heads, ..TrainConfig::default() }, 2, &Device::flex());
         let mut state = nets.capture();
         state.params.fill(0.0);
@@ -400,5 +379,33 @@ mod tests {
             assert_eq!(vectors(&froze), vectors(like), "{part:?}");
         }
         assert_ne!(all.params, before.params);
+    }
+    #[test]
+    fn running_moments_follow_the_batch_unless_their_part_is_frozen_and_a_prediction_does_not_move_them() {
+        let dice = HiddenConfig { activation: Activation::Dice, layer_norm: false };
+        let model = ModelConfig { light: vec![2], booster: vec![2], hidden: dice, booster_hidden: dice, control: false, ..zero_model() };
+        let config = TrainConfig::default();
+        let mut nets = Nets::new(&model, &config, 1, &Device::flex());
+        let (x, labels) = ([1.0_f32, -2.0, 4.0], [true, false, true]);
+        let before = nets.capture();
+        let _ = nets.predict(x.to_vec(), 3);
+        assert_eq!(nets.capture(), before);
+        let gradients = nets.gradients(x.to_vec(), &labels, &Rule::new(&config)).gradients.expect("finite");
+        nets.apply(gradients, &Adam::new(&config.optimizer), &[Part::Booster], 0);
+        let after = nets.capture();
+        let tensor = |state: &DenseState, name: &str| {
+            let at = state.layout.iter().position(|tensor| tensor.name == name).expect("it has this tensor");
+            let start: usize = state.layout[..at].iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
+            state.params[start..start + 2].to_vec()
+        };
+        for o in 0..2 {
+            let [weight, bias] = ["light.0.weight", "light.0.bias"].map(|name| tensor(&before, name)[o]);
+            let y = x.map(|x| f64::from(x * weight + bias));
+            let mean = y.iter().sum::<f64>() / 3.0;
+            let variance = y.iter().map(|y| (y - mean).powi(2)).sum::<f64>() / 3.0;
+            assert!((f64::from(tensor(&after, "light.0.mean")[o]) - 0.01 * mean).abs() < 1e-6);
+            assert!((f64::from(tensor(&after, "light.0.variance")[o]) - (0.99 + 0.01 * variance)).abs() < 1e-6);
+        }
+        assert_eq!((tensor(&after, "booster.0.mean"), tensor(&after, "booster.0.variance")), (vec![0.0; 2], vec![1.0; 2]));
     }
 }

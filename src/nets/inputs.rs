@@ -1,3 +1,19 @@
+/// What stands where in an input vector: slots first, side by side, then numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputShape {
+    /// Floats of the whole vector.
+    pub width: usize,
+    /// Floats of each slot's vector.
+    pub slots: Vec<usize>,
+}
+
+/// Numbers alone.
+impl From<usize> for InputShape {
+    fn from(width: usize) -> Self {
+        InputShape { width, slots: Vec::new() }
+    }
+}
+
 /// The input vectors of a batch, or the gradients by them.
 ///
 /// # Shapes

@@ -3,145 +3,88 @@ use std::ops::Range;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::{Heads, ModelConfig};
+use super::InputShape;
+use super::interaction::FactorizationMachine;
+use super::layer::{Kind, Layer, Part, Role};
+use crate::config::{Activation, Heads, HiddenConfig, ModelConfig};
 
 /// Above zero: new embedding rows are zero, and on an input that is all zero a ReLU without it stands on its kink, where nothing is learnt,
 /// neither weights nor rows. Far below what activations soon are.
 const HIDDEN_BIAS: f32 = 1e-3;
+/// Slope that PReLU starts from (He et al. 2015).
+const PRELU_SLOPE: f32 = 0.25;
 
 /// Name and shape of one tensor inside a flat vector.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TensorLayout {
     /// `shared.0.weight` `[in, out]`, `shared.0.bias` `[out]`, `light.…`, `booster.…`, `control.…`; the last layer of a head is its
-    /// highest index, with out = 1. Cross layers are `booster.cross.0.weight` and so on.
+    /// highest index, with out = 1. Cross layers are `booster.cross.0.weight` and so on. Hidden layers have, as configured, `norm.scale`,
+    /// `norm.shift`, `slope`, `mean` and `variance` besides, each `[out]`.
     pub name: String,
     /// Dimensions.
     pub shape: Vec<usize>,
-}
-
-/// A part of the model that a term of the loss may or may not move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Part {
-    /// Dense layers shared by all heads: W_S without the embeddings. Empty where nothing is shared.
-    Shared,
-    /// W_L; where nothing is shared, light's own copy of the shared layers comes first.
-    Light,
-    /// W_B; likewise.
-    Booster,
-    /// The control head.
-    Control,
-}
-
-impl Part {
-    /// Every part, in the order of the flat vector.
-    pub const ALL: [Part; 4] = [Part::Shared, Part::Light, Part::Booster, Part::Control];
-
-    /// First word of the names of its tensors.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Part::Shared => "shared",
-            Part::Light => "light",
-            Part::Booster => "booster",
-            Part::Control => "control",
-        }
-    }
-}
-
-/// One dense layer and where it lies in the flat vector: weights `[inputs, outputs]` row-major, then biases `[outputs]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Layer {
-    pub(super) part: Part,
-    pub(super) kind: Kind,
-    /// Number of the layer among those of its part, cross layers counted apart.
-    pub(super) index: usize,
-    pub(super) inputs: usize,
-    pub(super) outputs: usize,
-    pub(super) offset: usize,
-}
-
-/// What a layer makes of its input x, with y = x · W + b.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// relu(y).
-    Hidden,
-    /// x₀ ⊙ y + x, x₀ being the input of the first cross layer.
-    Cross,
-    /// y, the logit.
-    Output,
-}
-
-impl Layer {
-    /// First words of the names of its tensors.
-    fn name(&self) -> String {
-        let cross = if self.kind == Kind::Cross { "cross." } else { "" };
-        format!("{}.{cross}{}", self.part.name(), self.index)
-    }
-
-    pub(super) fn weights(&self) -> Range<usize> {
-        self.offset..self.offset + self.inputs * self.outputs
-    }
-
-    pub(super) fn biases(&self) -> Range<usize> {
-        let start = self.weights().end;
-        start..start + self.outputs
-    }
 }
 
 /// The dense layers of all parts and their places in the flat parameter vector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     pub(super) layers: Vec<Layer>,
+    /// Of the booster; it has no parameters.
+    pub(super) machine: Option<FactorizationMachine>,
     inputs: usize,
     len: usize,
 }
 
 impl Layout {
-    /// The layers of `model` over an input vector of `inputs` floats, with the heads that `heads` says.
+    /// The layers of `model` over input vectors of this shape, with the heads that `heads` says.
     #[must_use]
-    pub fn new(model: &ModelConfig, heads: Heads, inputs: usize) -> Self {
-        let mut layout = Layout { layers: Vec::new(), inputs, len: 0 };
+    pub fn new(model: &ModelConfig, heads: Heads, inputs: impl Into<InputShape>) -> Self {
+        let shape = inputs.into();
+        let inputs = shape.width;
+        let machine = FactorizationMachine::new(model, &shape).filter(|_| heads != Heads::Light);
+        let mut layout = Layout { layers: Vec::new(), machine, inputs, len: 0 };
+        let (small, big) = (model.hidden, model.booster_hidden);
         let (shared, own) = if model.sharing { (model.shared.as_slice(), &[][..]) } else { (&[][..], model.shared.as_slice()) };
         let trunk = shared.last().copied().unwrap_or(inputs);
-        layout.push_hidden(Part::Shared, inputs, shared);
+        layout.push_hidden(Part::Shared, small, inputs, shared);
         if heads != Heads::Booster {
-            layout.push_head(Part::Light, trunk, &[own, &model.light].concat());
+            layout.push_head(Part::Light, small, trunk, &[own, &model.light].concat());
         }
         if heads != Heads::Light {
-            let crossed = layout.push_hidden(Part::Booster, trunk, own);
+            let crossed = layout.push_hidden(Part::Booster, big, trunk, own);
             for index in 0..model.booster_cross.layers {
                 layout.push(Part::Booster, Kind::Cross, index, crossed, crossed);
             }
-            layout.push_head(Part::Booster, crossed, &model.booster);
+            layout.push_head(Part::Booster, big, crossed, &model.booster);
         }
         if model.control {
-            layout.push_head(Part::Control, trunk, &model.light);
+            layout.push_head(Part::Control, small, trunk, &model.light);
         }
         layout
     }
 
     fn push(&mut self, part: Part, kind: Kind, index: usize, inputs: usize, outputs: usize) {
         let layer = Layer { part, kind, index, inputs, outputs, offset: self.len };
-        self.len = layer.biases().end;
+        self.len = layer.end();
         self.layers.push(layer);
     }
 
     /// Hidden layers of these widths, numbered on from those that the part has; returns the width of their output.
-    fn push_hidden(&mut self, part: Part, mut inputs: usize, widths: &[usize]) -> usize {
+    fn push_hidden(&mut self, part: Part, form: HiddenConfig, mut inputs: usize, widths: &[usize]) -> usize {
         for &outputs in widths {
-            self.push(part, Kind::Hidden, self.hidden(part), inputs, outputs);
+            self.push(part, Kind::Hidden(form), self.hidden(part), inputs, outputs);
             inputs = outputs;
         }
         inputs
     }
 
-    fn push_head(&mut self, part: Part, inputs: usize, hidden: &[usize]) {
-        let last = self.push_hidden(part, inputs, hidden);
+    fn push_head(&mut self, part: Part, form: HiddenConfig, inputs: usize, hidden: &[usize]) {
+        let last = self.push_hidden(part, form, inputs, hidden);
         self.push(part, Kind::Output, self.hidden(part), last, 1);
     }
 
     fn hidden(&self, part: Part) -> usize {
-        self.layers.iter().filter(|layer| layer.part == part && layer.kind == Kind::Hidden).count()
+        self.layers.iter().filter(|layer| layer.part == part && matches!(layer.kind, Kind::Hidden(_))).count()
     }
 
     /// Width of the input vector.
@@ -167,24 +110,25 @@ impl Layout {
     pub fn range(&self, part: Part) -> Range<usize> {
         let mut layers = self.layers.iter().filter(|layer| layer.part == part);
         let Some(first) = layers.next() else { return 0..0 };
-        first.offset..layers.next_back().unwrap_or(first).biases().end
+        first.offset..layers.next_back().unwrap_or(first).end()
     }
 
     /// Names and shapes, in the order of the flat vector.
     #[must_use]
     pub fn tensors(&self) -> Vec<TensorLayout> {
         let tensors = |layer: &Layer| {
-            let name = |kind| format!("{}.{kind}", layer.name());
-            [
-                TensorLayout { name: name("weight"), shape: vec![layer.inputs, layer.outputs] },
-                TensorLayout { name: name("bias"), shape: vec![layer.outputs] },
-            ]
+            let (prefix, inputs, outputs) = (layer.name(), layer.inputs, layer.outputs);
+            layer.tensors().map(move |(role, _)| TensorLayout {
+                name: format!("{prefix}.{}", role.name()),
+                shape: if role == Role::Weight { vec![inputs, outputs] } else { vec![outputs] },
+            })
         };
         self.layers.iter().flat_map(tensors).collect()
     }
 
-    /// Initial parameters: before a ReLU, He uniform (± √(6 / in)) and biases of 0.001; before the logit and in a cross layer, Glorot uniform
-    /// (± √(6 / (in + out))) and biases 0, but that of each logit at ln(p / (1 − p)) where a base rate p is given.
+    /// Initial parameters: in hidden layers, He uniform (± √(6 / in)) and biases and LayerNorm's β of 0.001; before the logit and in a
+    /// cross layer, Glorot uniform (± √(6 / (in + out))) and biases 0, but that of each logit at ln(p / (1 − p)) where a base rate p is
+    /// given. γ is 1, the slope of PReLU 0.25, that of Dice 0 with a running mean of 0 and a variance of 1.
     ///
     /// Drawn on the host by ChaCha8, so that every backend starts from the same bits. Each part draws from its own stream: the width of
     /// one head does not change another's start. Control draws light's stream: what sets them apart later is what they were trained on.
@@ -199,16 +143,21 @@ impl Layout {
                 Part::Booster => 2,
             });
             for layer in self.layers.iter().filter(|layer| layer.part == part) {
-                let fan = if layer.kind == Kind::Hidden { layer.inputs } else { layer.inputs + layer.outputs };
-                let bound = (6.0 / fan as f32).sqrt();
-                let bias = match (layer.kind, base_rate) {
-                    (Kind::Hidden, _) => HIDDEN_BIAS,
-                    (Kind::Output, Some(p)) => (p / (1.0 - p)).ln() as f32,
-                    _ => 0.0,
+                let (fan, bias) = match (layer.kind, base_rate) {
+                    (Kind::Hidden(_), _) => (layer.inputs, HIDDEN_BIAS),
+                    (Kind::Output, Some(p)) => (layer.inputs + layer.outputs, (p / (1.0 - p)).ln() as f32),
+                    _ => (layer.inputs + layer.outputs, 0.0),
                 };
-                flat[layer.biases()].fill(bias);
-                for weight in &mut flat[layer.weights()] {
-                    *weight = (2.0 * random.random::<f32>() - 1.0) * bound;
+                let bound = (6.0 / fan as f32).sqrt();
+                let prelu = matches!(layer.kind, Kind::Hidden(HiddenConfig { activation: Activation::Prelu, .. }));
+                for (role, range) in layer.tensors() {
+                    match role {
+                        Role::Weight => flat[range].fill_with(|| (2.0 * random.random::<f32>() - 1.0) * bound),
+                        Role::Bias | Role::Shift => flat[range].fill(bias),
+                        Role::Scale | Role::Variance => flat[range].fill(1.0),
+                        Role::Slope => flat[range].fill(if prelu { PRELU_SLOPE } else { 0.0 }),
+                        Role::Mean => flat[range].fill(0.0),
+                    }
                 }
             }
         }
@@ -284,6 +233,36 @@ mod tests {
     }
 
     #[test]
+    fn hidden_layers_have_the_tensors_of_their_form_and_start_from_its_values() {
+        let hidden = HiddenConfig { layer_norm: true, activation: Activation::Dice };
+        let booster_hidden = HiddenConfig { layer_norm: false, activation: Activation::Prelu };
+        let layout = Layout::new(&ModelConfig { hidden, booster_hidden, control: false, ..model(&[], &[4]) }, Heads::Both, 7);
+        let (flat, mut start) = (layout.initial(1, None), 0);
+        let mut vectors = Vec::new();
+        for tensor in layout.tensors() {
+            let values = &flat[start..start + tensor.shape.iter().product::<usize>()];
+            start += values.len();
+            if tensor.shape.len() == 1 {
+                assert!(values.iter().all(|value| *value == values[0]));
+                vectors.push((tensor.name, tensor.shape[0], values[0]));
+            }
+        }
+        let expected = [
+            ("light.0.bias", 3, HIDDEN_BIAS),
+            ("light.0.norm.scale", 3, 1.0),
+            ("light.0.norm.shift", 3, HIDDEN_BIAS),
+            ("light.0.slope", 3, 0.0),
+            ("light.0.mean", 3, 0.0),
+            ("light.0.variance", 3, 1.0),
+            ("light.1.bias", 1, 0.0),
+            ("booster.0.bias", 4, HIDDEN_BIAS),
+            ("booster.0.slope", 4, PRELU_SLOPE),
+            ("booster.1.bias", 1, 0.0),
+        ];
+        assert_eq!(vectors, expected.map(|(name, width, value)| (name.to_owned(), width, value)));
+    }
+
+    #[test]
     fn a_head_starts_the_same_whatever_the_others_are() {
         let (small, big) = (Layout::new(&model(&[], &[4]), Heads::Both, 7), Layout::new(&model(&[], &[9, 9]), Heads::Both, 7));
         let part = |layout: &Layout, part, seed| layout.initial(seed, None)[layout.range(part)].to_vec();
@@ -298,7 +277,7 @@ mod tests {
         let layout = Layout::new(&model(&[5], &[4]), Heads::Both, 7);
         let (without, with) = (layout.initial(1, None), layout.initial(1, Some(0.02)));
         let outputs: Vec<usize> =
-            layout.layers.iter().filter(|layer| layer.kind == Kind::Output).map(|layer| layer.biases().start).collect();
+            layout.layers.iter().filter(|layer| layer.kind == Kind::Output).map(|layer| layer.range(Role::Bias).start).collect();
         assert_eq!(outputs.len(), 3);
         for (i, (without, with)) in without.iter().zip(&with).enumerate() {
             assert_eq!(*with, if outputs.contains(&i) { (0.02_f64 / 0.98).ln() as f32 } else { *without });
@@ -311,9 +290,9 @@ mod tests {
         let flat = layout.initial(3, None);
         let hidden = &layout.layers[0];
         let bound = (6.0_f32 / 7.0).sqrt();
-        assert!(flat[hidden.weights()].iter().all(|w| w.abs() <= bound && *w != 0.0));
-        assert!(flat[hidden.biases()].iter().all(|b| *b == HIDDEN_BIAS));
+        assert!(flat[hidden.range(Role::Weight)].iter().all(|w| w.abs() <= bound && *w != 0.0));
+        assert!(flat[hidden.range(Role::Bias)].iter().all(|b| *b == HIDDEN_BIAS));
         let output = &layout.layers[1];
-        assert!(flat[output.weights()].iter().all(|w| w.abs() <= (6.0_f32 / 4.0).sqrt()));
+        assert!(flat[output.range(Role::Weight)].iter().all(|w| w.abs() <= (6.0_f32 / 4.0).sqrt()));
     }
 }

@@ -14,8 +14,11 @@
 
 mod adam;
 mod cost;
+mod dense;
 mod forward;
 mod inputs;
+mod interaction;
+mod layer;
 mod layout;
 mod loss;
 mod rate;
@@ -23,8 +26,9 @@ mod state;
 
 pub use adam::Adam;
 pub use forward::{Gradients, Nets, Pass};
-pub use inputs::Inputs;
-pub use layout::{Layout, Part, TensorLayout};
+pub use inputs::{InputShape, Inputs};
+pub use layer::Part;
+pub use layout::{Layout, TensorLayout};
 pub use loss::{Hint, LogitGradients, Loss, Rule, Scores, logloss, loss};
 pub use rate::LearningRate;
 pub use state::{DenseError, DenseState};

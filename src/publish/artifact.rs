@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use safetensors::{Dtype, SafeTensorError, View};
 
+use crate::config::{Activation, HiddenConfig};
 use crate::train::{CountsState, DenseState, LearnerState, RowsState};
 use crate::wire::snapshot::{Architecture, TensorInfo};
 
@@ -125,7 +126,7 @@ fn floats<'a>(shape: Vec<usize>, values: impl Iterator<Item = &'a f32>) -> Tenso
     Tensor { dtype: Dtype::F32, shape, bytes: values.flat_map(|value| value.to_le_bytes()).collect() }
 }
 
-/// The widths that the layers themselves have: a manifest then describes its artifact even if the configuration has changed since.
+/// The shapes that the layers themselves have: a manifest then describes its artifact even if the configuration has changed since.
 fn architecture(layers: &[(String, Tensor)], embedding_dim: usize) -> Result<Architecture, ArtifactError> {
     let weights = |prefix: &str| -> Vec<(usize, usize)> {
         (0..)
@@ -143,7 +144,14 @@ fn architecture(layers: &[(String, Tensor)], embedding_dim: usize) -> Result<Arc
     let light = weights("light.");
     let (_, hidden) = light.split_last().ok_or(ArtifactError::NoLight)?;
     let first = shared.first().or_else(|| light.first()).ok_or(ArtifactError::NoLight)?;
+    let has = |tensor: &str| layers.iter().any(|(name, _)| name.ends_with(tensor));
+    let activation = match (has(".slope"), has(".mean")) {
+        (false, _) => Activation::Relu,
+        (true, false) => Activation::Prelu,
+        (true, true) => Activation::Dice,
+    };
     Ok(Architecture {
+        hidden: HiddenConfig { layer_norm: has(".norm.scale"), activation },
         embedding_dim,
         inputs: first.0,
         shared: shared.iter().map(|layer| layer.1).collect(),
@@ -257,7 +265,10 @@ mod tests {
     #[test]
     fn architecture_is_read_off_the_layers() {
         let artifact = encode(&learner()).unwrap();
-        assert_eq!(artifact.architecture, Architecture { embedding_dim: 2, inputs: 3, shared: vec![2], light: vec![4] });
+        assert_eq!(
+            artifact.architecture,
+            Architecture { embedding_dim: 2, inputs: 3, shared: vec![2], light: vec![4], hidden: HiddenConfig::default() }
+        );
     }
 
     #[test]

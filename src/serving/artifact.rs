@@ -1,7 +1,7 @@
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use super::net::Layer;
+use super::net::{Hidden, Layer};
 use super::{ModelError, click_rates};
 use crate::domain::Version;
 use crate::wire::snapshot::{Architecture, TensorInfo};
@@ -29,7 +29,7 @@ pub(super) struct Parts {
 /// [`ModelError::Artifact`] for shapes that no net can have.
 fn expected(version: Version, architecture: &Architecture, slots: usize, rows: usize) -> Result<Vec<TensorInfo>, ModelError> {
     let refuse = |why: String| ModelError::Artifact { version, why };
-    let Architecture { embedding_dim: dim, inputs, shared, light } = architecture;
+    let Architecture { embedding_dim: dim, inputs, shared, light, hidden } = architecture;
     let embedded = slots.checked_mul(*dim).filter(|embedded| embedded <= inputs && *inputs > 0 && (slots == 0 || *dim > 0));
     if embedded.is_none() {
         return Err(refuse(format!("architecture: {slots} slots of {dim} floats do not fit into {inputs} inputs")));
@@ -42,12 +42,15 @@ fn expected(version: Version, architecture: &Architecture, slots: usize, rows: u
         vec![info("embedding.keys".to_owned(), Dtype::U64, vec![rows]), info("embedding.rows".to_owned(), Dtype::F32, vec![rows, *dim])];
     let mut width = *inputs;
     let shared = shared.iter().enumerate().map(|(index, out)| ("shared", index, *out));
-    let light = light.iter().copied().chain([1]).enumerate().map(|(index, out)| ("light", index, out));
-    for (part, index, out) in shared.chain(light) {
+    let logit = ("light", light.len(), 1);
+    let light = light.iter().enumerate().map(|(index, out)| ("light", index, *out));
+    let mut dense = |(part, index, out): (&str, usize, usize), rest: &mut dyn Iterator<Item = &'static str>| {
         tensors.push(info(format!("{part}.{index}.weight"), Dtype::F32, vec![width, out]));
-        tensors.push(info(format!("{part}.{index}.bias"), Dtype::F32, vec![out]));
+        tensors.extend(["bias"].into_iter().chain(rest).map(|name| info(format!("{part}.{index}.{name}"), Dtype::F32, vec![out])));
         width = out;
-    }
+    };
+    shared.chain(light).for_each(|layer| dense(layer, &mut Hidden::tensors(*hidden)));
+    dense(logit, &mut std::iter::empty());
     Ok(tensors)
 }
 
@@ -109,10 +112,17 @@ pub(super) fn read(version: Version, architecture: &Architecture, slots: usize, 
     }
     let mut numbers = numbers.into_iter();
     let rows = numbers.next().unwrap_or_default();
-    let mut layers = Vec::with_capacity(numbers.len() / 2);
+    let depth = architecture.shared.len() + architecture.light.len();
+    let mut layers = Vec::with_capacity(depth + 1);
     while let (Some(weight), Some(bias)) = (numbers.next(), numbers.next()) {
+        let hidden = if layers.len() < depth {
+            let hidden = Hidden::new(architecture.hidden, &mut numbers);
+            Some(hidden.ok_or_else(|| refuse(format!("layer {}: a running variance is below zero", layers.len())))?)
+        } else {
+            None
+        };
         let outputs = bias.len();
-        layers.push(Layer { inputs: weight.len() / outputs, outputs, weight, bias });
+        layers.push(Layer { inputs: weight.len() / outputs, outputs, weight, bias, hidden });
     }
     let keys = keys(&view("embedding.keys")?).collect();
     Ok(Parts { keys, rows, layers })

@@ -8,7 +8,7 @@ use crate::config::{BoosterFirstConfig, HintSchedule, ModelConfig, TrainConfig};
 use crate::domain::Head;
 use crate::embedding::{ClickCounts, InputLayout};
 use crate::features::FeatureSpec;
-use crate::nets::{Adam, Gradients, Inputs, Loss, Nets, Rule};
+use crate::nets::{Adam, Gradients, InputShape, Inputs, Loss, Nets, Rule};
 
 /// What a step did.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -62,7 +62,8 @@ impl Learner {
 
     fn over(model: &ModelConfig, config: &TrainConfig, inputs: InputLayout, click_counts: ClickCounts) -> Result<Self, TrainError> {
         let compute = Compute::new(&config.device, config.threads)?;
-        let nets = Nets::new(model, config, inputs.width(), compute.device());
+        let shape = InputShape { width: inputs.width(), slots: vec![inputs.dim; inputs.poolings.len()] };
+        let nets = Nets::new(model, config, shape, compute.device());
         Ok(Learner {
             compute,
             inputs,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusBuilder;
-use rocket_launching::config::SchemaConfig;
+use rocket_launching::config::{HiddenConfig, SchemaConfig};
 use rocket_launching::domain::{EventTime, Version};
 use rocket_launching::features::slot_key;
 use rocket_launching::serving::http::{Limits, serve};
@@ -163,7 +163,13 @@ impl Snapshot {
                     chunks: Vec::new(),
                     tensors: Vec::new(),
                 },
-                architecture: Architecture { embedding_dim: DIM, inputs: INPUTS, shared: Vec::new(), light: vec![HIDDEN] },
+                architecture: Architecture {
+                    embedding_dim: DIM,
+                    inputs: INPUTS,
+                    shared: Vec::new(),
+                    light: vec![HIDDEN],
+                    hidden: HiddenConfig::default(),
+                },
                 schema_hash: schema_hash(&schema),
                 schema,
                 provenance: Provenance { positions: Vec::new(), samples: 0, config_hash: String::new(), code: String::new() },

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::SchemaConfig;
+use crate::config::{HiddenConfig, SchemaConfig};
 use crate::wire::snapshot::{Act, Architecture, Artifact, PROTOCOL, Provenance, Quality, schema_hash, seal};
 
 const MODEL: &str = "ctr";
@@ -27,7 +27,7 @@ fn manifest(version: u64, seq: u64, epoch: u64, chunks: usize) -> Manifest {
             chunks: vec![String::new(); chunks],
             tensors: Vec::new(),
         },
-        architecture: Architecture { embedding_dim: 1, inputs: 1, shared: Vec::new(), light: Vec::new() },
+        architecture: Architecture { embedding_dim: 1, inputs: 1, shared: Vec::new(), light: Vec::new(), hidden: HiddenConfig::default() },
         schema_hash: schema_hash(&schema),
         schema,
         provenance: Provenance { positions: Vec::new(), samples: 0, config_hash: String::new(), code: String::new() },

@@ -1,28 +1,20 @@
+mod layer;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::ModelError;
 use super::artifact::{Parts, read};
-use super::matmul::add_product;
 use crate::config::Pooling;
 use crate::domain::Version;
 use crate::features::Features;
 use crate::wire::snapshot::Architecture;
 
+pub(super) use layer::{Hidden, Layer};
+
 /// Examples that go through the layers together: with a few hundred inputs each, their input and activations stay in the L2 cache.
 pub(super) const EXAMPLES_PER_BLOCK: usize = 256;
-
-/// One dense layer.
-#[derive(Debug, Clone)]
-pub(super) struct Layer {
-    pub(super) inputs: usize,
-    pub(super) outputs: usize,
-    /// `[inputs, outputs]`, row-major.
-    pub(super) weight: Vec<f32>,
-    /// `[outputs]`.
-    pub(super) bias: Vec<f32>,
-}
 
 /// Keys are XXH3 hashes already: one multiplication spreads them well enough, and a lookup costs a cache miss instead of a second hash.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +40,7 @@ impl Hasher for KeyHasher {
 /// Dense layers and embedding rows of the light net, with a hand-written f32 forward pass.
 ///
 /// Per example: each slot's rows are pooled to `dim` floats, the slots stand in their order, the numbers after them; then
-/// `h ← relu(h · W + b)` for every layer but the last, whose one output is the logit. An id without a row is the zero vector, and counts in
+/// `h ← f(h · W + b)` for every layer but the last, whose one output is the logit, with f as [`crate::config::HiddenConfig`] says. An id without a row is the zero vector, and counts in
 /// the mean of a bag, as it does in training.
 #[derive(Debug, Clone)]
 pub struct LightNet {
@@ -62,8 +54,9 @@ pub struct LightNet {
 
 impl LightNet {
     /// Reads a safetensors artifact: `embedding.keys` U64 `[rows]`, `embedding.rows` F32 `[rows, dim]`,
-    /// `shared.{i}.weight` F32 `[in, out]`, `shared.{i}.bias` F32 `[out]`, `light.{i}.weight`, `light.{i}.bias` likewise. The last light
-    /// layer has out = 1. Nothing else may be in it, and every key stands there once.
+    /// `shared.{i}.weight` F32 `[in, out]`, `shared.{i}.bias` F32 `[out]`, `light.{i}.weight`, `light.{i}.bias` likewise, and as the
+    /// architecture says `norm.scale`, `norm.shift`, `slope`, `mean`, `variance`, F32 `[out]`, for every layer but the last, which has
+    /// out = 1. Nothing else may be in it, and every key stands there once.
     ///
     /// # Errors
     /// [`ModelError::Artifact`], [`ModelError::NotFinite`].
@@ -102,13 +95,8 @@ impl LightNet {
         let (mut input, mut output) = (Vec::new(), Vec::new());
         for block in examples.chunks(EXAMPLES_PER_BLOCK) {
             self.gather(pooling, block, &mut input);
-            for (depth, layer) in self.layers.iter().enumerate() {
-                output.clear();
-                (0..block.len()).for_each(|_| output.extend_from_slice(&layer.bias));
-                add_product(block.len(), layer.inputs, layer.outputs, &input, &layer.weight, &mut output);
-                if depth + 1 < self.layers.len() {
-                    output.iter_mut().for_each(|float| *float = float.max(0.0));
-                }
+            for layer in &self.layers {
+                layer.apply(block.len(), &input, &mut output);
                 std::mem::swap(&mut input, &mut output);
             }
             logits.extend_from_slice(&input);

@@ -1,6 +1,7 @@
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use super::*;
+use crate::config::{Activation, HiddenConfig};
 
 const VERSION: Version = Version(7);
 
@@ -33,20 +34,90 @@ struct Plain {
     slots: usize,
     keys: Vec<u64>,
     rows: Vec<f32>,
-    layers: Vec<(Vec<f32>, Vec<f32>)>,
+    layers: Vec<PlainLayer>,
 }
+
+/// Its tensors by name.
+#[derive(Clone)]
+struct PlainLayer {
+    outputs: usize,
+    tensors: Vec<(&'static str, Vec<f32>)>,
+}
+
+impl PlainLayer {
+    fn get(&self, name: &str, output: usize) -> Option<f64> {
+        self.tensors.iter().find(|(found, _)| *found == name).map(|(_, values)| f64::from(values[output]))
+    }
+
+    /// The layer in f64 by the formula.
+    fn apply(&self, x: &[f64]) -> Vec<f64> {
+        let weight = &self.tensors[0].1;
+        let product = |o: usize| x.iter().enumerate().map(|(i, x)| x * f64::from(weight[i * self.outputs + o])).sum::<f64>();
+        (0..self.outputs).map(|o| product(o) + self.get("bias", o).expect("every layer has one")).collect()
+    }
+
+    fn activate(&self, y: &[f64], form: HiddenConfig) -> Vec<f64> {
+        let mean = y.iter().sum::<f64>() / y.len() as f64;
+        let variance = y.iter().map(|y| (y - mean).powi(2)).sum::<f64>() / y.len() as f64;
+        let curve = |(o, &y): (usize, &f64)| {
+            let get = |name| self.get(name, o).expect("there by the form");
+            let y = if form.layer_norm { (y - mean) / (variance + 1e-5).sqrt() * get("norm.scale") + get("norm.shift") } else { y };
+            match form.activation {
+                Activation::Relu => y.max(0.0),
+                Activation::Prelu => y.max(0.0) + get("slope") * y.min(0.0),
+                Activation::Dice => {
+                    let p = 1.0 / (1.0 + (-(y - get("mean")) / (get("variance") + 1e-5).sqrt()).exp());
+                    p * y + (1.0 - p) * get("slope") * y
+                }
+            }
+        };
+        y.iter().enumerate().map(curve).collect()
+    }
+}
+
+const FORMS: [HiddenConfig; 6] = {
+    const fn form(layer_norm: bool, activation: Activation) -> HiddenConfig {
+        HiddenConfig { layer_norm, activation }
+    }
+    [
+        form(false, Activation::Relu),
+        form(false, Activation::Prelu),
+        form(false, Activation::Dice),
+        form(true, Activation::Relu),
+        form(true, Activation::Prelu),
+        form(true, Activation::Dice),
+    ]
+};
 
 impl Plain {
     fn random(noise: &mut Noise, slots: usize, numbers: usize, dim: usize, shared: &[usize], light: &[usize]) -> Plain {
-        let architecture = Architecture { embedding_dim: dim, inputs: slots * dim + numbers, shared: shared.into(), light: light.into() };
+        Plain::formed(noise, HiddenConfig::default(), slots, numbers, dim, shared, light)
+    }
+
+    fn formed(
+        noise: &mut Noise,
+        hidden: HiddenConfig,
+        slots: usize,
+        numbers: usize,
+        dim: usize,
+        shared: &[usize],
+        light: &[usize],
+    ) -> Plain {
+        let inputs = slots * dim + numbers;
+        let architecture = Architecture { embedding_dim: dim, inputs, shared: shared.into(), light: light.into(), hidden };
         let mut layers = Vec::new();
-        let mut width = architecture.inputs;
-        for out in shared.iter().chain(light).copied().chain([1]) {
+        let mut width = inputs;
+        for (index, outputs) in shared.iter().chain(light).copied().chain([1]).enumerate() {
             // As trained nets are: unscaled weights would make activations in the hundreds, and f32's own error with them.
             let scale = (width as f32).sqrt().recip();
-            let weight = noise.floats(width * out).into_iter().map(|float| float * scale).collect();
-            layers.push((weight, noise.floats(out)));
-            width = out;
+            let weight = noise.floats(width * outputs).into_iter().map(|float| float * scale).collect();
+            let mut tensors = vec![("weight", weight), ("bias", noise.floats(outputs))];
+            if index < shared.len() + light.len() {
+                tensors.extend(Hidden::tensors(hidden).map(|name| (name, noise.floats(outputs))));
+            }
+            tensors.iter_mut().filter(|tensor| tensor.0 == "variance").for_each(|tensor| tensor.1.iter_mut().for_each(|v| *v = v.abs()));
+            layers.push(PlainLayer { outputs, tensors });
+            width = outputs;
         }
         let keys: Vec<u64> = (1..=50).collect();
         let rows = noise.floats(keys.len() * dim);
@@ -61,11 +132,14 @@ impl Plain {
             ("embedding.keys".to_owned(), Dtype::U64, vec![rows], keys),
             ("embedding.rows".to_owned(), Dtype::F32, vec![rows, self.architecture.embedding_dim], floats(&self.rows)),
         ];
-        for (index, (weight, bias)) in self.layers.iter().enumerate() {
+        for (index, layer) in self.layers.iter().enumerate() {
             let shared = self.architecture.shared.len();
-            let name = if index < shared { format!("shared.{index}") } else { format!("light.{}", index - shared) };
-            tensors.push((format!("{name}.weight"), Dtype::F32, vec![weight.len() / bias.len(), bias.len()], floats(weight)));
-            tensors.push((format!("{name}.bias"), Dtype::F32, vec![bias.len()], floats(bias)));
+            let prefix = if index < shared { format!("shared.{index}") } else { format!("light.{}", index - shared) };
+            for (name, values) in &layer.tensors {
+                let outputs = layer.outputs;
+                let shape = if *name == "weight" { vec![values.len() / outputs, outputs] } else { vec![outputs] };
+                tensors.push((format!("{prefix}.{name}"), Dtype::F32, shape, floats(values)));
+            }
         }
         tensors
     }
@@ -95,11 +169,11 @@ impl Plain {
             h.extend(vector);
         }
         h.extend(example.numbers.iter().map(|number| f64::from(*number)));
-        for (depth, (weight, bias)) in self.layers.iter().enumerate() {
-            let outputs = bias.len();
-            let next = (0..outputs)
-                .map(|o| f64::from(bias[o]) + h.iter().enumerate().map(|(i, x)| x * f64::from(weight[i * outputs + o])).sum::<f64>());
-            h = if depth + 1 < self.layers.len() { next.map(|x| x.max(0.0)).collect() } else { next.collect() };
+        for (depth, layer) in self.layers.iter().enumerate() {
+            h = layer.apply(&h);
+            if depth + 1 < self.layers.len() {
+                h = layer.activate(&h, self.architecture.hidden);
+            }
         }
         h[0]
     }
@@ -138,18 +212,18 @@ fn the_forward_pass_equals_the_formula_in_f64() {
         (24, 8, 16, &[], &[64, 32]),
         (2, 1, 3, &[7], &[1]),
     ];
-    for (slots, numbers, dim, shared, light) in shapes {
-        let plain = Plain::random(&mut noise, slots, numbers, dim, shared, light);
+    for ((slots, numbers, dim, shared, light), form) in shapes.into_iter().flat_map(|shape| FORMS.map(|form| (shape, form))) {
+        let plain = Plain::formed(&mut noise, form, slots, numbers, dim, shared, light);
         let net = plain.open();
         let pooling: Vec<Pooling> = (0..slots).map(|slot| if slot % 2 == 0 { Pooling::Sum } else { Pooling::Mean }).collect();
-        for count in [0, 1, 3, EXAMPLES_PER_BLOCK, EXAMPLES_PER_BLOCK + 1] {
+        for count in [0, 1, 3, EXAMPLES_PER_BLOCK + 1] {
             let examples = examples(&mut noise, count, slots, numbers);
             let logits = net.logits(&pooling, &examples);
             assert_eq!(logits.len(), count);
             for (example, logit) in examples.iter().zip(logits) {
                 let expected = plain.logit(&pooling, example);
                 let distance = (f64::from(logit) - expected).abs() / expected.abs().max(1.0);
-                assert!(distance < 1e-5, "{slots} slots, {shared:?}, {light:?}: {logit} is not {expected}");
+                assert!(distance < 1e-5, "{form:?}, {slots} slots, {shared:?}, {light:?}: {logit} is not {expected}");
             }
         }
     }
@@ -197,6 +271,19 @@ fn an_artifact_that_is_not_the_architectures_is_refused() {
         let error = refused(&plain, &artifact(&tensors));
         assert!(error.contains(expected), "{error:?} does not say {expected:?}");
     }
+}
+
+#[test]
+fn tensors_of_another_activation_are_refused() {
+    let dice = Plain::formed(&mut Noise(5), FORMS[5], 2, 1, 4, &[6], &[3]);
+    let mut plain = Plain::random(&mut Noise(5), 2, 1, 4, &[6], &[3]);
+    assert!(refused(&plain, &dice.artifact()).contains("is not one of the architecture's"));
+    plain.architecture.hidden = FORMS[5];
+    assert!(refused(&plain, &plain.artifact()).contains("is missing"));
+    let mut negative = dice.tensors();
+    let variance = negative.iter_mut().find(|tensor| tensor.0 == "light.0.variance").expect("Dice has one");
+    variance.3[..4].copy_from_slice(&(-0.5_f32).to_le_bytes());
+    assert!(refused(&dice, &artifact(&negative)).contains("layer 1: a running variance is below zero"));
 }
 
 #[test]

@@ -3,7 +3,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::config::{
-    Decay, EmbeddingConfig, FeatureConfig, FeatureKind, Heads, HintConfig, HintKind, OptimizerConfig, Pooling, SchemaConfig, TimeUnit,
+    Activation, Decay, EmbeddingConfig, FeatureConfig, FeatureKind, Heads, HiddenConfig, HintConfig, HintKind, OptimizerConfig, Pooling,
+    SchemaConfig, TimeUnit,
 };
 use crate::features::NO_KEY;
 use crate::nets::Part;
@@ -131,7 +132,7 @@ fn prediction_leaves_no_trace() {
 #[test]
 fn a_batch_that_is_not_finite_changes_no_bit() {
     // The last two are at the seam, where the next step would be the first of light's phase.
-    for mut learner in [learner(&config(1)), learner(&stable()), apart(0), booster_first(160), apart(160)] {
+    for mut learner in [learner(&config(1)), learner(&stable()), dice(), apart(0), booster_first(160), apart(160)] {
         (0..5).for_each(|number| assert!(learner.step(&batch(number, 32)).applied));
         let before = learner.capture(true);
         for poison in [f32::NAN, f32::INFINITY, f32::MAX, 1e25] {
@@ -185,6 +186,13 @@ fn capture_and_restore_are_bit_equal_on_one_thread() {
 fn capture_and_restore_are_bit_equal_on_four_threads() {
     // Enough rows that the first layer's products are above the backend's threshold for going parallel (192³).
     capture_and_restore_are_bit_equal(|| learner(&config(4)), 32_768, 6);
+}
+
+/// Running moments beside what is trained.
+fn dice() -> Learner {
+    let dice = HiddenConfig { layer_norm: false, activation: Activation::Dice };
+    let model = ModelConfig { hidden: dice, booster_hidden: dice, booster_fm: true, ..model() };
+    Learner::over(&model, &config(1), layout(), click_counts()).expect("the CPU is always there")
 }
 
 /// Everything that steadies a step: a bound that every batch exceeds, warm-up, decay, a base rate.
@@ -260,6 +268,7 @@ fn every_arm_restores_bit_equal_in_each_phase_and_at_the_seam() {
         capture_and_restore_are_bit_equal(|| apart(192), 64, at);
         capture_and_restore_are_bit_equal(|| apart(0), 64, at);
         capture_and_restore_are_bit_equal(|| learner(&stable()), 64, at);
+        capture_and_restore_are_bit_equal(dice, 64, at);
     }
 }
 

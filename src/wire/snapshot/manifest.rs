@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::config::SchemaConfig;
+use crate::config::{HiddenConfig, SchemaConfig};
 use crate::domain::{PartitionPosition, Version};
 
 /// What a snapshot is, how to verify it, and how good it is.
@@ -64,7 +64,7 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
 }
 
-/// Shapes of the light net: inputs → shared layers → light layers → one logit, ReLU between layers.
+/// Shapes of the light net: inputs → shared layers → light layers → one logit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Architecture {
     /// Floats per embedding row.
@@ -75,6 +75,9 @@ pub struct Architecture {
     pub shared: Vec<usize>,
     /// Hidden widths of the light head.
     pub light: Vec<usize>,
+    /// What follows every product but the last; ReLU alone where it is left out.
+    #[serde(default, skip_serializing_if = "HiddenConfig::is_plain")]
+    pub hidden: HiddenConfig,
 }
 
 /// Where a model comes from.

@@ -1,0 +1,116 @@
+use crate::config::{Activation, HiddenConfig};
+use crate::serving::matmul::add_product;
+
+/// One dense layer.
+#[derive(Debug, Clone)]
+pub(in crate::serving) struct Layer {
+    pub(in crate::serving) inputs: usize,
+    pub(in crate::serving) outputs: usize,
+    /// `[inputs, outputs]`, row-major.
+    pub(in crate::serving) weight: Vec<f32>,
+    /// `[outputs]`.
+    pub(in crate::serving) bias: Vec<f32>,
+    /// What follows the product; `None`: nothing, it is the logit.
+    pub(in crate::serving) hidden: Option<Hidden>,
+}
+
+/// LayerNorm where there is one, then the activation.
+#[derive(Debug, Clone)]
+pub(in crate::serving) struct Hidden {
+    norm: Option<Norm>,
+    curve: Curve,
+}
+
+/// (y − mean) / √(variance + ε) · scale + shift over the outputs of one example.
+#[derive(Debug, Clone)]
+struct Norm {
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+}
+
+/// The activation, each list `[outputs]`.
+#[derive(Debug, Clone)]
+enum Curve {
+    Relu,
+    Prelu {
+        slope: Vec<f32>,
+    },
+    Dice {
+        slope: Vec<f32>,
+        mean: Vec<f32>,
+        /// √(variance + ε).
+        deviation: Vec<f32>,
+    },
+}
+
+impl Hidden {
+    /// Names of its tensors beside weight and bias, each `[outputs]`, in the order in which [`Hidden::new`] takes them.
+    pub(in crate::serving) fn tensors(config: HiddenConfig) -> impl Iterator<Item = &'static str> {
+        let norm: &[_] = if config.layer_norm { &["norm.scale", "norm.shift"] } else { &[] };
+        let curve: &[_] = match config.activation {
+            Activation::Relu => &[],
+            Activation::Prelu => &["slope"],
+            Activation::Dice => &["slope", "mean", "variance"],
+        };
+        norm.iter().chain(curve).copied()
+    }
+
+    /// From the values of its tensors; `None` where one is missing, or a variance below zero.
+    pub(in crate::serving) fn new(config: HiddenConfig, mut values: impl Iterator<Item = Vec<f32>>) -> Option<Self> {
+        let norm = if config.layer_norm { Some(Norm { scale: values.next()?, shift: values.next()? }) } else { None };
+        let curve = match config.activation {
+            Activation::Relu => Curve::Relu,
+            Activation::Prelu => Curve::Prelu { slope: values.next()? },
+            Activation::Dice => {
+                let (slope, mean, variance) = (values.next()?, values.next()?, values.next()?);
+                if variance.iter().any(|variance| *variance < 0.0) {
+                    return None;
+                }
+                let deviation = variance.iter().map(|variance| (variance + HiddenConfig::EPSILON as f32).sqrt()).collect();
+                Curve::Dice { slope, mean, deviation }
+            }
+        };
+        Some(Hidden { norm, curve })
+    }
+
+    /// In place, `[outputs]`.
+    fn apply(&self, y: &mut [f32]) {
+        if let Some(norm) = &self.norm {
+            norm.apply(y);
+        }
+        match &self.curve {
+            Curve::Relu => y.iter_mut().for_each(|y| *y = y.max(0.0)),
+            Curve::Prelu { slope } => y.iter_mut().zip(slope).filter(|(y, _)| **y < 0.0).for_each(|(y, slope)| *y *= slope),
+            Curve::Dice { slope, mean, deviation } => {
+                for (((y, slope), mean), deviation) in y.iter_mut().zip(slope).zip(mean).zip(deviation) {
+                    let p = 1.0 / (1.0 + (-(*y - mean) / deviation).exp());
+                    *y *= slope + p * (1.0 - slope);
+                }
+            }
+        }
+    }
+}
+
+impl Norm {
+    fn apply(&self, y: &mut [f32]) {
+        let share = 1.0 / y.len() as f32;
+        let mean = y.iter().sum::<f32>() * share;
+        let variance = y.iter().map(|y| (y - mean) * (y - mean)).sum::<f32>() * share;
+        let by = 1.0 / (variance + HiddenConfig::EPSILON as f32).sqrt();
+        for ((y, scale), shift) in y.iter_mut().zip(&self.scale).zip(&self.shift) {
+            *y = (*y - mean) * by * scale + shift;
+        }
+    }
+}
+
+impl Layer {
+    /// What it makes of `x [examples, inputs]`, into a cleared `into`: `[examples, outputs]`.
+    pub(super) fn apply(&self, examples: usize, x: &[f32], into: &mut Vec<f32>) {
+        into.clear();
+        (0..examples).for_each(|_| into.extend_from_slice(&self.bias));
+        add_product(examples, self.inputs, self.outputs, x, &self.weight, into);
+        if let Some(hidden) = &self.hidden {
+            into.chunks_exact_mut(self.outputs).for_each(|y| hidden.apply(y));
+        }
+    }
+}
