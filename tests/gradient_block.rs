@@ -4,7 +4,7 @@
 #![cfg(feature = "trainer")]
 
 use rocket_launching::config::{Activation, BoosterCrossConfig, Heads, HiddenConfig, ModelConfig, SharedGrad, TrainConfig};
-use rocket_launching::nets::{Hint, InputShape, Inputs, Layout, Nets, Part, Rule};
+use rocket_launching::nets::{Hint, InputShape, Inputs, Layout, Nets, Part, Rule, Targets};
 use rocket_launching::train::Compute;
 
 /// Every backend in the build.
@@ -15,8 +15,20 @@ const INPUTS: usize = 6;
 /// Two slots of two floats; two numbers after them.
 const SLOTS: [usize; 2] = [2, 2];
 const LABELS: [bool; 5] = [true, false, false, true, false];
-const NONE: Rule =
-    Rule { light: 0.0, booster: 0.0, control: 0.0, hint: 0.0, kind: Hint::LogitsMse, gradient_block: true, shared_grad: SharedGrad::All };
+/// What a frozen teacher says of them.
+const TEACHER: [f32; 5] = [0.5, -1.0, 0.25, 2.0, -0.75];
+const TARGETS: Targets<'_> = Targets { labels: &LABELS, teacher: Some(&TEACHER) };
+const NONE: Rule = Rule {
+    light: 0.0,
+    booster: 0.0,
+    control: 0.0,
+    hint: 0.0,
+    kind: Hint::LogitsMse,
+    teacher: 0.0,
+    teacher_temperature: 4.0,
+    gradient_block: true,
+    shared_grad: SharedGrad::All,
+};
 
 fn model(shared: &[usize]) -> ModelConfig {
     ModelConfig { shared: shared.to_vec(), light: vec![4], booster: vec![6, 5], control: true, ..ModelConfig::default() }
@@ -61,7 +73,7 @@ fn gradients(device: &str, shared: &[usize], rule: &Rule) -> Parts {
 
 fn gradients_of(device: &str, model: &ModelConfig, heads: Heads, rule: &Rule) -> Parts {
     let nets = nets(device, model, heads);
-    let gradients = nets.gradients(inputs_of(model), &LABELS, rule).gradients.expect("finite");
+    let gradients = nets.gradients(inputs_of(model), TARGETS, rule).gradients.expect("finite");
     let flat = gradients.dense();
     let part = |part| flat[nets.layout().range(part)].to_vec();
     Parts {
@@ -150,6 +162,14 @@ fn the_hint_moves_light_and_never_the_booster_behind_the_block() {
 }
 
 #[test]
+fn a_teacher_moves_light_and_the_trunk_by_shared_grad_and_never_the_booster() {
+    for_every_setting(|what, device, shared, shared_grad, gradient_block| {
+        let rule = Rule { teacher: 1.8, shared_grad, gradient_block, ..NONE };
+        assert_cells(what, shared, gradients(device, shared, &rule), [false, true, shared_grad == SharedGrad::All]);
+    });
+}
+
+#[test]
 fn a_hint_of_weight_zero_moves_nothing() {
     for_every_setting(|what, device, shared, shared_grad, gradient_block| {
         for kind in KINDS {
@@ -174,7 +194,7 @@ fn behind_the_block_the_whole_loss_moves_the_booster_as_its_cross_entropy_alone(
     for_every_setting(|what, device, shared, shared_grad, gradient_block| {
         let alone = Rule { booster: 1.0, ..NONE };
         for kind in KINDS {
-            let all = Rule { light: 1.0, booster: 1.0, control: 1.0, hint: 0.3, kind, gradient_block, shared_grad };
+            let all = Rule { light: 1.0, booster: 1.0, control: 1.0, hint: 0.3, kind, teacher: 0.7, gradient_block, shared_grad, ..NONE };
             let same = gradients(device, shared, &all).booster == gradients(device, shared, &alone).booster;
             assert_eq!(same, gradient_block, "{what}, {kind:?}");
         }
@@ -185,7 +205,7 @@ fn behind_the_block_the_whole_loss_moves_the_booster_as_its_cross_entropy_alone(
 fn gradients_are_the_slopes_of_the_loss() {
     for_every_setting(|what, device, shared, shared_grad, gradient_block| {
         for kind in KINDS {
-            let rule = Rule { light: 1.0, booster: 1.0, control: 1.0, hint: 0.3, kind, gradient_block, shared_grad };
+            let rule = Rule { light: 1.0, booster: 1.0, control: 1.0, hint: 0.3, kind, teacher: 0.7, gradient_block, shared_grad, ..NONE };
             assert_slopes(&format!("{what}, {kind:?}"), device, &model(shared), &rule);
         }
     });
@@ -318,7 +338,7 @@ fn assert_slopes(what: &str, device: &str, model: &ModelConfig, rule: &Rule) {
         state.layout.iter().flat_map(|t| std::iter::repeat_n(is_followed(&t.name), t.shape.iter().product())).collect();
     let nets = nets.restored(state).expect("same model");
     let inputs = inputs_of(model);
-    let pass = nets.gradients(inputs.clone(), &LABELS, rule);
+    let pass = nets.gradients(inputs.clone(), TARGETS, rule);
     let found = pass.gradients.expect("finite");
     let by_input = found.inputs().clone();
     let found: Vec<f32> = [found.dense(), by_input.shared, by_input.light.unwrap_or_default()].concat();
@@ -387,7 +407,8 @@ mod reference {
             let control = if rule.control == 0.0 { 0.0 } else { part(layout, point, Part::Control, stopped)[0] };
             let entropy = |x: f64| if *label { (1.0 + (-x).exp()).ln() } else { (1.0 + x.exp()).ln() };
             let entropies = rule.light * entropy(for_entropy) + rule.booster * entropy(z) + rule.control * entropy(control);
-            entropies + rule.hint * distance(rule.kind, for_hint, target)
+            let taught = distance(Hint::Kd { temperature: rule.teacher_temperature }, for_hint, f64::from(TEACHER[row]));
+            entropies + rule.hint * distance(rule.kind, for_hint, target) + rule.teacher * taught
         });
         rows.sum::<f64>() / labels.len() as f64
     }

@@ -177,6 +177,8 @@ pub struct TrainConfig {
     pub booster_first: BoosterFirstConfig,
     /// The hint.
     pub hint: HintConfig,
+    /// An earlier booster that light imitates besides.
+    pub teacher: TeacherConfig,
     /// What the light path may do to the trunk.
     pub shared_grad: SharedGrad,
     /// Optimizers.
@@ -195,6 +197,7 @@ impl Default for TrainConfig {
             heads: Heads::Both,
             booster_first: BoosterFirstConfig::default(),
             hint: HintConfig::default(),
+            teacher: TeacherConfig::default(),
             shared_grad: SharedGrad::All,
             optimizer: OptimizerConfig::default(),
         }
@@ -256,6 +259,23 @@ impl Default for HintConfig {
             temperature: None,
             gradient_block: true,
         }
+    }
+}
+
+/// Rocket + KD: light also imitates the booster of the last promoted checkpoint, which is kept frozen, embeddings and all, beside the one
+/// that learns. In a pass over a file, where nothing is promoted, the booster as it was every `publish.every_samples` samples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TeacherConfig {
+    /// Weight of T² · KL(σ(t/T) ‖ σ(l/T)), mean over the batch, t being the teacher's logit: the paper's 2α. 0: no teacher.
+    pub weight: f64,
+    /// T.
+    pub temperature: f64,
+}
+
+impl Default for TeacherConfig {
+    fn default() -> Self {
+        TeacherConfig { weight: 0.0, temperature: TEMPERATURE }
     }
 }
 

@@ -232,6 +232,8 @@ fn train(config: &Config) -> Checked {
         need(rate > 0.0 && rate < 1.0, "train.base_rate", rate, "expected a share above 0 and below 1")?;
     }
     hint(&train.hint)?;
+    not_negative("train.teacher.weight", train.teacher.weight)?;
+    positive("train.teacher.temperature", train.teacher.temperature)?;
     let optimizer = &train.optimizer;
     positive("train.optimizer.dense_lr", optimizer.dense_lr)?;
     for (key, beta) in [("train.optimizer.beta1", optimizer.beta1), ("train.optimizer.beta2", optimizer.beta2)] {
@@ -265,6 +267,13 @@ fn arms(config: &Config) -> Checked {
     let allowed = "it measures what the hint is worth on the trunk that light and booster share: expected false, or train.heads = \"both\" and \
                    model.sharing = true";
     need(!model.control || (both && model.sharing), "model.control", "true", allowed)?;
+    let weight = train.teacher.weight;
+    need(
+        both || weight == 0.0,
+        "train.teacher.weight",
+        weight,
+        "it is a booster that teaches light: expected 0, or train.heads = \"both\"",
+    )?;
     let joint = train.booster_first.samples == 0;
     let allowed = "it needs light and booster: expected 0, or train.heads = \"both\"";
     need(joint || both, "train.booster_first.samples", train.booster_first.samples, allowed)?;

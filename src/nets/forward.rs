@@ -4,9 +4,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::dense::Dense;
 use super::loss::loss;
-use super::{Adam, DenseError, DenseState, InputShape, Inputs, Layout, LogitGradients, Loss, Part, Rule, Scores};
+use super::{Adam, DenseError, DenseState, InputShape, Inputs, Layout, LogitGradients, Loss, Part, Rule, Scores, Targets};
 use crate::config::{ModelConfig, SharedGrad, TrainConfig};
-use crate::domain::Label;
 
 /// Trunk and heads: their parameters and Adam's moments, each one flat vector on the device.
 #[derive(Debug)]
@@ -100,6 +99,18 @@ impl Nets {
         }
     }
 
+    /// The booster of `state`, a state of nets of `layout`, with no head beside it.
+    ///
+    /// # Errors
+    /// [`DenseError`] where `state` is of another layout.
+    pub fn booster(layout: &Layout, device: &Device, state: &DenseState) -> Result<Self, DenseError> {
+        state.check(layout)?;
+        let parts = [Part::Shared, Part::Booster];
+        let cut = |vector: &[f32]| to_device(parts.map(|part| &vector[layout.range(part)]).concat(), device);
+        let [params, m, v] = [&state.params, &state.m, &state.v].map(|vector| cut(vector));
+        Ok(Nets { layout: layout.only(&parts), device: device.clone(), params, m, v, steps: state.steps })
+    }
+
     /// Where each tensor lies in the flat vectors.
     #[must_use]
     pub fn layout(&self) -> &Layout {
@@ -141,14 +152,15 @@ impl Nets {
     /// Where light has inputs of its own there is no shared trunk, and light's is never stopped.
     ///
     /// # Shapes
-    /// `inputs` has as many rows (at least one) as `labels`.
+    /// `inputs` has as many rows (at least one) as `targets`.
     #[must_use]
-    pub fn gradients(&self, inputs: impl Into<Inputs>, labels: &[Label], rule: &Rule) -> Pass {
+    pub fn gradients<'a>(&self, inputs: impl Into<Inputs>, targets: impl Into<Targets<'a>>, rule: &Rule) -> Pass {
+        let targets = targets.into();
         let layers = self.layers(true);
-        let x = Matrices::new(inputs.into(), labels.len(), &self.device).tracked();
+        let x = Matrices::new(inputs.into(), targets.labels.len(), &self.device).tracked();
         let logits = self.forward(&layers, &x, Some(rule));
         let scores = logits.scores();
-        let (loss, by_logit) = loss(rule, labels, &scores);
+        let (loss, by_logit) = loss(rule, targets, &scores);
         if !loss.total.is_finite() {
             return Pass { scores, loss, gradients: None };
         }
@@ -228,7 +240,7 @@ impl Nets {
         let trunk = through(Part::Shared, &x.shared);
         let head = |which, x: &Tensor<2>| part(which).next().map(|_| through(which, x));
         let stopped = rule.map_or_else(|| trunk.clone(), |_| trunk.clone().detach());
-        let hint = rule.filter(|rule| rule.hint != 0.0);
+        let hint = rule.filter(|rule| rule.hint != 0.0 || rule.teacher != 0.0);
         let (light, light_stopped) = match (&x.light, rule.map_or(SharedGrad::All, |rule| rule.shared_grad)) {
             (Some(own), _) => (head(Part::Light, own), None),
             (None, SharedGrad::All) => (head(Part::Light, &trunk), None),

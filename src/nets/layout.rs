@@ -87,6 +87,15 @@ impl Layout {
         self.layers.iter().filter(|layer| layer.part == part && matches!(layer.kind, Kind::Hidden(_))).count()
     }
 
+    /// These parts alone, one after the other in a vector of their own.
+    pub(super) fn only(&self, parts: &[Part]) -> Self {
+        let mut layout = Layout { layers: Vec::new(), machine: self.machine, inputs: self.inputs, len: 0 };
+        for &Layer { part, kind, index, inputs, outputs, .. } in self.layers.iter().filter(|layer| parts.contains(&layer.part)) {
+            layout.push(part, kind, index, inputs, outputs);
+        }
+        layout
+    }
+
     /// Width of the input vector.
     #[must_use]
     pub fn inputs(&self) -> usize {

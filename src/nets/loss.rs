@@ -24,10 +24,27 @@ impl Scores {
     }
 }
 
+/// What the logits of a batch are held against.
+#[derive(Debug, Clone, Copy)]
+pub struct Targets<'a> {
+    /// Labels `[rows]`.
+    pub labels: &'a [Label],
+    /// Logits of the frozen teacher `[rows]`, where there is one.
+    pub teacher: Option<&'a [f32]>,
+}
+
+/// Labels without a teacher.
+impl<'a, L: AsRef<[Label]> + ?Sized> From<&'a L> for Targets<'a> {
+    fn from(labels: &'a L) -> Self {
+        Targets { labels: labels.as_ref(), teacher: None }
+    }
+}
+
 /// The learning rule: weights of the loss's terms, and what they may move.
 ///
-/// L = light·H(y, l) + booster·H(y, z) + hint·mean(D(l, sg(z))) + control·H(y, c), with D by [`Hint`]; terms of heads that are not there
-/// fall away.
+/// L = light·H(y, l) + booster·H(y, z) + hint·mean(D(l, sg(z))) + teacher·mean(KD(l, t)) + control·H(y, c), with D by [`Hint`], t the logit
+/// of a frozen booster and KD [`Hint::Kd`] (Zhou et al. 2018, rocket + KD); terms of heads that are not there fall away. Where light's
+/// terms may go is said of the hint; what the teacher says goes the same way.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rule {
     /// Weight of light's cross-entropy.
@@ -40,6 +57,10 @@ pub struct Rule {
     pub hint: f64,
     /// D: what the hint makes small.
     pub kind: Hint,
+    /// Weight of the frozen teacher.
+    pub teacher: f64,
+    /// Its temperature T.
+    pub teacher_temperature: f64,
     /// The sg above: the hint does not move the booster.
     pub gradient_block: bool,
     /// What light's terms may move of the trunk.
@@ -56,6 +77,8 @@ impl Rule {
             control: 1.0,
             hint: f64::from(config.hint.weight),
             kind: Hint::new(&config.hint),
+            teacher: config.teacher.weight,
+            teacher_temperature: config.teacher.temperature,
             gradient_block: config.hint.gradient_block,
             shared_grad: config.shared_grad,
         }
@@ -125,8 +148,8 @@ pub struct Loss {
     pub total: f64,
     /// mean((l − z)²), without λ and whatever the hint in use: how far light is from the booster. `None` unless both are there.
     pub hint_mse: Option<f64>,
-    /// ‖∂hint/∂l‖ / (‖∂hint/∂l‖ + ‖∂H(y, l)/∂l‖) over the batch: 0 without a hint, near 1 where the hint is all that moves light. `None`
-    /// unless both are there.
+    /// ‖∂hint/∂l‖ / (‖∂hint/∂l‖ + ‖∂H(y, l)/∂l‖) over the batch, the teacher's term counted with the hint: 0 without them, near 1 where
+    /// they are all that moves light. `None` unless both are there.
     pub hint_share: Option<f64>,
 }
 
@@ -135,7 +158,7 @@ pub struct Loss {
 pub struct LogitGradients {
     /// Of light's cross-entropy.
     pub light_ce: Option<Vec<f32>>,
-    /// Of the hint by light's logit; `None` unless light and booster are there.
+    /// Of hint and teacher by light's logit; `None` unless light and booster are there.
     pub light_hint: Option<Vec<f32>>,
     /// Of the booster's cross-entropy, and of the hint where the gradient block is off.
     pub booster: Option<Vec<f32>>,
@@ -148,7 +171,8 @@ pub struct LogitGradients {
 /// H is binary cross-entropy on the logit x, `max(x, 0) − x·y + ln(1 + e^−|x|)`, with gradient `σ(x) − y`; the hint's gradient is
 /// λ·∂D/∂l by l and, where the gradient block is off, λ·∂D/∂z by z; all divided by the number of rows.
 #[must_use]
-pub fn loss(rule: &Rule, labels: &[Label], scores: &Scores) -> (Loss, LogitGradients) {
+pub fn loss<'a>(rule: &Rule, targets: impl Into<Targets<'a>>, scores: &Scores) -> (Loss, LogitGradients) {
+    let Targets { labels, teacher } = targets.into();
     let entropy = |weight, logits: &Option<Vec<f32>>| logits.as_ref().map(|logits| entropy(weight, labels, logits));
     let light = entropy(rule.light, &scores.light);
     let mut booster = entropy(rule.booster, &scores.booster);
@@ -157,7 +181,10 @@ pub fn loss(rule: &Rule, labels: &[Label], scores: &Scores) -> (Loss, LogitGradi
     let mut light_hint = None;
     let (mut hint_mse, mut hint_share) = (None, None);
     if let ((Some(l), Some(z)), Some(light), Some(booster)) = ((&scores.light, &scores.booster), &light, &mut booster) {
-        let hint = hint(rule, l, z);
+        let mut hint = hint(rule, l, z);
+        if let Some(teacher) = teacher {
+            hint.add_teacher(rule, l, teacher);
+        }
         total += hint.value;
         if !rule.gradient_block {
             booster.gradient.iter_mut().zip(&hint.by_booster).for_each(|(sum, by_z)| *sum += by_z);
@@ -190,7 +217,7 @@ fn entropy(weight: f64, labels: &[Label], logits: &[f32]) -> Entropy {
     sum
 }
 
-/// λ·mean(D).
+/// λ·mean(D), and the teacher's term.
 struct HintTerm {
     value: f64,
     mse: f64,
@@ -198,6 +225,17 @@ struct HintTerm {
     by_light: Vec<f64>,
     /// `[rows]`.
     by_booster: Vec<f64>,
+}
+
+impl HintTerm {
+    fn add_teacher(&mut self, rule: &Rule, light: &[f32], teacher: &[f32]) {
+        let (kind, mean) = (Hint::Kd { temperature: rule.teacher_temperature }, 1.0 / light.len() as f64);
+        for ((&l, &t), by_light) in light.iter().zip(teacher).zip(&mut self.by_light) {
+            let [distance, by_l, _] = kind.at(f64::from(l), f64::from(t)).map(|d| rule.teacher * mean * d);
+            self.value += distance;
+            *by_light += by_l;
+        }
+    }
 }
 
 fn hint(rule: &Rule, light: &[f32], booster: &[f32]) -> HintTerm {
@@ -255,7 +293,7 @@ mod tests {
     const KINDS: [Hint; 4] = [Hint::LogitsMse, Hint::ProbMse, Hint::Kd { temperature: 4.0 }, Hint::Kd { temperature: 0.5 }];
 
     fn rule(hint: f64, kind: Hint, gradient_block: bool) -> Rule {
-        Rule { light: 1.0, booster: 1.0, control: 1.0, hint, kind, gradient_block, shared_grad: SharedGrad::All }
+        Rule { light: 1.0, booster: 1.0, control: 1.0, hint, kind, gradient_block, ..Rule::new(&TrainConfig::default()) }
     }
 
     fn scores() -> Scores {
@@ -344,6 +382,27 @@ mod tests {
             assert!((with.hint_share.expect("both are there") - hint / (hint + ce)).abs() < 1e-6, "{kind:?}");
             assert!((with.hint_mse.expect("both are there") - (1.0 + 2.25 + 2.75 * 2.75) / 3.0).abs() < 1e-12, "{kind:?}");
             assert_eq!(loss(&rule(0.0, kind, true), &LABELS, &scores()).0.hint_share, Some(0.0));
+        }
+    }
+
+    #[test]
+    fn a_teacher_adds_distillation_to_light_and_nothing_to_the_booster() {
+        let taught = [0.25_f32, -1.0, 3.0];
+        for gradient_block in [true, false] {
+            let rule = Rule { teacher: 1.8, teacher_temperature: 4.0, ..rule(0.3, Hint::LogitsMse, gradient_block) };
+            let (without, plain) = loss(&rule, &LABELS, &scores());
+            let (with, gradients) = loss(&rule, Targets { labels: &LABELS, teacher: Some(&taught) }, &scores());
+            let sigma = |x: f64| 1.0 / (1.0 + (-x).exp());
+            let (mut term, light) = (0.0, scores().light.expect("there"));
+            for (i, (l, t)) in light.iter().zip(taught).enumerate() {
+                let (p, q) = (sigma(f64::from(*l) / 4.0), sigma(f64::from(t) / 4.0));
+                term += 1.8 * 16.0 * (q * (q / p).ln() + (1.0 - q) * ((1.0 - q) / (1.0 - p)).ln()) / 3.0;
+                let [with, without] = [&gradients, &plain].map(|gradients| gradients.light_hint.as_ref().expect("both are there")[i]);
+                assert!((f64::from(with - without) - 1.8 * 4.0 * (p - q) / 3.0).abs() < 1e-6);
+            }
+            assert!((with.total - without.total - term).abs() < 1e-12);
+            assert_eq!((gradients.booster, gradients.light_ce, gradients.control), (plain.booster, plain.light_ce, plain.control));
+            assert_eq!(with.hint_mse, without.hint_mse);
         }
     }
 

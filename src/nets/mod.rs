@@ -29,6 +29,6 @@ pub use forward::{Gradients, Nets, Pass};
 pub use inputs::{InputShape, Inputs};
 pub use layer::Part;
 pub use layout::{Layout, TensorLayout};
-pub use loss::{Hint, LogitGradients, Loss, Rule, Scores, logloss, loss};
+pub use loss::{Hint, LogitGradients, Loss, Rule, Scores, Targets, logloss, loss};
 pub use rate::LearningRate;
 pub use state::{DenseError, DenseState};

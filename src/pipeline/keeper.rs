@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, select, tick};
 
 use super::PipelineError;
 use super::shared::Shared;
+use super::teaching::School;
 use crate::batch::Batch;
 use crate::checkpoint::{CheckpointStore, Commit, Draft, ProbeSample};
 use crate::domain::{Books, EventTime, ImpressionId, PartitionPosition, Version};
@@ -175,13 +176,24 @@ pub(super) struct PublishJob {
     replies: Vec<PublishReply>,
 }
 
-/// Publishes committed checkpoints, read back from their files.
-pub(super) fn publish(mut publisher: Publisher, dir: &Path, published_now: &AtomicU64, jobs: &Receiver<PublishJob>, shared: &Arc<Shared>) {
+/// Publishes committed checkpoints, read back from their files; what is promoted becomes the teacher, where the rule has one.
+pub(super) fn publish(
+    mut publisher: Publisher,
+    dir: &Path,
+    published_now: &AtomicU64,
+    jobs: &Receiver<PublishJob>,
+    school: Option<&School>,
+    shared: &Arc<Shared>,
+) {
     for PublishJob { commit, replies } in jobs {
         let (number, started) = (commit.number, Instant::now());
-        let result = CheckpointStore::load(dir, &commit)
-            .map_err(|e| e.to_string())
-            .and_then(|loaded| publisher.publish(&commit, &loaded, now_ms()).map_err(|e: PublishError| e.to_string()));
+        let result = CheckpointStore::load(dir, &commit).map_err(|e| e.to_string()).and_then(|loaded| {
+            let published = publisher.publish(&commit, &loaded, now_ms()).map_err(|e: PublishError| e.to_string())?;
+            if let Some(school) = school.filter(|_| published.promoted) {
+                school.send(published.version, &loaded.learner);
+            }
+            Ok(published)
+        });
         let _newer = published_now.compare_exchange(number, NOT_PUBLISHING, Ordering::AcqRel, Ordering::Acquire);
         match &result {
             Ok(published) => {

@@ -17,6 +17,7 @@ mod run;
 mod seen;
 mod shared;
 mod status;
+mod teaching;
 mod trainer;
 
 pub use control::Control;

@@ -10,6 +10,7 @@ use super::keeper::{self, Keeper};
 use super::progress::Progress;
 use super::recover::Recovery;
 use super::shared::Shared;
+use super::teaching::Teaching;
 use super::trainer::{Checkpoints, Schedule, Trainer};
 use super::{Control, Status, reader};
 use crate::batch::{BatchBuilder, Pace};
@@ -172,6 +173,8 @@ impl Running {
         let reading = Arc::clone(&shared);
         threads.spawn("reader", move || reader::read(source, &chunks_in, &reading))?;
 
+        let served = publisher.as_ref().and_then(Publisher::target);
+        let (teaching, school) = Teaching::new(&config, &learner, store.as_ref(), served);
         let checkpoints = match store.take() {
             None => None,
             Some(mut store) => {
@@ -184,7 +187,7 @@ impl Running {
                         let (publish_in, publish) = bounded(PUBLISHING);
                         let (dir, published_now, shared) = (config.state.dir.clone(), Arc::clone(&published_now), Arc::clone(&shared));
                         threads.spawn("publish", move || {
-                            keeper::publish(publisher, &dir, &published_now, &publish, &shared);
+                            keeper::publish(publisher, &dir, &published_now, &publish, school.as_ref(), &shared);
                             Ok(())
                         })?;
                         Some(publish_in)
@@ -211,8 +214,18 @@ impl Running {
         let measuring = Arc::clone(&shared);
         threads.spawn("evaluate", move || keeper::evaluate(evaluator, &evaluations, &questions, &measuring))?;
         let schedule = Schedule::new(progress.books(), probes);
-        let trainer =
-            Trainer { config, spec, learner, progress, evaluations: evaluations_in, checkpoints, shared, health: health.clone(), schedule };
+        let trainer = Trainer {
+            config,
+            spec,
+            learner,
+            teaching,
+            progress,
+            evaluations: evaluations_in,
+            checkpoints,
+            shared,
+            health: health.clone(),
+            schedule,
+        };
         threads.spawn("trainer", move || trainer.run(&batches, &commands))?;
         health.ready(true);
         Ok(Running { threads: threads.list, control, health })

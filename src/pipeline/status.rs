@@ -37,6 +37,9 @@ pub struct Status {
     pub published: Option<Version>,
     /// Last published version was made current.
     pub promoted: bool,
+    /// Version whose booster teaches light (`train.teacher`).
+    #[serde(default)]
+    pub teacher: Option<Version>,
     /// Why publishing failed or held back last time.
     pub publish_problem: Option<String>,
     /// Why metrics started afresh at the last start, if they did.

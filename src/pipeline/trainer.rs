@@ -10,6 +10,7 @@ use super::PipelineError;
 use super::keeper::{CheckpointJob, Evaluation, PublishReply};
 use super::progress::Progress;
 use super::shared::Shared;
+use super::teaching::Teaching;
 use crate::batch::{Batch, BatchBuilder, Pace};
 use crate::checkpoint::ProbeSample;
 use crate::config::Config;
@@ -43,6 +44,7 @@ pub(super) struct Trainer {
     pub(super) config: Config,
     pub(super) spec: FeatureSpec,
     pub(super) learner: Learner,
+    pub(super) teaching: Teaching,
     pub(super) progress: Progress,
     pub(super) evaluations: Sender<Evaluation>,
     pub(super) checkpoints: Option<Checkpoints>,
@@ -126,6 +128,9 @@ impl Trainer {
         }
         if batch.rows() == 0 {
             return Some(());
+        }
+        if let Some(version) = self.teaching.attend(&mut self.learner, self.progress.books().samples) {
+            self.shared.update(|status| status.teacher = Some(version));
         }
         let started = Instant::now();
         let report = self.learner.step(&batch);

@@ -95,6 +95,12 @@ impl Publisher {
         Ok(publisher)
     }
 
+    /// The version that servers should serve.
+    #[must_use]
+    pub fn target(&self) -> Option<Version> {
+        self.topic.catalog().target()
+    }
+
     /// Highest version the topic has ever shown us: checkpoint numbers must stay above it.
     #[must_use]
     pub fn highest_version(&self) -> Option<Version> {

@@ -2,13 +2,14 @@ use std::collections::BTreeMap;
 
 use super::lookup::Lookup;
 use super::phase::Phase;
+use super::teacher::{Teacher, Teachers};
 use super::{Compute, Course, LearnerState, Scores, TrainError};
 use crate::batch::Batch;
 use crate::config::{BoosterFirstConfig, HintSchedule, ModelConfig, TrainConfig};
 use crate::domain::Head;
 use crate::embedding::{ClickCounts, InputLayout};
 use crate::features::FeatureSpec;
-use crate::nets::{Adam, Gradients, InputShape, Inputs, Loss, Nets, Rule};
+use crate::nets::{Adam, Gradients, InputShape, Inputs, Loss, Nets, Rule, Targets};
 
 /// What a step did.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,6 +43,8 @@ pub struct Learner {
     own: Option<Lookup>,
     click_counts: ClickCounts,
     nets: Nets,
+    /// Where the rule has one and it has come.
+    teacher: Option<Teacher>,
     rule: Rule,
     schedule: HintSchedule,
     booster_first: BoosterFirstConfig,
@@ -71,6 +74,7 @@ impl Learner {
             own: (!model.sharing).then(|| Lookup::new(&model.embedding, config)),
             click_counts,
             nets,
+            teacher: None,
             rule: Rule::new(config),
             schedule: config.hint.schedule,
             booster_first: config.booster_first.clone(),
@@ -90,7 +94,10 @@ impl Learner {
         let mut inputs =
             Inputs { shared: self.shared.read(&self.inputs, batch), light: self.own.as_mut().map(|own| own.read(&self.inputs, batch)) };
         self.read_click_rates(batch, &mut inputs);
-        let pass = self.compute.run(|| self.nets.gradients(inputs, &batch.labels, &rule));
+        let pass = self.compute.run(|| {
+            let taught = self.teacher.as_ref().and_then(|teacher| teacher.logits(&self.inputs, &self.click_counts, batch));
+            self.nets.gradients(inputs, Targets { labels: &batch.labels, teacher: taught.as_deref() }, &rule)
+        });
         // The rows' gradients are checked before the nets change: a batch is applied whole or not at all.
         let gradients = pass.gradients.filter(|gradients| self.scatter(batch, gradients.inputs()));
         let applied = gradients.is_some();
@@ -163,6 +170,18 @@ impl Learner {
         let mut inputs = Inputs { shared: peek(&self.shared), light: self.own.as_ref().map(peek) };
         self.read_click_rates(batch, &mut inputs);
         self.compute.run(|| self.nets.predict(inputs, batch.rows()))
+    }
+
+    /// What makes its teachers, if the rule has one; `model` and `config` are those it was made with.
+    #[must_use]
+    pub fn teachers(&self, model: &ModelConfig, config: &TrainConfig) -> Option<Teachers> {
+        let make = || Teachers::new(self.nets.layout().clone(), self.compute.device().clone(), &model.embedding, config);
+        (self.rule.teacher != 0.0).then(make)
+    }
+
+    /// Light imitates `teacher` from now on. Part of no state: whoever restores a learner says again who teaches it.
+    pub fn learn_from(&mut self, teacher: Teacher) {
+        self.teacher = Some(teacher);
     }
 
     /// A copy of the state: all rows and counts, or those touched since the last capture. Leaves training bit-equal.

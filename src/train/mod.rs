@@ -7,6 +7,7 @@ mod learner;
 mod lookup;
 mod phase;
 mod state;
+mod teacher;
 
 pub use crate::nets::Scores;
 pub use device::Compute;
@@ -14,3 +15,4 @@ pub use error::TrainError;
 pub use health::Health;
 pub use learner::{Learner, StepReport};
 pub use state::{AdmissionState, CountsState, Course, DenseState, LearnerState, RowsState, SweepState, TensorLayout};
+pub use teacher::{Teacher, Teachers};

@@ -26,7 +26,7 @@ impl Phase {
     pub(super) fn rule(self, rule: Rule) -> Rule {
         match self {
             Phase::Joint => rule,
-            Phase::Booster => Rule { light: 0.0, control: 0.0, hint: 0.0, ..rule },
+            Phase::Booster => Rule { light: 0.0, control: 0.0, hint: 0.0, teacher: 0.0, ..rule },
             Phase::Light => Rule { booster: 0.0, gradient_block: true, shared_grad: SharedGrad::BoosterOnly, ..rule },
         }
     }

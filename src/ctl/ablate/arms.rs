@@ -6,6 +6,8 @@ use crate::config::{Config, Heads, HintKind, SharedGrad};
 
 /// Rows of the booster's own phase unless said otherwise.
 pub(super) const BOOSTER_FIRST: u64 = 20_000;
+/// 2α of rocket + KD (Zhou et al. 2018).
+const TEACHER: f64 = 1.8;
 /// The arm that every other is compared with: what a light net is worth without a booster.
 pub(super) const ALONE: &str = "light_only";
 /// The booster without a light net beside it.
@@ -71,6 +73,15 @@ const KINDS: &[Kind] = &[
     },
     Kind { name: "prob_mse", about: "hint on probabilities", change: |config, _| config.train.hint.kind = HintKind::ProbMse },
     Kind { name: "kd", about: "hint by distillation at a temperature", change: |config, _| config.train.hint.kind = HintKind::Kd },
+    Kind {
+        name: "rocket_kd",
+        about: "rocket, and distillation from the booster as it was, at the published weight unless configured",
+        change: |config, _| {
+            if config.train.teacher.weight == 0.0 {
+                config.train.teacher.weight = TEACHER;
+            }
+        },
+    },
     Kind { name: "mimic", about: "booster first, then light from the frozen booster's logits", change: booster_first },
     Kind {
         name: "two_stage_kd",
@@ -85,6 +96,7 @@ const KINDS: &[Kind] = &[
 /// Without a second head there is nothing for a control head to measure, and nothing to keep off the trunk.
 fn one_head(config: &mut Config, heads: Heads) {
     (config.train.heads, config.model.control, config.train.shared_grad) = (heads, false, SharedGrad::All);
+    config.train.teacher.weight = 0.0;
 }
 
 /// Light never moves a trunk that is frozen.

@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::config::{
     Activation, Decay, EmbeddingConfig, FeatureConfig, FeatureKind, Heads, HiddenConfig, HintConfig, HintKind, OptimizerConfig, Pooling,
-    SchemaConfig, TimeUnit,
+    SchemaConfig, SharedGrad, TeacherConfig, TimeUnit,
 };
 use crate::features::NO_KEY;
 use crate::nets::Part;
@@ -339,6 +339,43 @@ fn light_learns_from_a_frozen_booster_by_either_hint() {
         let distance = (0..150).map(|number| learner.step(&batch(number, 64)).hint_mse.expect("both are there")).collect::<Vec<_>>();
         assert!(distance[149] < 0.1 * distance[50], "{kind:?}: {} came only to {}", distance[50], distance[149]);
     }
+}
+
+#[test]
+fn light_learns_from_a_teacher_that_stays_what_it_was_and_the_booster_does_not() {
+    let rule = |weight| {
+        let hint = HintConfig { weight: 0.0, ..HintConfig::default() };
+        TrainConfig { hint, teacher: TeacherConfig { weight, temperature: 1.0 }, shared_grad: SharedGrad::BoosterOnly, ..config(1) }
+    };
+    let (model, taught) = (model(), rule(100.0));
+    // Rates of past clicks are those of now, for a teacher too: without them it says what it said.
+    let batch = |number| Batch { click_rates: vec![NO_KEY; 64], ..batch(number, 64) };
+    let mut source = learner(&config(1));
+    (0..100).for_each(|number| drop(source.step(&batch(number))));
+    let state = source.capture(true);
+    let [mut with, mut without] = [&taught, &rule(0.0)].map(learner);
+    assert!(without.teachers(&model, &rule(0.0)).is_none());
+    let teachers = with.teachers(&model, &taught).expect("the rule has one");
+    with.learn_from(teachers.make(&state).expect("same model"));
+    // Labels turned round: what light knows of the right ones it has from the teacher.
+    let turned = |number| {
+        let mut batch = batch(number);
+        batch.labels.iter_mut().for_each(|label| *label = !*label);
+        batch
+    };
+    for number in 0..150 {
+        let [with, without] = [&mut with, &mut without].map(|learner| learner.step(&turned(number)));
+        assert_eq!(with.scores.booster, without.scores.booster, "step {number}");
+    }
+    let probe = batch(500);
+    let [with, without, source] = [&with, &without, &source].map(|learner| learner.predict(&probe));
+    let distance = |scores: Scores| {
+        let [light, teacher] = [scores.light, source.booster.clone()].map(|logits| logits.expect("the head is there"));
+        light.iter().zip(teacher).map(|(l, t)| (l - t).abs()).sum::<f32>() / 64.0
+    };
+    let [with, without] = [with, without].map(distance);
+    assert!(with < 0.5 * without, "{with} from the teacher, {without} without it");
+    assert!(teachers.make(&LearnerState { rows: RowsState { dim: 5, ..state.rows.clone() }, ..state }).is_err());
 }
 
 #[test]
