@@ -165,7 +165,8 @@ pub struct TrainConfig {
     pub threads: usize,
     /// Seed of the initial weights.
     pub seed: u64,
-    /// Share of clicks to expect, above 0 and below 1: each head starts from it, its last bias at ln(p / (1 − p)). None: from one half.
+    /// Share of clicks to expect, above 0 and below 1: each head starts from it, its last bias at ln(p / (1 − p)). None: from one half, and
+    /// once the first batch is scored and trained from what that held.
     pub base_rate: Option<f64>,
     /// Rows a batch closes at.
     pub batch_rows: usize,

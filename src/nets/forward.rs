@@ -3,6 +3,7 @@ use std::ops::Range;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::dense::Dense;
+use super::layout::base_rate_bias;
 use super::loss::loss;
 use super::{Adam, DenseError, DenseState, InputShape, Inputs, Layout, LogitGradients, Loss, Part, Rule, Scores, Targets};
 use crate::config::{ModelConfig, SharedGrad, TrainConfig};
@@ -195,6 +196,15 @@ impl Nets {
         let is_frozen = |range: &Range<usize>| frozen.iter().any(|part| self.layout.range(*part).contains(&range.start));
         for (range, values) in gradients.followed.into_iter().filter(|(range, _)| !is_frozen(range)) {
             self.params = self.params.extract().slice_assign([range], values);
+        }
+    }
+
+    /// Sets the bias of the logits of all but the `frozen` parts to that of a base rate p, ln(p / (1 − p)).
+    pub fn start_from(&mut self, base_rate: f64, frozen: &[Part]) {
+        let bias = base_rate_bias(base_rate);
+        for range in self.layout.logit_biases().filter(|(part, _)| !frozen.contains(part)).map(|(_, range)| range) {
+            let value = to_device(vec![bias; range.len()], &self.device);
+            self.params = self.params.extract().slice_assign([range], value);
         }
     }
 

@@ -120,7 +120,6 @@ impl Layer {
     }
 
     /// Where one of them lies; empty where the layer has none such.
-    #[cfg(test)]
     pub(super) fn range(&self, role: Role) -> Range<usize> {
         self.tensors().find(|(found, _)| *found == role).map_or(0..0, |(_, range)| range)
     }

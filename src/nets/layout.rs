@@ -14,6 +14,11 @@ const HIDDEN_BIAS: f32 = 1e-3;
 /// Slope that PReLU starts from (He et al. 2015).
 const PRELU_SLOPE: f32 = 0.25;
 
+/// The bias at which a logit says the base rate p of everything: ln(p / (1 − p)).
+pub(super) fn base_rate_bias(p: f64) -> f32 {
+    (p / (1.0 - p)).ln() as f32
+}
+
 /// Name and shape of one tensor inside a flat vector.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TensorLayout {
@@ -122,6 +127,11 @@ impl Layout {
         first.offset..layers.next_back().unwrap_or(first).end()
     }
 
+    /// Where the bias of each head's logit lies.
+    pub(super) fn logit_biases(&self) -> impl Iterator<Item = (Part, Range<usize>)> {
+        self.layers.iter().filter(|layer| layer.kind == Kind::Output).map(|layer| (layer.part, layer.range(Role::Bias)))
+    }
+
     /// Names and shapes, in the order of the flat vector.
     #[must_use]
     pub fn tensors(&self) -> Vec<TensorLayout> {
@@ -154,7 +164,7 @@ impl Layout {
             for layer in self.layers.iter().filter(|layer| layer.part == part) {
                 let (fan, bias) = match (layer.kind, base_rate) {
                     (Kind::Hidden(_), _) => (layer.inputs, HIDDEN_BIAS),
-                    (Kind::Output, Some(p)) => (layer.inputs + layer.outputs, (p / (1.0 - p)).ln() as f32),
+                    (Kind::Output, Some(p)) => (layer.inputs + layer.outputs, base_rate_bias(p)),
                     _ => (layer.inputs + layer.outputs, 0.0),
                 };
                 let bound = (6.0 / fan as f32).sqrt();
@@ -285,11 +295,10 @@ mod tests {
     fn a_base_rate_sets_the_bias_of_each_logit_and_nothing_else() {
         let layout = Layout::new(&model(&[5], &[4]), Heads::Both, 7);
         let (without, with) = (layout.initial(1, None), layout.initial(1, Some(0.02)));
-        let outputs: Vec<usize> =
-            layout.layers.iter().filter(|layer| layer.kind == Kind::Output).map(|layer| layer.range(Role::Bias).start).collect();
+        let outputs: Vec<usize> = layout.logit_biases().map(|(_, range)| range.start).collect();
         assert_eq!(outputs.len(), 3);
         for (i, (without, with)) in without.iter().zip(&with).enumerate() {
-            assert_eq!(*with, if outputs.contains(&i) { (0.02_f64 / 0.98).ln() as f32 } else { *without });
+            assert_eq!(*with, if outputs.contains(&i) { base_rate_bias(0.02) } else { *without });
         }
     }
 

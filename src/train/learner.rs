@@ -6,7 +6,7 @@ use super::teacher::{Teacher, Teachers};
 use super::{Compute, Course, LearnerState, Scores, TrainError};
 use crate::batch::Batch;
 use crate::config::{BoosterFirstConfig, HintSchedule, ModelConfig, TrainConfig};
-use crate::domain::Head;
+use crate::domain::{Head, Label};
 use crate::embedding::{ClickCounts, InputLayout};
 use crate::features::FeatureSpec;
 use crate::nets::{Adam, Gradients, InputShape, Inputs, Loss, Nets, Rule, Targets};
@@ -48,6 +48,8 @@ pub struct Learner {
     rule: Rule,
     schedule: HintSchedule,
     booster_first: BoosterFirstConfig,
+    /// What heads start from; none: what their first batch holds.
+    base_rate: Option<f64>,
     /// 0: no bound.
     clip_norm: f64,
     adam: Adam,
@@ -78,6 +80,7 @@ impl Learner {
             rule: Rule::new(config),
             schedule: config.hint.schedule,
             booster_first: config.booster_first.clone(),
+            base_rate: config.base_rate,
             clip_norm: config.optimizer.clip_norm,
             adam: Adam::new(&config.optimizer),
             course: Course::default(),
@@ -105,8 +108,12 @@ impl Learner {
             if phase == Phase::Light && self.course.steps_before == 0 {
                 self.course.steps_before = self.nets.steps();
             }
+            let is_first = self.nets.steps() == self.course.steps_before;
             let gradients = self.clip(gradients);
             self.compute.run(|| self.nets.apply(gradients, &self.adam, phase.frozen(), self.course.steps_before));
+            if is_first && self.base_rate.is_none() {
+                self.nets.start_from(laplace(&batch.labels), phase.frozen());
+            }
             if phase.moves_shared_rows() {
                 self.shared.apply(batch.time());
             }
@@ -224,6 +231,12 @@ impl Learner {
     pub fn table_rows(&self) -> usize {
         self.shared.rows() + self.own.as_ref().map_or(0, Lookup::rows)
     }
+}
+
+/// Laplace's estimate of the share of clicks, above 0 and below 1.
+fn laplace(labels: &[Label]) -> f64 {
+    let clicks = labels.iter().filter(|label| **label).count();
+    (clicks as f64 + 1.0) / (labels.len() as f64 + 2.0)
 }
 
 #[cfg(test)]

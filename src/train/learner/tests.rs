@@ -248,6 +248,31 @@ fn a_base_rate_is_what_a_fresh_learner_predicts_of_an_empty_example() {
     }
 }
 
+#[test]
+fn without_one_heads_start_from_what_their_first_batch_holds_once_it_is_scored() {
+    let clicks = |number, share: usize| {
+        let mut batch = batch(number, 64);
+        batch.labels.iter_mut().enumerate().for_each(|(row, label)| *label = row % share == 0);
+        batch
+    };
+    let nothing = Batch { bounds: vec![0, 0, 0], numbers: vec![0.0], click_rates: vec![NO_KEY], labels: vec![false], ..Batch::default() };
+    let says = |learner: &Learner, logits: fn(Scores) -> Option<Vec<f32>>, p: f64| {
+        let logit = f64::from(logits(learner.predict(&nothing)).expect("the head is there")[0]);
+        assert!((logit - (p / (1.0 - p)).ln()).abs() < 0.02, "{logit}");
+    };
+    let mut learner = booster_first(64);
+    let unseen = learner.predict(&clicks(0, 16));
+    assert_eq!(learner.step(&clicks(0, 16)).scores, unseen, "scored before its labels were seen");
+    says(&learner, |scores| scores.booster, 5.0 / 66.0);
+    says(&learner, |scores| scores.light, 0.5);
+    // Light's first batch is the second; the booster is frozen then, and neither starts again after.
+    learner.step(&clicks(1, 8));
+    says(&learner, |scores| scores.booster, 5.0 / 66.0);
+    says(&learner, |scores| scores.light, 9.0 / 66.0);
+    learner.step(&clicks(2, 2));
+    says(&learner, |scores| scores.light, 9.0 / 66.0);
+}
+
 /// Light apart from the booster, which comes first for `samples`.
 fn apart(samples: u64) -> Learner {
     let model = ModelConfig { sharing: false, control: false, ..model() };
