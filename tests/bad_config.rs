@@ -154,6 +154,7 @@ fn values_that_cannot_be_are_named_with_their_place() {
         ("[checkpoint]\nkeep = 0\n", &["checkpoint.keep", "0", "at least 1", "line 21"]),
         ("[evaluate]\nwindows = [\"1h\", \"0s\"]\n", &["evaluate.windows[1]", "0s", "1ms", "line 21, column 18"]),
         ("[evaluate]\nwindows = [\"1h\", \"60m\"]\n", &["evaluate.windows[1]", "1h", "not in the list", "line 21"]),
+        ("[evaluate]\ndrift_delta = 1.0\n", &["evaluate.drift_delta", "1", "below 1", "line 21"]),
         ("[evaluate]\nfrom = \"tomorrow\"\n", &["evaluate.from", "\"tomorrow\"", "RFC 3339", "line 21"]),
         ("[join]\nmemory = \"10m\"\n", &["join.memory", "10m", "join.window + join.grace", "line 21"]),
         ("[join]\nwindow = \"2h\"\n", &["join.memory", "1h", "join.window + join.grace"]),

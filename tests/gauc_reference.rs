@@ -38,6 +38,7 @@ fn config(impressions_max: usize, from: bool) -> EvaluateConfig {
         user_impressions_max: impressions_max,
         windows_kept: 3,
         from: from.then(|| "1970-01-01T00:00:00.040Z".to_owned()),
+        ..EvaluateConfig::default()
     }
 }
 

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{ByteLength, Span};
 
+/// The chance of the paper's experiments, and of most implementations.
+const DRIFT_DELTA: f64 = 0.002;
+
 /// librdkafka settings that this program depends on and sets itself, each with what to do instead. Their synonyms are among them.
 pub const OWNED_KAFKA_PROPERTIES: &[(&str, &str)] = &[
     ("bootstrap.servers", "set kafka.brokers instead"),
@@ -188,6 +191,8 @@ pub struct EvaluateConfig {
     pub user_impressions_max: usize,
     /// Closed windows kept for listing.
     pub windows_kept: usize,
+    /// Chance that ADWIN may take for a rise of the log loss what is none, at a time; 0 switches it off.
+    pub drift_delta: f64,
     /// Ignore impressions before this time for metrics (training covers all): RFC 3339.
     pub from: Option<String>,
 }
@@ -198,6 +203,7 @@ impl Default for EvaluateConfig {
             windows: vec![Span::from_secs(3600), Span::from_secs(86_400)],
             user_impressions_max: 1024,
             windows_kept: 48,
+            drift_delta: DRIFT_DELTA,
             from: None,
         }
     }

@@ -298,6 +298,8 @@ fn evaluate(config: &Config) -> Checked {
         format!("expected 2 to {USER_IMPRESSIONS_CAP}"),
     )?;
     at_least("evaluate.windows_kept", evaluate.windows_kept, 1)?;
+    let delta = evaluate.drift_delta;
+    need((0.0..1.0).contains(&delta), "evaluate.drift_delta", delta, "expected 0 (off) or above, and below 1")?;
     let Some(from) = &evaluate.from else { return Ok(()) };
     need_text(from.parse::<jiff::Timestamp>().is_ok(), "evaluate.from", from, "expected a time in RFC 3339, e.g. \"2026-01-31T12:00:00Z\"")
 }

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::metrics_table;
-use super::output::{self, View, figure, pairs, table};
+use super::output::{self, View, figure, pairs, table, time};
 use crate::daemon::Failure;
 use crate::domain::Head;
-use crate::evaluate::{Report, UserLine};
+use crate::evaluate::{DriftReport, Report, Rise, UserLine};
 use crate::telemetry::admin::Request;
 
 /// Users listed unless told otherwise: a screenful.
@@ -44,6 +44,7 @@ impl View for Gauc {
             ("truncated", format!("{} users of whom only the newest impressions are kept", report.gauc_users_truncated)),
             ("hint mse", figure(report.hint.mse)),
             ("hint share", figure(report.hint.gradient_share)),
+            ("drift", drift(&report.drift)),
         ]);
         let users = self.top_users.iter().map(|user| {
             let auc = Head::ALL.map(|head| figure(user.auc.get(head.name()).copied()));
@@ -52,5 +53,14 @@ impl View for Gauc {
         let headings =
             ["user", "impressions", "clicks"].into_iter().map(str::to_owned).chain(Head::ALL.map(|head| format!("{} auc", head.name())));
         [counted, metrics_table::heads(&report.heads), metrics_table::windows(&report.windows), table(headings, users)].join("\n\n")
+    }
+}
+
+fn drift(drift: &DriftReport) -> String {
+    match drift.last {
+        Some(Rise { time_ms, before, after }) => {
+            format!("{} rises of the log loss, the last at {}, from {before:.4} to {after:.4}", drift.rises, time(time_ms))
+        }
+        None => "none".to_owned(),
     }
 }

@@ -68,6 +68,7 @@ fn quality(status: &Status) {
         }
     }
     metrics::gauge!(names::GAUC_USERS_SKIPPED).set(report.gauc_users_skipped as f64);
+    metrics::counter!(names::DRIFT).absolute(report.drift.rises);
     if let Some(mse) = report.hint.mse {
         metrics::gauge!(names::HINT_MSE).set(mse);
     }

@@ -3,11 +3,12 @@ use std::cmp::Reverse;
 use serde::{Deserialize, Serialize};
 
 use super::cache::UserCache;
+use super::drift::Drift;
 use super::record::{self, WINDOWS_CAP};
 use super::totals::{HintTotals, Standing, Totals};
 use super::user::{Impression, User};
 use super::windows::{Live, Windows};
-use super::{EvaluateError, Report, UserLine, UserStates};
+use super::{EvaluateError, Report, Rise, UserLine, UserStates};
 use crate::batch::Batch;
 use crate::config::{EvaluateConfig, USER_IMPRESSIONS_CAP};
 use crate::domain::{Head, UserId};
@@ -24,6 +25,8 @@ pub struct AggregateState {
     /// Highest event time measured.
     latest_ms: Option<i64>,
     hint: HintTotals,
+    #[serde(default)]
+    drift: Drift,
     windows: Vec<Windows>,
 }
 
@@ -33,6 +36,7 @@ pub struct Evaluator {
     windows_kept: usize,
     impressions_max: usize,
     from_ms: i64,
+    drift_delta: f64,
     state: AggregateState,
     users: Box<dyn UserStates>,
     cache: UserCache,
@@ -67,6 +71,7 @@ impl Evaluator {
             windows_kept: config.windows_kept,
             impressions_max,
             from_ms: from_ms(config)?,
+            drift_delta: config.drift_delta,
             live: Vec::with_capacity(lengths.len()),
             lengths,
             state,
@@ -77,29 +82,33 @@ impl Evaluator {
         })
     }
 
-    /// Takes the prequential scores of a trained batch. Not called for batches that were not applied; one is ignored.
+    /// Takes the prequential scores of a trained batch. Not called for batches that were not applied; one is ignored. Returns the last rise
+    /// of the served head's log loss that came to light.
     ///
     /// # Errors
     /// [`EvaluateError`] of the store or a record.
-    pub fn observe(&mut self, batch: &Batch, report: &StepReport) -> Result<(), EvaluateError> {
+    pub fn observe(&mut self, batch: &Batch, report: &StepReport) -> Result<Option<Rise>, EvaluateError> {
         if !report.applied {
-            return Ok(());
+            return Ok(None);
         }
+        let mut rise = None;
         let scores = Head::ALL.map(|head| report.scores.head(head).unwrap_or_default());
         for (row, ((user, time), label)) in batch.users.iter().zip(&batch.times).zip(&batch.labels).enumerate() {
             let logits = scores.map(|logits| logits.get(row).copied().filter(|logit| logit.is_finite()).unwrap_or(f32::NAN));
             // A step that was applied has finite scores; a row without one has no place in any sum.
             if time.0 >= self.from_ms && logits.iter().any(|logit| !logit.is_nan()) {
-                self.measure(user, &Impression { time: time.0, label: *label, logits }, report.hint_share)?;
+                let impression = Impression { time: time.0, label: *label, logits };
+                self.measure(user, &impression, report.hint_share)?;
+                rise = self.state.drift.add(&impression, self.drift_delta).or(rise);
             }
         }
-        Ok(())
+        Ok(rise)
     }
 
     /// Metrics as of now.
     #[must_use]
     pub fn report(&self) -> Report {
-        let AggregateState { since_start, users_truncated, hint, windows, .. } = &self.state;
+        let AggregateState { since_start, users_truncated, hint, drift, windows, .. } = &self.state;
         Report {
             rows: since_start.rows,
             clicks: since_start.clicks,
@@ -108,6 +117,7 @@ impl Evaluator {
             gauc_users_truncated: *users_truncated,
             heads: since_start.heads(),
             hint: hint.report(),
+            drift: drift.report(),
             windows: windows.iter().flat_map(Windows::reports).collect(),
         }
     }

@@ -1,12 +1,15 @@
 //! Prequential metrics: AUC, logloss, calibration, per-user GAUC, hint health; tumbling windows and since start.
 //!
 //! Every sum is an integer (counts, or fixed-point numbers): what is added can be taken away again without a trace, the order of
-//! additions does not matter, and a state restored from its JSON goes on bit by bit like one that was never interrupted.
+//! additions does not matter, and a state restored from its JSON goes on bit by bit like one that was never interrupted. Drift alone is
+//! watched in floats and in the order of the stream, and goes on bit by bit as well.
 //!
 //! architecture invariant: no sled and no clock. Records of users are opaque bytes behind [`UserStates`]; time is event time.
 
+mod adwin;
 mod bytes;
 mod cache;
+mod drift;
 mod evaluator;
 mod fixed;
 mod gauc;
@@ -19,7 +22,7 @@ mod users;
 mod windows;
 
 pub use evaluator::{AggregateState, Evaluator};
-pub use report::{HeadReport, HintReport, Report, UserLine, WindowReport};
+pub use report::{DriftReport, HeadReport, HintReport, Report, Rise, UserLine, WindowReport};
 pub use users::{EvaluateError, MemoryUsers, UserStates};
 
 /// One value per head, in the order of [`crate::domain::Head::index`].

@@ -19,6 +19,9 @@ pub struct Report {
     pub heads: BTreeMap<String, HeadReport>,
     /// Hint health.
     pub hint: HintReport,
+    /// Whether the stream has left the model behind.
+    #[serde(default)]
+    pub drift: DriftReport,
     /// Tumbling windows, oldest first; the last of each length may be open.
     pub windows: Vec<WindowReport>,
 }
@@ -49,6 +52,26 @@ pub struct HintReport {
     pub mse: Option<f64>,
     /// Mean share of the light head's gradient norm that the hint supplies.
     pub gradient_share: Option<f64>,
+}
+
+/// Rises of the served head's log loss, found by ADWIN.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct DriftReport {
+    /// How many.
+    pub rises: u64,
+    /// The last one.
+    pub last: Option<Rise>,
+}
+
+/// The log loss rose.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Rise {
+    /// Event time at which it was found, milliseconds.
+    pub time_ms: i64,
+    /// Mean before, nats.
+    pub before: f64,
+    /// Mean since, nats.
+    pub after: f64,
 }
 
 /// Metrics of one tumbling window `[from_ms, to_ms)` of event time.

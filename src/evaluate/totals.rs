@@ -132,7 +132,7 @@ impl HintTotals {
 }
 
 /// −ln P(label) from the logit x: max(x, 0) − x·y + ln(1 + e^−|x|), which neither overflows nor cancels.
-fn negative_log_likelihood(logit: f64, label: bool) -> f64 {
+pub(super) fn negative_log_likelihood(logit: f64, label: bool) -> f64 {
     let linear = if label { (-logit).max(0.0) } else { logit.max(0.0) };
     linear + (-logit.abs()).exp().ln_1p()
 }

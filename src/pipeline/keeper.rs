@@ -13,7 +13,7 @@ use super::teaching::School;
 use crate::batch::Batch;
 use crate::checkpoint::{CheckpointStore, Commit, Draft, ProbeSample};
 use crate::domain::{Books, EventTime, ImpressionId, PartitionPosition, Version};
-use crate::evaluate::{AggregateState, Evaluator, Report, UserLine};
+use crate::evaluate::{AggregateState, Evaluator, Report, Rise, UserLine};
 use crate::publish::{PublishError, Published, Publisher};
 use crate::telemetry::names;
 use crate::train::{LearnerState, StepReport};
@@ -55,7 +55,9 @@ pub(super) fn evaluate(
         select! {
             recv(inbox) -> message => match message {
                 Ok(Evaluation::Observe(batch, report)) => {
-                    evaluator.observe(&batch, &report)?;
+                    if let Some(Rise { time_ms, before, after }) = evaluator.observe(&batch, &report)? {
+                        tracing::warn!(time_ms, before, after, "drift: the log loss of what is served has risen");
+                    }
                     fresh = true;
                 }
                 Ok(Evaluation::Checkpoint(number, answer)) => {

@@ -67,6 +67,7 @@ metrics! {
     Gauge GAUC_USERS_SKIPPED = "rocket_gauc_users_skipped", "Users with one class only, who are in neither sum of GAUC.";
     Gauge HINT_MSE = "rocket_hint_mse", "Mean squared distance between the logits of light and booster.";
     Gauge HINT_GRADIENT_SHARE = "rocket_hint_gradient_share_ratio", "Mean share of the light head's gradient norm that the hint supplies.";
+    Counter DRIFT = "rocket_drift_total", "Rises of the light head's prequential log loss that ADWIN found.";
     Gauge CHECKPOINT_NUMBER = "rocket_checkpoint_number", "Number of the last committed checkpoint.";
     Gauge CHECKPOINT_TIMESTAMP = "rocket_checkpoint_timestamp_seconds", "When the last checkpoint was committed, seconds since 1970.";
     Gauge PUBLISHED_VERSION = "rocket_published_version", "Last version published to the snapshot topic.";
