@@ -1,5 +1,6 @@
 //! Promise: an ablation is what single passes over the same rows give, and its files say so.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -44,9 +45,15 @@ fn arms_are_single_passes_and_the_files_hold_them() {
     let written = program(env!("CARGO_BIN_EXE_rocketd"), &["demo", "--write", rows, "--rows", "5000"]);
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
 
+    let mut broken = std::fs::OpenOptions::new().append(true).open(rows).expect("it is there");
+    writeln!(broken, "{{\"label\": 0}}").expect("writable");
+
     let arms = "light_only,booster_only,rocket,mimic";
     let command = ["ablate", rows, "--arms", arms, "--sweep", "4", "--seeds", "2", "--booster-first", "1000", "--out", out, "-o", "json"];
-    let found = json(&rocketctl(dir.path(), &command));
+    let output = rocketctl(dir.path(), &command);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.matches("1 events could not be used").count(), 1, "said once for all passes: {said}");
+    let found = json(&output);
     let names: Vec<&str> = found["arms"].as_array().expect("arms").iter().map(|arm| arm["name"].as_str().expect("a name")).collect();
     assert_eq!(names, ["light_only", "booster_only", "rocket", "mimic", "light_only 4", "rocket 4"]);
     for arm in found["arms"].as_array().expect("arms") {

@@ -69,13 +69,7 @@ pub(super) fn run(context: &Context, arguments: BacktestArgs) -> Result<(), Fail
     let mut config = context.config.clone();
     config.evaluate.from = arguments.eval_from.or(config.evaluate.from);
     let (summary, letters) = one_pass::run(config, &arguments.file, Progress::new("backtest", arguments.progress))?;
-    if let Some(first) = letters.letters().first() {
-        let count = summary.status.books.dead_lettered;
-        eprintln!(
-            "{count} events could not be used; the first, {} offset {}: {}",
-            first.partition, first.record.origin.offset, first.message
-        );
-    }
+    one_pass::say_unusable(&letters);
     output::print(context.format, &Backtest::new(summary))
 }
 

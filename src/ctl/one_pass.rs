@@ -31,6 +31,14 @@ pub(super) fn run(config: Config, file: &Path, progress: Progress) -> Result<(Su
     Ok((join(running, progress)?, letters))
 }
 
+/// How many events of a pass could not be used, and why the first, on standard error.
+pub(super) fn say_unusable(letters: &MemoryDeadLetters) {
+    let letters = letters.letters();
+    let Some(first) = letters.first() else { return };
+    let (count, partition, offset) = (letters.len(), &first.partition, first.record.origin.offset);
+    eprintln!("{count} events could not be used; the first, {partition} offset {offset}: {}", first.message);
+}
+
 /// Waits for the end while another thread shows how far it is.
 fn join(running: Running, progress: Progress) -> Result<Summary, Failure> {
     let control = running.control();

@@ -59,7 +59,11 @@ pub(super) fn run(context: &Context, arguments: AblateArgs) -> Result<(), Failur
             let mut config = arm.config.clone();
             config.train.seed = config.train.seed.wrapping_add(seed);
             let (seed, started) = (config.train.seed, Instant::now());
-            let (summary, _) = one_pass::run(config, &arguments.file, progress)?;
+            let (summary, letters) = one_pass::run(config, &arguments.file, progress)?;
+            if done == 0 {
+                // The others read the same rows.
+                one_pass::say_unusable(&letters);
+            }
             let status = summary.status;
             report.multiplications = status.multiplications;
             let Report { rows, heads, .. } = status.report;
