@@ -234,6 +234,25 @@ fn what_a_feature_is_made_of_is_checked() {
 }
 
 #[test]
+fn a_table_is_shared_with_features_that_have_one_of_their_own() {
+    let buckets = "kind = \"buckets\"\nbounds = [1.0, 2.0]";
+    for (keys, named) in [
+        ("kind = \"bag\"\ntable = \"\"", ["[1].table", "\"\"", "not empty", "line 19"].as_slice()),
+        ("kind = \"log1p\"\ntable = \"item_id\"", &["`price`", "`log1p`", "no key `table`", "line 17"]),
+        (
+            "kind = \"bag\"\ntable = \"x\"\n[[schema.features]]\nname = \"x\"\nkind = \"categorical\"\ntable = \"item_id\"",
+            &["[1].table", "\"x\"", "\"item_id\"", "line 19"],
+        ),
+        (
+            "kind = \"bag\"\ntable = \"x\"\n[[schema.features]]\nname = \"x\"\nkind = \"log1p\"",
+            &["[1].table", "\"x\"", "`log1p`", "no rows", "line 19"],
+        ),
+    ] {
+        refused((buckets, keys), named);
+    }
+}
+
+#[test]
 fn the_environment_is_laid_over_the_file() {
     let config = with_environment(
         GOOD,

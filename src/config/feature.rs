@@ -10,7 +10,7 @@ const DEFAULT_PRIOR: f64 = 20.0;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "FeatureKeys")]
 pub struct FeatureConfig {
-    /// Name of the slot; part of the hash of its values.
+    /// Name of the slot; part of the hash of its values, unless they have another `table`.
     pub name: String,
     /// Column it is read from; `name` unless given. Kinds made of the event time or of other features read none.
     pub column: Option<String>,
@@ -20,6 +20,9 @@ pub struct FeatureConfig {
     /// True: missing when scored, whatever a request says; for what is known only once an ad is shown, like its position.
     #[serde(skip_serializing_if = "is_false")]
     pub training_only: bool,
+    /// What its ids are hashed under; `name` unless given. Features of one table share their rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
     /// What is made of the value.
     #[serde(flatten)]
     pub kind: FeatureKind,
@@ -113,13 +116,19 @@ impl FeatureConfig {
     /// A feature of this name, read from the column of the same name.
     #[must_use]
     pub fn new(name: &str, kind: FeatureKind) -> Self {
-        FeatureConfig { name: name.to_owned(), column: None, embed: true, training_only: false, kind }
+        FeatureConfig { name: name.to_owned(), column: None, embed: true, training_only: false, table: None, kind }
     }
 
     /// The column it is read from; `None` for kinds that read none.
     #[must_use]
     pub fn column(&self) -> Option<&str> {
         self.kind.name().reads_column().then(|| self.column.as_deref().unwrap_or(&self.name))
+    }
+
+    /// What its ids are hashed under.
+    #[must_use]
+    pub fn table(&self) -> &str {
+        self.table.as_deref().unwrap_or(&self.name)
     }
 
     /// The names of the features it is made of.
@@ -146,6 +155,13 @@ impl FeatureConfig {
         if before.iter().any(|other| other.name == self.name) {
             return Fault::new("name", quoted, "another feature has this name; give each its own, and `column` if both read one");
         }
+        if self.table().is_empty() || self.table().contains('\0') {
+            return Fault::new(
+                "table",
+                format!("{:?}", self.table()),
+                "a table's name is as a feature's: not empty, and without zero byte",
+            );
+        }
         match &self.kind {
             FeatureKind::Bag { separator, .. } if separator.is_empty() => {
                 Fault::new("separator", "\"\"".to_owned(), "expected at least one character, e.g. \",\"")
@@ -171,6 +187,18 @@ impl FeatureConfig {
             FeatureKind::ClickRate { of, .. } => parts_fault(of, before, 0),
             _ => None,
         }
+    }
+
+    /// What is wrong with its table among those of `all` features: one that names a feature is to share rows with it.
+    pub(super) fn table_fault(&self, all: &[FeatureConfig]) -> Option<Fault> {
+        let named = all.iter().find(|other| self.table.as_ref() == Some(&other.name))?;
+        let quoted = format!("{:?}", self.table());
+        if named.table() != named.name {
+            return Fault::new("table", quoted, format!("that feature's own table is {:?}; name that", named.table()));
+        }
+        let kind = named.kind.name();
+        let allowed = format!("that feature is of kind `{}`, which has no rows to share", kind.text());
+        if kind.hashes_values() { None } else { Fault::new("table", quoted, allowed) }
     }
 
     /// Whether an event may have several ids of it, `before` being the features that stand before it; `None`: it has none, but numbers.
@@ -219,6 +247,8 @@ struct FeatureKeys {
     embed: Option<bool>,
     #[serde(default)]
     training_only: Option<bool>,
+    #[serde(default)]
+    table: Option<String>,
     kind: KindName,
     #[serde(default)]
     pooling: Option<Pooling>,
@@ -284,6 +314,14 @@ impl KindName {
         }
     }
 
+    /// Its ids are values under the name of a table, not joint keys.
+    fn hashes_values(self) -> bool {
+        match self {
+            KindName::Categorical | KindName::Bag | KindName::Buckets | KindName::Hour | KindName::Weekday => true,
+            KindName::Log1p | KindName::Standardise | KindName::Cross | KindName::ClickRate => false,
+        }
+    }
+
     fn reads_column(self) -> bool {
         self.keys().contains(&"column")
     }
@@ -291,9 +329,9 @@ impl KindName {
     /// The keys that this kind has beside `name` and `kind`.
     fn keys(self) -> &'static [&'static str] {
         match self {
-            KindName::Categorical => &["column", "embed", "training_only"],
-            KindName::Bag => &["column", "embed", "training_only", "pooling", "separator", "last"],
-            KindName::Buckets => &["column", "embed", "training_only", "bounds"],
+            KindName::Categorical => &["column", "embed", "training_only", "table"],
+            KindName::Bag => &["column", "embed", "training_only", "table", "pooling", "separator", "last"],
+            KindName::Buckets => &["column", "embed", "training_only", "table", "bounds"],
             KindName::Log1p => &["column", "training_only"],
             KindName::Standardise => &["column", "training_only", "mean", "std"],
             KindName::Hour | KindName::Weekday => &["embed"],
@@ -307,12 +345,13 @@ impl TryFrom<FeatureKeys> for FeatureConfig {
     type Error = String;
 
     fn try_from(given: FeatureKeys) -> Result<Self, String> {
-        let FeatureKeys { name, column, embed, training_only, kind, pooling, separator, last, mean, std, bounds, of, prior } = given;
+        let FeatureKeys { name, column, embed, training_only, table, kind, pooling, separator, last, mean, std, bounds, of, prior } = given;
         let (said, keys) = (kind.text(), kind.keys());
         let present = [
             ("column", column.is_some()),
             ("embed", embed.is_some()),
             ("training_only", training_only.is_some()),
+            ("table", table.is_some()),
             ("pooling", pooling.is_some()),
             ("separator", separator.is_some()),
             ("last", last.is_some()),
@@ -344,6 +383,6 @@ impl TryFrom<FeatureKeys> for FeatureConfig {
             KindName::Cross => FeatureKind::Cross { of: of.ok_or_else(|| missing("of"))? },
             KindName::ClickRate => FeatureKind::ClickRate { of: of.ok_or_else(|| missing("of"))?, prior: prior.unwrap_or(DEFAULT_PRIOR) },
         };
-        Ok(FeatureConfig { name, column, embed: embed.unwrap_or(true), training_only: training_only.unwrap_or(false), kind })
+        Ok(FeatureConfig { name, column, embed: embed.unwrap_or(true), training_only: training_only.unwrap_or(false), table, kind })
     }
 }

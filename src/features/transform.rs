@@ -15,7 +15,7 @@ const MS_PER_HOUR: i64 = 3_600_000;
 /// 1 January 1970 was a Thursday, the fourth day from Monday on.
 const WEEKDAY_OF_EPOCH: i64 = 3;
 
-/// A slot: ids that share a name, pooled to one embedding.
+/// A slot: the ids of one feature, pooled to one embedding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotSpec {
     /// Name.
@@ -59,8 +59,8 @@ struct Step {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Make {
-    /// Any ids of the field, hashed under the slot's name; of several the last `last`.
-    Ids { slot: String, last: usize },
+    /// Any ids of the field, hashed under the table's name; of several the last `last`.
+    Ids { table: String, last: usize },
     /// One of the prepared keys, by the number's bucket.
     Buckets { bounds: Vec<f64>, keys: Vec<u64> },
     /// One of the prepared keys, by the hour of the event time.
@@ -212,12 +212,12 @@ impl FeatureSpec {
 
 impl Make {
     fn new(feature: &FeatureConfig, schema: &SchemaConfig) -> Self {
-        let slot = feature.name.clone();
-        let numbered = |count: usize| (0..count).map(|i| slot_key(&slot, &i.to_string())).collect::<Vec<_>>();
+        let (slot, table) = (feature.name.clone(), feature.table().to_owned());
+        let numbered = |count: usize| (0..count).map(|i| slot_key(&table, &i.to_string())).collect::<Vec<_>>();
         let numbers_of = |of: &[String]| of.iter().filter_map(|name| schema.feature(name)).collect();
         match &feature.kind {
-            FeatureKind::Categorical => Make::Ids { slot, last: usize::MAX },
-            FeatureKind::Bag { last, .. } => Make::Ids { slot, last: last.unwrap_or(usize::MAX) },
+            FeatureKind::Categorical => Make::Ids { table, last: usize::MAX },
+            FeatureKind::Bag { last, .. } => Make::Ids { table, last: last.unwrap_or(usize::MAX) },
             FeatureKind::Buckets { bounds } => Make::Buckets { bounds: bounds.clone(), keys: numbered(bounds.len() + 1) },
             FeatureKind::Hour => Make::Hour { keys: numbered(HOURS as usize) },
             FeatureKind::Weekday => Make::Weekday { keys: numbered(DAYS as usize) },
@@ -231,11 +231,11 @@ impl Make {
     /// Appends the ids of one example; kinds that give numbers have none.
     fn ids(&self, time: EventTime, field: &Field, parts: &Parts, into: &mut Vec<u64>) {
         match self {
-            Make::Ids { slot, last } => match field {
-                Field::Text(value) => into.push(slot_key(slot, value)),
+            Make::Ids { table, last } => match field {
+                Field::Text(value) => into.push(slot_key(table, value)),
                 Field::List(values) => {
                     let newest = &values[values.len().saturating_sub(*last)..];
-                    into.extend(newest.iter().map(|value| slot_key(slot, value)));
+                    into.extend(newest.iter().map(|value| slot_key(table, value)));
                 }
                 Field::Missing | Field::Number(_) => {}
             },
