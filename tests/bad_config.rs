@@ -253,6 +253,25 @@ fn a_table_is_shared_with_features_that_have_one_of_their_own() {
 }
 
 #[test]
+fn a_dim_is_of_slots_and_one_for_all_features_of_a_table() {
+    let buckets = "kind = \"buckets\"\nbounds = [1.0, 2.0]";
+    for (keys, named) in [
+        ("kind = \"bag\"\ndim = 0", ["[1].dim", "0", "1 to 4096", "line 19"].as_slice()),
+        ("kind = \"hour\"\ndim = 4097", &["[1].dim", "4097", "1 to 4096", "line 19"]),
+        ("kind = \"bag\"\nembed = false\ndim = 8", &["[1].dim", "8", "embed = false", "line 20"]),
+        ("kind = \"log1p\"\ndim = 8", &["`price`", "`log1p`", "no key `dim`", "line 17"]),
+        ("kind = \"bag\"\ntable = \"item_id\"\ndim = 8", &["[1].dim", "8", "`item_id`", "has 16", "line 20"]),
+        (
+            "kind = \"bag\"\ndim = 8\n[[schema.features]]\nname = \"x\"\nkind = \"bag\"\ntable = \"price\"",
+            &["[1].dim", "8", "`x`", "has 16", "line 19"],
+        ),
+        ("kind = \"bag\"\ndim = 8\n[model]\nbooster_fm = true", &["model.booster_fm", "one dim", "line 21"]),
+    ] {
+        refused((buckets, keys), named);
+    }
+}
+
+#[test]
 fn the_environment_is_laid_over_the_file() {
     let config = with_environment(
         GOOD,

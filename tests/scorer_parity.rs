@@ -41,6 +41,20 @@ fn the_scorer_equals_every_form_of_hidden_layer() {
 }
 
 #[test]
+fn the_scorer_equals_the_trainer_over_slots_of_several_dims() {
+    let widen = |config: &mut Config| {
+        world::widen(config);
+        // Where rows are narrower, the same steps make less of them: at the default rate logits stay within 0.45.
+        config.train.optimizer.dense_lr *= 2.0;
+    };
+    assert_equal(widen);
+    assert_equal(|config| {
+        widen(config);
+        config.model = ModelConfig { shared: vec![12], sharing: false, control: false, ..config.model.clone() };
+    });
+}
+
+#[test]
 fn the_scorer_equals_a_light_net_alone() {
     assert_equal(|config| {
         config.model.control = false;

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use super::validate::DIM_MAX;
+
 /// Separator of bags in text columns unless given: what most exported tables use inside a cell.
 const DEFAULT_SEPARATOR: &str = ",";
 /// Impressions at the stream's own rate that a click rate starts from, unless given: about as many as it takes until a rate of one in ten
@@ -23,6 +25,9 @@ pub struct FeatureConfig {
     /// What its ids are hashed under; `name` unless given. Features of one table share their rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
+    /// Floats per row of its slot; `model.embedding.dim` unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dim: Option<usize>,
     /// What is made of the value.
     #[serde(flatten)]
     pub kind: FeatureKind,
@@ -116,7 +121,7 @@ impl FeatureConfig {
     /// A feature of this name, read from the column of the same name.
     #[must_use]
     pub fn new(name: &str, kind: FeatureKind) -> Self {
-        FeatureConfig { name: name.to_owned(), column: None, embed: true, training_only: false, table: None, kind }
+        FeatureConfig { name: name.to_owned(), column: None, embed: true, training_only: false, table: None, dim: None, kind }
     }
 
     /// The column it is read from; `None` for kinds that read none.
@@ -161,6 +166,11 @@ impl FeatureConfig {
                 format!("{:?}", self.table()),
                 "a table's name is as a feature's: not empty, and without zero byte",
             );
+        }
+        match self.dim {
+            Some(dim) if !self.embed => return Fault::new("dim", dim.to_string(), "with embed = false it has no rows; leave it out"),
+            Some(dim) if !(1..=DIM_MAX).contains(&dim) => return Fault::new("dim", dim.to_string(), format!("expected 1 to {DIM_MAX}")),
+            _ => {}
         }
         match &self.kind {
             FeatureKind::Bag { separator, .. } if separator.is_empty() => {
@@ -249,6 +259,8 @@ struct FeatureKeys {
     training_only: Option<bool>,
     #[serde(default)]
     table: Option<String>,
+    #[serde(default)]
+    dim: Option<usize>,
     kind: KindName,
     #[serde(default)]
     pooling: Option<Pooling>,
@@ -329,13 +341,13 @@ impl KindName {
     /// The keys that this kind has beside `name` and `kind`.
     fn keys(self) -> &'static [&'static str] {
         match self {
-            KindName::Categorical => &["column", "embed", "training_only", "table"],
-            KindName::Bag => &["column", "embed", "training_only", "table", "pooling", "separator", "last"],
-            KindName::Buckets => &["column", "embed", "training_only", "table", "bounds"],
+            KindName::Categorical => &["column", "embed", "training_only", "table", "dim"],
+            KindName::Bag => &["column", "embed", "training_only", "table", "dim", "pooling", "separator", "last"],
+            KindName::Buckets => &["column", "embed", "training_only", "table", "dim", "bounds"],
             KindName::Log1p => &["column", "training_only"],
             KindName::Standardise => &["column", "training_only", "mean", "std"],
-            KindName::Hour | KindName::Weekday => &["embed"],
-            KindName::Cross => &["embed", "of"],
+            KindName::Hour | KindName::Weekday => &["embed", "dim"],
+            KindName::Cross => &["embed", "dim", "of"],
             KindName::ClickRate => &["of", "prior"],
         }
     }
@@ -345,13 +357,15 @@ impl TryFrom<FeatureKeys> for FeatureConfig {
     type Error = String;
 
     fn try_from(given: FeatureKeys) -> Result<Self, String> {
-        let FeatureKeys { name, column, embed, training_only, table, kind, pooling, separator, last, mean, std, bounds, of, prior } = given;
+        let FeatureKeys { name, column, embed, training_only, table, dim, kind, pooling, separator, last, mean, std, bounds, of, prior } =
+            given;
         let (said, keys) = (kind.text(), kind.keys());
         let present = [
             ("column", column.is_some()),
             ("embed", embed.is_some()),
             ("training_only", training_only.is_some()),
             ("table", table.is_some()),
+            ("dim", dim.is_some()),
             ("pooling", pooling.is_some()),
             ("separator", separator.is_some()),
             ("last", last.is_some()),
@@ -383,6 +397,6 @@ impl TryFrom<FeatureKeys> for FeatureConfig {
             KindName::Cross => FeatureKind::Cross { of: of.ok_or_else(|| missing("of"))? },
             KindName::ClickRate => FeatureKind::ClickRate { of: of.ok_or_else(|| missing("of"))?, prior: prior.unwrap_or(DEFAULT_PRIOR) },
         };
-        Ok(FeatureConfig { name, column, embed: embed.unwrap_or(true), training_only: training_only.unwrap_or(false), table, kind })
+        Ok(FeatureConfig { name, column, embed: embed.unwrap_or(true), training_only: training_only.unwrap_or(false), table, dim, kind })
     }
 }

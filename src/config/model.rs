@@ -24,7 +24,7 @@ const TEMPERATURE: f64 = 4.0;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
-    /// Embedding table.
+    /// Embedding tables.
     pub embedding: EmbeddingConfig,
     /// Widths of the dense layers shared by all heads; none by default.
     pub shared: Vec<usize>,
@@ -107,11 +107,11 @@ pub struct BoosterCrossConfig {
     pub layers: usize,
 }
 
-/// Embedding table.
+/// Embedding tables: one of `dim`, and one for each other dim that features have. What follows holds for each by itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EmbeddingConfig {
-    /// Floats per row, the same for every slot.
+    /// Floats per row, in slots whose feature has no `dim` of its own.
     pub dim: usize,
     /// A new row is uniform in ±init_scale, from its key; 0 makes an unseen id the zero vector, which is what servers use.
     pub init_scale: f32,

@@ -45,7 +45,7 @@ pub enum TimeUnit {
 }
 
 impl SchemaConfig {
-    /// The first feature that cannot be: names, tables, bounds, standard deviations, separators, what it is made of.
+    /// The first feature that cannot be: names, tables, dims, bounds, standard deviations, separators, what it is made of.
     #[must_use]
     pub fn feature_fault(&self) -> Option<FeatureFault> {
         let faults = self.features.iter().enumerate().map(|(index, feature)| {

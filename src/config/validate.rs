@@ -3,8 +3,8 @@
 use std::fmt::{Debug, Display};
 
 use super::{
-    AdmissionConfig, ByteLength, Config, EmbeddingOptimizer, ExpiryConfig, Heads, HintConfig, HintKind, OWNED_KAFKA_PROPERTIES, SharedGrad,
-    Span, StreamMode, USER_IMPRESSIONS_CAP,
+    AdmissionConfig, ByteLength, Config, EmbeddingOptimizer, ExpiryConfig, FeatureConfig, Heads, HintConfig, HintKind,
+    OWNED_KAFKA_PROPERTIES, SharedGrad, Span, StreamMode, USER_IMPRESSIONS_CAP,
 };
 
 /// Below it a snapshot of ordinary size has thousands of records.
@@ -18,7 +18,7 @@ const BATCH_ROWS_MAX: usize = 65_536;
 /// Far above any published width; catches a size written where a width belongs.
 const WIDTH_MAX: usize = 65_536;
 /// Far above any published dimension; a row is this many floats, twice with its optimizer state.
-const DIM_MAX: usize = 4096;
+pub(super) const DIM_MAX: usize = 4096;
 /// Below it even a small stream fills the filter between two checkpoints.
 const FILTER_MIN: ByteLength = ByteLength(64 << 10);
 /// The filter is part of every checkpoint, and halving it holds up a step: about 10 ms at this size.
@@ -60,6 +60,7 @@ pub(super) fn validate(config: &Config) -> Checked {
     join(config)?;
     schema(config)?;
     model(config)?;
+    dims(config)?;
     train(config)?;
     arms(config)?;
     evaluate(config)?;
@@ -199,6 +200,30 @@ fn model(config: &Config) -> Checked {
     let slots = config.schema.features.iter().filter(|feature| feature.has_slot()).count();
     let allowed = format!("it multiplies slots by one another and the schema has {slots}: expected false, or two features with embeddings");
     need(!model.booster_fm || slots >= 2, "model.booster_fm", "true", allowed)
+}
+
+/// A row has one dim, so features that share rows have one; so have all slots where the booster multiplies them by one another.
+fn dims(config: &Config) -> Checked {
+    let features = &config.schema.features;
+    let dim = |feature: &FeatureConfig| feature.dim.unwrap_or(config.model.embedding.dim);
+    for (index, feature) in features.iter().enumerate().filter(|(_, feature)| feature.has_slot()) {
+        let shares = |other: &FeatureConfig| other.has_slot() && other.table() == feature.table() && dim(other) != dim(feature);
+        let Some(before) = features[..index].iter().position(shares) else { continue };
+        // One of the two has a dim of its own.
+        let (said, other) = if feature.dim.is_some() { (index, before) } else { (before, index) };
+        let (table, name) = (feature.table(), &features[other].name);
+        let allowed = format!("feature `{name}` of the same table `{table}` has {}; expected the same", dim(&features[other]));
+        return need(false, &format!("schema.features[{said}].dim"), dim(&features[said]), allowed);
+    }
+    let mut slots = features.iter().filter(|feature| feature.has_slot());
+    let first = slots.next().map_or(config.model.embedding.dim, dim);
+    let alike = slots.all(|feature| dim(feature) == first);
+    need(
+        !config.model.booster_fm || alike,
+        "model.booster_fm",
+        "true",
+        "it multiplies slots by one another: expected false, or one dim for all",
+    )
 }
 
 fn admission(admission: &AdmissionConfig) -> Checked {

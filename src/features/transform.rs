@@ -22,6 +22,16 @@ pub struct SlotSpec {
     pub name: String,
     /// `Sum` for slots with one id.
     pub pooling: Pooling,
+    /// Floats per row, where the feature says it.
+    pub dim: Option<usize>,
+}
+
+impl SlotSpec {
+    /// Floats per row; `default` where the feature does not say it.
+    #[must_use]
+    pub fn dim(&self, default: usize) -> usize {
+        self.dim.unwrap_or(default)
+    }
 }
 
 /// A click rate.
@@ -120,15 +130,15 @@ impl FeatureSpec {
         for feature in &schema.features {
             let is_part = schema.features.iter().any(|other| other.parts().contains(&feature.name));
             let step = Step { make: Make::new(feature, schema), embed: feature.embed, is_part, training_only: feature.training_only };
-            let name = feature.name.clone();
+            let (name, dim) = (feature.name.clone(), feature.dim);
             match &feature.kind {
                 FeatureKind::ClickRate { prior, .. } => spec.click_rates.push(ClickRateSpec { name, prior: *prior as f32 }),
                 FeatureKind::Log1p | FeatureKind::Standardise { .. } => spec.numbers.push(name),
                 _ if !feature.embed => {}
-                FeatureKind::Bag { pooling, .. } => spec.slots.push(SlotSpec { name, pooling: *pooling }),
-                FeatureKind::Cross { .. } => spec.slots.push(SlotSpec { name, pooling: Pooling::Mean }),
+                FeatureKind::Bag { pooling, .. } => spec.slots.push(SlotSpec { name, pooling: *pooling, dim }),
+                FeatureKind::Cross { .. } => spec.slots.push(SlotSpec { name, pooling: Pooling::Mean, dim }),
                 FeatureKind::Categorical | FeatureKind::Buckets { .. } | FeatureKind::Hour | FeatureKind::Weekday => {
-                    spec.slots.push(SlotSpec { name, pooling: Pooling::Sum });
+                    spec.slots.push(SlotSpec { name, pooling: Pooling::Sum, dim });
                 }
             }
             spec.steps.push(step);
@@ -166,10 +176,10 @@ impl FeatureSpec {
         &self.schema
     }
 
-    /// Width of a net's input vector: slots × dim + numbers + click rates × 2.
+    /// Width of a net's input vector: the dims of the slots, `dim` where a feature has none of its own, + numbers + click rates × 2.
     #[must_use]
     pub fn inputs(&self, dim: usize) -> usize {
-        self.slots.len() * dim + self.numbers.len() + self.click_rates.len() * CLICK_RATE_INPUTS
+        self.slots.iter().map(|slot| slot.dim(dim)).sum::<usize>() + self.numbers.len() + self.click_rates.len() * CLICK_RATE_INPUTS
     }
 
     /// Fields (in schema order) → ids, numbers and keys, put into a cleared `into`. Never fails: decoders have checked types; a missing

@@ -7,7 +7,7 @@ use super::{Compute, Course, LearnerState, Scores, TrainError};
 use crate::batch::Batch;
 use crate::config::{BoosterFirstConfig, HintSchedule, ModelConfig, TrainConfig};
 use crate::domain::{Head, Label};
-use crate::embedding::{ClickCounts, InputLayout};
+use crate::embedding::{ClickCounts, InputLayout, SlotLayout};
 use crate::features::FeatureSpec;
 use crate::nets::{Adam, Gradients, InputShape, Inputs, Loss, Nets, Rule, Targets};
 
@@ -29,7 +29,7 @@ pub struct StepReport {
     pub applied: bool,
 }
 
-/// Nets, table and optimizers. Used by one thread.
+/// Nets, tables and optimizers. Used by one thread.
 ///
 /// On `cpu`, two learners of the same configuration (thread count included) that see the same batches hold the same bits, also when
 /// one of them was captured and restored in between.
@@ -67,13 +67,13 @@ impl Learner {
 
     fn over(model: &ModelConfig, config: &TrainConfig, inputs: InputLayout, click_counts: ClickCounts) -> Result<Self, TrainError> {
         let compute = Compute::new(&config.device, config.threads)?;
-        let shape = InputShape { width: inputs.width(), slots: vec![inputs.dim; inputs.poolings.len()] };
+        let shape = InputShape { width: inputs.width(), slots: inputs.slots().iter().map(SlotLayout::dim).collect() };
         let nets = Nets::new(model, config, shape, compute.device());
         Ok(Learner {
             compute,
+            shared: Lookup::new(&model.embedding, &inputs, config),
+            own: (!model.sharing).then(|| Lookup::new(&model.embedding, &inputs, config)),
             inputs,
-            shared: Lookup::new(&model.embedding, config),
-            own: (!model.sharing).then(|| Lookup::new(&model.embedding, config)),
             click_counts,
             nets,
             teacher: None,
@@ -182,7 +182,8 @@ impl Learner {
     /// What makes its teachers, if the rule has one; `model` and `config` are those it was made with.
     #[must_use]
     pub fn teachers(&self, model: &ModelConfig, config: &TrainConfig) -> Option<Teachers> {
-        let make = || Teachers::new(self.nets.layout().clone(), self.compute.device().clone(), &model.embedding, config);
+        let lookup = || Lookup::new(&model.embedding, &self.inputs, config);
+        let make = || Teachers::new(self.nets.layout().clone(), self.compute.device().clone(), lookup());
         (self.rule.teacher != 0.0).then(make)
     }
 
@@ -226,7 +227,7 @@ impl Learner {
         Head::ALL.into_iter().filter_map(count).collect()
     }
 
-    /// Rows in the table, or in both.
+    /// Rows in all tables.
     #[must_use]
     pub fn table_rows(&self) -> usize {
         self.shared.rows() + self.own.as_ref().map_or(0, Lookup::rows)

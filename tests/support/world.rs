@@ -77,6 +77,14 @@ prior = 5.0
     config::parse(&text, "world.toml", std::iter::empty()).expect("the test's configuration is valid")
 }
 
+/// Gives three features dims of their own, two of them the same: [`config`] then has three tables.
+pub fn widen(config: &mut Config) {
+    for (name, dim) in [("item_id", 6), ("tags", 2), ("hour", 2)] {
+        let feature = config.schema.features.iter_mut().find(|feature| feature.name == name);
+        feature.expect("the schema has it").dim = Some(dim);
+    }
+}
+
 fn impression(rng: &mut ChaCha8Rng, number: usize) -> (serde_json::Value, bool) {
     let user = rng.random_range(0..40u32);
     let item = rng.random_range(0..25u32);

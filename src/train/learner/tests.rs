@@ -26,8 +26,9 @@ fn config(threads: usize) -> TrainConfig {
     TrainConfig { threads, optimizer, ..TrainConfig::default() }
 }
 
+/// Two tables: the bag's rows have another dim than the items'.
 fn layout() -> InputLayout {
-    InputLayout { poolings: vec![Pooling::Sum, Pooling::Mean], numbers: 1, click_rates: 1, dim: 4 }
+    InputLayout::of(&[(Pooling::Sum, 4), (Pooling::Mean, 5)], 1, 1)
 }
 
 /// The click rate of an item.
@@ -214,7 +215,7 @@ fn a_long_gradient_is_scaled_to_the_bound_over_dense_and_rows_together_and_a_sho
     // After one step Adam's m is 0.1·g, and Adagrad's accumulators have grown by g².
     let squares = |state: &LearnerState| {
         let dense: f64 = state.dense.m.iter().map(|m| (f64::from(*m) / 0.1).powi(2)).sum();
-        let rows = [Some(&state.rows), state.light_rows.as_ref()].into_iter().flatten();
+        let rows = state.rows.iter().chain(state.light_rows.iter().flatten());
         let of = |rows: &RowsState| {
             let accumulators = rows.data.chunks_exact(2 * rows.dim).flat_map(|row| &row[rows.dim..]);
             accumulators.map(|acc| f64::from(*acc) - 1e-6).sum::<f64>()
@@ -400,29 +401,31 @@ fn light_learns_from_a_teacher_that_stays_what_it_was_and_the_booster_does_not()
     };
     let [with, without] = [with, without].map(distance);
     assert!(with < 0.5 * without, "{with} from the teacher, {without} without it");
-    assert!(teachers.make(&LearnerState { rows: RowsState { dim: 5, ..state.rows.clone() }, ..state }).is_err());
+    assert!(teachers.make(&LearnerState { rows: vec![RowsState { dim: 5, ..state.rows[0].clone() }], ..state }).is_err());
 }
 
 #[test]
 fn increments_add_up_to_the_full_state() {
     let mut learner = learner(&config(1));
     learner.step(&batch(0, 16));
-    let mut rows: std::collections::BTreeMap<u64, Vec<f32>> = std::collections::BTreeMap::new();
+    let mut rows: std::collections::BTreeMap<(usize, u64), Vec<f32>> = std::collections::BTreeMap::new();
     let mut add = |state: LearnerState| {
-        let data = state.rows.data.chunks_exact(state.rows.width);
-        state.rows.keys.iter().zip(data).for_each(|(key, row)| drop(rows.insert(*key, row.to_vec())));
+        for RowsState { dim, width, keys, data, .. } in state.rows {
+            keys.iter().zip(data.chunks_exact(width)).for_each(|(key, row)| drop(rows.insert((dim, *key), row.to_vec())));
+        }
     };
     add(learner.capture(true));
     for number in 1..4 {
         learner.step(&batch(number, 16));
         let increment = learner.capture(false);
-        assert!(!increment.rows.full && increment.rows.keys.len() < learner.table_rows());
+        assert!(increment.rows.iter().all(|rows| !rows.full && !rows.keys.is_empty()));
+        assert!(increment.rows.iter().map(|rows| rows.keys.len()).sum::<usize>() < learner.table_rows());
         add(increment);
     }
     let full = learner.capture(true).rows;
-    assert_eq!(full.keys.len(), rows.len());
-    for (key, row) in full.keys.iter().zip(full.data.chunks_exact(full.width)) {
-        assert_eq!(rows[key], row);
+    assert_eq!(full.iter().map(|rows| rows.keys.len()).sum::<usize>(), rows.len());
+    for RowsState { dim, width, keys, data, .. } in full {
+        keys.iter().zip(data.chunks_exact(width)).for_each(|(key, row)| assert_eq!(rows[&(dim, *key)], row));
     }
 }
 
@@ -447,7 +450,12 @@ fn a_state_of_another_model_is_refused_by_name_and_changes_nothing() {
     );
     refused(&|state| state.dense.layout.swap(0, 1), "tensor shared.0.bias is not where");
     refused(&|state| state.dense.v.truncate(1), "v holds");
-    refused(&|state| state.rows.dim = 5, "embedding rows have 5 floats, model.embedding.dim is 4");
-    refused(&|state| state.rows.full = false, "increment");
+    refused(&|state| state.rows[0].dim = 5, "embedding rows have 5 floats, model.embedding.dim is 4");
+    refused(
+        &|state| state.rows[1].dim = 3,
+        "rows have [4, 3] floats, table by table, model.embedding.dim and the dims of features make [4, 5]",
+    );
+    refused(&|state| drop(state.rows.pop()), "rows have [4] floats");
+    refused(&|state| state.rows[1].full = false, "increment");
     refused(&|state| state.light_rows = Some(state.rows.clone()), "model.sharing is true");
 }
