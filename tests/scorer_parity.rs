@@ -69,6 +69,8 @@ fn assert_equal(change: impl FnOnce(&mut Config)) {
     let mut config = world::config(dir.path(), "labelled", "");
     // The stream is short: a strong hint brings light from the booster what its labels alone do not by then.
     config.train.hint.weight = 0.3;
+    // From one half, its logits have some way to go.
+    config.train.base_rate = Some(0.5);
     change(&mut config);
     // One snapshot, near the end of the stream: an early one would be of a net that has learnt little.
     config.checkpoint.every_samples = u64::MAX;
