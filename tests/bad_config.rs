@@ -145,6 +145,7 @@ fn values_that_cannot_be_are_named_with_their_place() {
         ("[model.embedding.expiry]\nrows_max = 1\n", &["model.embedding.expiry.rows_max", "1", "no limit", "line 21"]),
         ("[model]\nlight = [64, 0]\n", &["model.light[1]", "0", "width", "line 21, column 14"]),
         ("[model]\nbooster = [0]\n", &["model.booster[0]", "0", "width", "line 21"]),
+        ("[model.booster_attention]\nhidden = [0]\n", &["model.booster_attention.hidden[0]", "0", "width", "line 21"]),
         ("[model.booster_cross]\nlayers = 65\n", &["model.booster_cross.layers", "65", "0 to 64", "line 21"]),
         ("[publish]\nchunk = \"1MiB\"\n", &["publish.chunk", "1MiB", "64KiB to 900KiB", "line 21"]),
         ("[publish]\nchunk = \"63KiB\"\n", &["publish.chunk", "63KiB", "64KiB to 900KiB", "line 21"]),
@@ -269,6 +270,28 @@ fn a_dim_is_of_slots_and_one_for_all_features_of_a_table() {
     ] {
         refused((buckets, keys), named);
     }
+}
+
+#[test]
+fn attention_is_over_a_sequence_with_one_target_of_its_dim() {
+    let buckets = "kind = \"buckets\"\nbounds = [1.0, 2.0]";
+    let pair = |sequence: &str, target: &str| format!("{{ sequence = \"{sequence}\", target = \"{target}\" }}");
+    let bag = "kind = \"bag\"\nlast = 3";
+    for (feature, pairs, named) in [
+        (bag, vec![pair("nothing", "item_id")], ["of[0].sequence", "\"nothing\"", "with embeddings"]),
+        ("kind = \"bag\"", vec![pair("price", "item_id")], ["of[0].sequence", "\"price\"", "a bag with `last`"]),
+        ("kind = \"bag\"\nlast = 2000", vec![pair("price", "item_id")], ["of[0].sequence", "2000", "at most 1024"]),
+        (bag, vec![pair("price", "nothing")], ["of[0].target", "\"nothing\"", "with embeddings"]),
+        (bag, vec![pair("price", "price")], ["of[0].target", "\"price\"", "several ids"]),
+        ("kind = \"bag\"\nlast = 3\ndim = 8", vec![pair("price", "item_id")], ["of[0].target", "dim is 16, that of `price` 8", "the same"]),
+        (bag, vec![pair("price", "item_id"); 2], ["of[1].target", "\"item_id\"", "`price` already"]),
+    ] {
+        let keys = format!("{feature}\n[model.booster_attention]\nof = [{}]", pairs.join(", "));
+        refused((buckets, &keys), &named);
+    }
+    let good = format!("{bag}\n[model.booster_attention]\nof = [{}]", pair("price", "item_id"));
+    let config = with_environment(&GOOD.replace(buckets, &good), &[]).expect("a good pair");
+    assert_eq!(config.model.booster_attention.hidden, [36]);
 }
 
 #[test]

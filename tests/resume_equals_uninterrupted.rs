@@ -129,6 +129,7 @@ fn arms_that_have_state_of_their_own() {
         (config.model.sharing, config.model.control) = (false, false);
         config.train.booster_first.samples = 690;
     });
+    assert_equal("labelled", &stream, &cuts, world::attend);
     assert_equal("labelled", &stream, &cuts, |config| {
         (config.train.heads, config.model.control) = (Heads::Booster, false);
     });

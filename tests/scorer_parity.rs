@@ -55,6 +55,15 @@ fn the_scorer_equals_the_trainer_over_slots_of_several_dims() {
 }
 
 #[test]
+fn the_scorer_equals_the_light_net_beside_a_booster_with_attention() {
+    assert_equal(|config| {
+        world::attend(config);
+        // Of the tags it reads two at most, and learns the less from them: at twice the rate its logits stay within 0.33.
+        config.train.optimizer.dense_lr *= 4.0;
+    });
+}
+
+#[test]
 fn the_scorer_equals_a_light_net_alone() {
     assert_equal(|config| {
         config.model.control = false;

@@ -212,7 +212,7 @@ impl FeatureConfig {
     }
 
     /// Whether an event may have several ids of it, `before` being the features that stand before it; `None`: it has none, but numbers.
-    fn has_many_ids(&self, before: &[FeatureConfig]) -> Option<bool> {
+    pub(super) fn has_many_ids(&self, before: &[FeatureConfig]) -> Option<bool> {
         match &self.kind {
             FeatureKind::Bag { .. } => Some(true),
             FeatureKind::Categorical | FeatureKind::Buckets { .. } | FeatureKind::Hour | FeatureKind::Weekday => Some(false),

@@ -3,7 +3,7 @@
 use std::fmt::{Debug, Display};
 
 use super::{
-    AdmissionConfig, ByteLength, Config, EmbeddingOptimizer, ExpiryConfig, FeatureConfig, Heads, HintConfig, HintKind,
+    AdmissionConfig, ByteLength, Config, EmbeddingOptimizer, ExpiryConfig, FeatureConfig, FeatureKind, Heads, HintConfig, HintKind,
     OWNED_KAFKA_PROPERTIES, SharedGrad, Span, StreamMode, USER_IMPRESSIONS_CAP,
 };
 
@@ -19,6 +19,8 @@ const BATCH_ROWS_MAX: usize = 65_536;
 const WIDTH_MAX: usize = 65_536;
 /// Far above any published dimension; a row is this many floats, twice with its optimizer state.
 pub(super) const DIM_MAX: usize = 4096;
+/// Rows of a sequence are copied to the device for every example, as many as this at most.
+const SEQUENCE_MAX: usize = 1024;
 /// Below it even a small stream fills the filter between two checkpoints.
 const FILTER_MIN: ByteLength = ByteLength(64 << 10);
 /// The filter is part of every checkpoint, and halving it holds up a step: about 10 ms at this size.
@@ -61,6 +63,7 @@ pub(super) fn validate(config: &Config) -> Checked {
     schema(config)?;
     model(config)?;
     dims(config)?;
+    attention(config)?;
     train(config)?;
     arms(config)?;
     evaluate(config)?;
@@ -189,7 +192,9 @@ fn model(config: &Config) -> Checked {
     not_negative("model.embedding.init_scale", model.embedding.init_scale.into())?;
     admission(&model.embedding.admission)?;
     expiry(&model.embedding.expiry)?;
-    for (key, widths) in [("model.shared", &model.shared), ("model.light", &model.light), ("model.booster", &model.booster)] {
+    let attention = &model.booster_attention.hidden;
+    let layers = [("model.shared", &model.shared), ("model.light", &model.light), ("model.booster", &model.booster)];
+    for (key, widths) in layers.into_iter().chain([("model.booster_attention.hidden", attention)]) {
         need(widths.len() <= LAYERS_MAX, key, format!("{} layers", widths.len()), format!("at most {LAYERS_MAX} layers"))?;
         for (layer, width) in widths.iter().enumerate() {
             need((1..=WIDTH_MAX).contains(width), &format!("{key}[{layer}]"), width, format!("expected a width of 1 to {WIDTH_MAX}"))?;
@@ -224,6 +229,34 @@ fn dims(config: &Config) -> Checked {
         "true",
         "it multiplies slots by one another: expected false, or one dim for all",
     )
+}
+
+/// A sequence is as long as its bag's `last`, and is looked at with one id of the same dim.
+fn attention(config: &Config) -> Checked {
+    let (features, pairs) = (&config.schema.features, &config.model.booster_attention.of);
+    for (index, pair) in pairs.iter().enumerate() {
+        let place = |key: &str, name: &str| {
+            let key = format!("model.booster_attention.of[{index}].{key}");
+            let found = features.iter().position(|feature| feature.name == name && feature.has_slot());
+            need_text(found.is_some(), &key, name, "expected the name of a feature with embeddings of its own")?;
+            Ok((key, found.unwrap_or_default()))
+        };
+        let (key, sequence) = place("sequence", &pair.sequence)?;
+        let FeatureKind::Bag { last: Some(last), .. } = features[sequence].kind else {
+            return need_text(false, &key, &pair.sequence, "it is no sequence: expected a bag with `last`");
+        };
+        let allowed = format!("its `last` is {last}: expected at most {SEQUENCE_MAX}");
+        need_text(last <= SEQUENCE_MAX, &key, &pair.sequence, allowed)?;
+        let (key, target) = place("target", &pair.target)?;
+        let one = features[target].has_many_ids(&features[..target]) == Some(false);
+        need_text(one, &key, &pair.target, "it may have several ids: expected a feature with one")?;
+        let [of_sequence, of_target] = [sequence, target].map(|place| features[place].dim.unwrap_or(config.model.embedding.dim));
+        let allowed = format!("its dim is {of_target}, that of `{}` {of_sequence}: expected the same", pair.sequence);
+        need_text(of_sequence == of_target, &key, &pair.target, allowed)?;
+        let again = pairs[..index].contains(pair);
+        need_text(!again, &key, &pair.target, format!("it stands beside `{}` already", pair.sequence))?;
+    }
+    Ok(())
 }
 
 fn admission(admission: &AdmissionConfig) -> Checked {

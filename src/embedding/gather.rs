@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::{InputLayout, Table};
+use super::{InputLayout, SequenceLayout, Table};
 use crate::batch::Batch;
 use crate::config::Pooling;
 use crate::domain::EventTime;
@@ -74,12 +74,35 @@ impl Gather {
         }
     }
 
-    /// Takes the gradient `[rows, layout.width()]` of the matrix that [`Gather::read`] pooled into and sums it per distinct id.
+    /// The rows of one slot one by one, of the batch that was read last; `None` for a slot whose rows are another table's.
+    ///
+    /// # Shapes
+    /// Returns `[rows, length, dim]`, the newest of an example last, zeros behind them, and how many there are of each, `[rows]`.
+    #[must_use]
+    pub fn sequence(&self, layout: &InputLayout, batch: &Batch, sequence: SequenceLayout) -> Option<(Vec<f32>, Vec<u32>)> {
+        let (dim, slots) = (layout.columns(sequence.slot).len(), layout.slots().len());
+        if dim != self.dim {
+            return None;
+        }
+        let mut rows = vec![0.0; batch.rows() * sequence.length * dim];
+        let mut lengths = Vec::with_capacity(batch.rows());
+        for (r, places) in rows.chunks_exact_mut((sequence.length * dim).max(1)).enumerate() {
+            let ids = newest(self.slot(batch, r * slots + sequence.slot), sequence.length);
+            for (place, &id) in places.chunks_exact_mut(dim.max(1)).zip(ids) {
+                place.copy_from_slice(&self.weights[id as usize * dim..(id as usize + 1) * dim]);
+            }
+            lengths.push(ids.len() as u32);
+        }
+        Some((rows, lengths))
+    }
+
+    /// Takes the gradient `[rows, layout.width()]` of the matrix that [`Gather::read`] pooled into, and those of the layout's sequences in
+    /// their order ([`Gather::sequence`]), and sums them per distinct id.
     ///
     /// False where a gradient or its square is not finite: the square goes into the optimizer state, and an infinite accumulator would
     /// stop its row for ever.
     #[must_use]
-    pub fn scatter(&mut self, layout: &InputLayout, batch: &Batch, gradient: &[f32]) -> bool {
+    pub fn scatter(&mut self, layout: &InputLayout, batch: &Batch, gradient: &[f32], sequences: &[&[f32]]) -> bool {
         let (dim, slots) = (self.dim, layout.slots().len());
         let mut sums = std::mem::take(&mut self.gradients);
         sums.clear();
@@ -91,6 +114,15 @@ impl Gather {
                 for &id in ids {
                     let sum = &mut sums[id as usize * dim..(id as usize + 1) * dim];
                     sum.iter_mut().zip(vector).for_each(|(sum, g)| *sum += scale * g);
+                }
+            }
+        }
+        let own = layout.sequences().iter().zip(sequences).filter(|(sequence, _)| layout.columns(sequence.slot).len() == dim);
+        for (sequence, gradient) in own {
+            for (r, places) in gradient.chunks_exact((sequence.length * dim).max(1)).enumerate() {
+                let ids = newest(self.slot(batch, r * slots + sequence.slot), sequence.length);
+                for (place, &id) in places.chunks_exact(dim.max(1)).zip(ids) {
+                    add(&mut sums[id as usize * dim..(id as usize + 1) * dim], place);
                 }
             }
         }
@@ -158,6 +190,10 @@ impl Gather {
     }
 }
 
+fn newest(ids: &[u32], length: usize) -> &[u32] {
+    &ids[ids.len().saturating_sub(length)..]
+}
+
 fn add(into: &mut [f32], from: &[f32]) {
     into.iter_mut().zip(from).for_each(|(into, from)| *into += from);
 }
@@ -223,7 +259,7 @@ mod tests {
             1.0, 2.0, 4.0, 8.0, 99.0,
             5.0, 5.0, 16.0, 32.0, 99.0,
         ];
-        assert!(gather.scatter(&layout, &batch, &gradient));
+        assert!(gather.scatter(&layout, &batch, &gradient, &[]));
         // id 1: twice in the sum, half of the mean; id 2: half of a mean, then a mean of one.
         assert_eq!(gather.gradients, [2.0 + 2.0, 4.0 + 4.0, 2.0 + 16.0, 4.0 + 32.0]);
         assert_eq!(gather.squares(), 16.0 + 64.0 + 324.0 + 1296.0);
@@ -255,7 +291,7 @@ mod tests {
         let rows = [&[1.0, 2.0], mean.as_slice(), &[10.0, 20.0, 0.5], &[0.0, 0.0], &nine, &[1.0, 2.0, -0.5]];
         assert_eq!(inputs, rows.concat());
         let gradient: Vec<f32> = (1..=inputs.len()).map(|i| i as f32).collect();
-        assert!(gathers.iter_mut().all(|gather| gather.scatter(&layout, &batch, &gradient)));
+        assert!(gathers.iter_mut().all(|gather| gather.scatter(&layout, &batch, &gradient, &[])));
         assert_eq!((&gathers[0].keys, &gathers[0].gradients), (&vec![1, 2, 7], &vec![15.0, 17.0, 6.0, 7.0, 14.0, 15.0]));
         assert_eq!((&gathers[1].keys, &gathers[1].gradients), (&vec![1, 9], &vec![1.5, 2.0, 2.5, 12.5, 14.0, 15.5]));
         gathers[0].apply(&mut two, None);
@@ -264,12 +300,29 @@ mod tests {
     }
 
     #[test]
+    fn a_sequence_is_the_newest_rows_one_by_one_and_its_gradient_theirs() {
+        let (table, layout) = fixture();
+        let layout = layout.with_sequences(vec![SequenceLayout { slot: 1, length: 2, target: 0 }]);
+        let batch = batch(&[&[1], &[1, 2, 3], &[], &[3], &[2], &[]], &[0.0, 0.0, 0.0]);
+        let mut gather = Gather::default();
+        let inputs = read(&mut gather, &table, &layout, &batch);
+        let (rows, lengths) = gather.sequence(&layout, &batch, layout.sequences()[0]).expect("of its table");
+        assert_eq!(rows, [10.0, 20.0, 100.0, 200.0, 100.0, 200.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(lengths, [2, 1, 0]);
+        // What comes back for padding belongs to no id.
+        let gradient: Vec<f32> = (1..=rows.len()).map(|i| i as f32).collect();
+        assert!(gather.scatter(&layout, &batch, &vec![0.0; inputs.len()], &[&gradient]));
+        assert_eq!((&gather.keys, &gather.gradients), (&vec![1, 2, 3], &vec![0.0, 0.0, 1.0, 2.0, 3.0 + 5.0, 4.0 + 6.0]));
+        assert!(!gather.scatter(&layout, &batch, &vec![0.0; inputs.len()], &[&[f32::NAN; 12]]));
+    }
+
+    #[test]
     fn new_rows_appear_on_apply_alone_in_order_of_first_occurrence() {
         let (mut table, layout) = fixture();
         let batch = batch(&[&[50], &[40, 50]], &[0.0]);
         let mut gather = Gather::default();
         let inputs = read(&mut gather, &table, &layout, &batch);
-        assert!(gather.scatter(&layout, &batch, &vec![0.5; inputs.len()]));
+        assert!(gather.scatter(&layout, &batch, &vec![0.5; inputs.len()], &[]));
         assert_eq!(table.len(), 3);
         gather.apply(&mut table, None);
         assert_eq!(table.capture(true).keys, [1, 2, 3, 50, 40]);
@@ -284,7 +337,7 @@ mod tests {
             let batch = batch(&[ids, &[]], &[0.0]);
             let mut gather = Gather::default();
             let inputs = read(&mut gather, &table, &layout, &batch);
-            assert!(gather.scatter(&layout, &batch, &vec![0.5; inputs.len()]));
+            assert!(gather.scatter(&layout, &batch, &vec![0.5; inputs.len()], &[]));
             gather.apply(&mut table, None);
             (inputs[..2].to_vec(), table.capture(true).keys)
         };
@@ -304,7 +357,7 @@ mod tests {
         for (column, value) in [(0, f32::NAN), (3, f32::INFINITY), (1, 1e30), (4, f32::NAN)] {
             let mut gradient = vec![0.0; inputs.len()];
             gradient[column] = value;
-            assert!(!gather.scatter(&layout, &batch, &gradient), "{value} in column {column}");
+            assert!(!gather.scatter(&layout, &batch, &gradient, &[]), "{value} in column {column}");
         }
     }
 }

@@ -2,15 +2,28 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::batch::Batch;
-use crate::config::Pooling;
+use crate::config::{AttentionPair, BoosterAttentionConfig, FeatureKind, Pooling};
 use crate::features::{CLICK_RATE_INPUTS, FeatureSpec};
 
-/// How a batch becomes a net's input vector: the slots' pooled rows side by side, then the numbers, then the click rates.
+/// How a batch becomes a net's input vector: the slots' pooled rows side by side, then the numbers, then the click rates. Beside it may stand
+/// sequences: the rows of a slot one by one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputLayout {
     slots: Vec<SlotLayout>,
     numbers: usize,
     click_rates: usize,
+    sequences: Vec<SequenceLayout>,
+}
+
+/// A slot that is read as a sequence, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SequenceLayout {
+    /// Number of the slot.
+    pub slot: usize,
+    /// Its newest ids, at most so many.
+    pub length: usize,
+    /// Number of the slot that it is looked at with.
+    pub target: usize,
 }
 
 /// One slot of the input vector.
@@ -30,6 +43,24 @@ impl SlotLayout {
     }
 }
 
+impl SequenceLayout {
+    /// Of every pair of `attention`; a pair of features that `spec` does not have as a sequence and a target is left out, as a checked
+    /// configuration has none.
+    #[must_use]
+    pub fn of(spec: &FeatureSpec, attention: &BoosterAttentionConfig) -> Vec<Self> {
+        let place = |name: &str| spec.slots().iter().position(|slot| slot.name == name);
+        let length = |name: &str| match spec.schema().features[spec.schema().feature(name)?].kind {
+            FeatureKind::Bag { last, .. } => last,
+            _ => None,
+        };
+        let layout = |pair: &AttentionPair| {
+            let (slot, target) = (place(&pair.sequence)?, place(&pair.target)?);
+            Some(SequenceLayout { slot, length: length(&pair.sequence)?, target })
+        };
+        attention.of.iter().filter_map(layout).collect()
+    }
+}
+
 impl InputLayout {
     /// The layout of a schema's features; `dim` floats per row where a feature has no dim of its own.
     #[must_use]
@@ -46,7 +77,19 @@ impl InputLayout {
             end += dim;
             SlotLayout { pooling, columns: end - dim..end }
         };
-        InputLayout { slots: slots.iter().map(place).collect(), numbers, click_rates }
+        InputLayout { slots: slots.iter().map(place).collect(), numbers, click_rates, sequences: Vec::new() }
+    }
+
+    /// The same with these sequences beside the vector.
+    #[must_use]
+    pub fn with_sequences(self, sequences: Vec<SequenceLayout>) -> Self {
+        InputLayout { sequences, ..self }
+    }
+
+    /// The sequences, in their order.
+    #[must_use]
+    pub fn sequences(&self) -> &[SequenceLayout] {
+        &self.sequences
     }
 
     /// The slots, in their order.
@@ -102,7 +145,7 @@ impl InputLayout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{FeatureConfig, FeatureKind, SchemaConfig, TimeUnit};
+    use crate::config::{FeatureConfig, SchemaConfig, TimeUnit};
 
     #[test]
     fn a_layout_is_as_wide_as_the_features_say() {

@@ -24,7 +24,7 @@ pub use admission::AdmissionState;
 pub use click_counts::{ClickCounts, CountsError, CountsState};
 pub use expiry::SweepState;
 pub use gather::Gather;
-pub use layout::{InputLayout, SlotLayout};
+pub use layout::{InputLayout, SequenceLayout, SlotLayout};
 pub use optimizer::RowOptimizer;
 pub use rows::{Captured, Rows, RowsError};
 pub use state::{RowsState, TableError};

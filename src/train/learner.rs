@@ -5,11 +5,11 @@ use super::phase::Phase;
 use super::teacher::{Teacher, Teachers};
 use super::{Compute, Course, LearnerState, Scores, TrainError};
 use crate::batch::Batch;
-use crate::config::{BoosterFirstConfig, HintSchedule, ModelConfig, TrainConfig};
+use crate::config::{BoosterFirstConfig, Heads, HintSchedule, ModelConfig, TrainConfig};
 use crate::domain::{Head, Label};
-use crate::embedding::{ClickCounts, InputLayout, SlotLayout};
+use crate::embedding::{ClickCounts, InputLayout, SequenceLayout, SlotLayout};
 use crate::features::FeatureSpec;
-use crate::nets::{Adam, Gradients, InputShape, Inputs, Loss, Nets, Rule, Targets};
+use crate::nets::{Adam, Gradients, InputShape, Inputs, Loss, Nets, Rule, SequenceShape, Targets};
 
 /// What a step did.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -62,12 +62,20 @@ impl Learner {
     /// # Errors
     /// [`TrainError::Device`].
     pub fn new(model: &ModelConfig, config: &TrainConfig, spec: &FeatureSpec) -> Result<Self, TrainError> {
-        Self::over(model, config, InputLayout::new(spec, model.embedding.dim), ClickCounts::new(spec))
+        let inputs = InputLayout::new(spec, model.embedding.dim).with_sequences(SequenceLayout::of(spec, &model.booster_attention));
+        Self::over(model, config, inputs, ClickCounts::new(spec))
     }
 
     fn over(model: &ModelConfig, config: &TrainConfig, inputs: InputLayout, click_counts: ClickCounts) -> Result<Self, TrainError> {
         let compute = Compute::new(&config.device, config.threads)?;
-        let shape = InputShape { width: inputs.width(), slots: inputs.slots().iter().map(SlotLayout::dim).collect() };
+        // Nobody but the booster attends to them.
+        let inputs = if config.heads == Heads::Light { inputs.with_sequences(Vec::new()) } else { inputs };
+        let sequence = |sequence: &SequenceLayout| SequenceShape { length: sequence.length, target: inputs.columns(sequence.target) };
+        let shape = InputShape {
+            width: inputs.width(),
+            slots: inputs.slots().iter().map(SlotLayout::dim).collect(),
+            sequences: inputs.sequences().iter().map(sequence).collect(),
+        };
         let nets = Nets::new(model, config, shape, compute.device());
         Ok(Learner {
             compute,
@@ -94,8 +102,11 @@ impl Learner {
         }
         let phase = Phase::after(self.course.samples, &self.booster_first);
         let rule = phase.rule(self.rule());
-        let mut inputs =
-            Inputs { shared: self.shared.read(&self.inputs, batch), light: self.own.as_mut().map(|own| own.read(&self.inputs, batch)) };
+        let mut inputs = Inputs {
+            shared: self.shared.read(&self.inputs, batch),
+            light: self.own.as_mut().map(|own| own.read(&self.inputs, batch)),
+            sequences: self.shared.sequences(&self.inputs, batch),
+        };
         self.read_click_rates(batch, &mut inputs);
         let pass = self.compute.run(|| {
             let taught = self.teacher.as_ref().and_then(|teacher| teacher.logits(&self.inputs, &self.click_counts, batch));
@@ -162,9 +173,9 @@ impl Learner {
 
     /// False where a gradient of a row is not finite.
     fn scatter(&mut self, batch: &Batch, gradients: &Inputs) -> bool {
-        let finite = self.shared.scatter(&self.inputs, batch, &gradients.shared);
+        let finite = self.shared.scatter(&self.inputs, batch, &gradients.shared, &gradients.sequences);
         let own = self.own.as_mut().zip(gradients.light.as_ref());
-        finite && own.is_none_or(|(own, gradient)| own.scatter(&self.inputs, batch, gradient))
+        finite && own.is_none_or(|(own, gradient)| own.scatter(&self.inputs, batch, gradient, &[]))
     }
 
     /// Logits with the current weights; changes nothing (unknown ids stay unknown).
@@ -174,7 +185,7 @@ impl Learner {
             return self.nets.no_scores();
         }
         let peek = |lookup: &Lookup| lookup.peek(&self.inputs, batch);
-        let mut inputs = Inputs { shared: peek(&self.shared), light: self.own.as_ref().map(peek) };
+        let mut inputs = Inputs { light: self.own.as_ref().map(|own| peek(own).shared), ..peek(&self.shared) };
         self.read_click_rates(batch, &mut inputs);
         self.compute.run(|| self.nets.predict(inputs, batch.rows()))
     }

@@ -2,6 +2,7 @@ use crate::batch::Batch;
 use crate::config::{EmbeddingConfig, TrainConfig};
 use crate::domain::EventTime;
 use crate::embedding::{Gather, InputLayout, RowsState, Table, TableError};
+use crate::nets::{Inputs, Sequence};
 
 /// Tables, one per dim, and what a batch looks up in them: where one input matrix comes from and where its gradient goes.
 #[derive(Debug)]
@@ -23,16 +24,27 @@ impl Lookup {
         inputs
     }
 
-    /// As [`Lookup::read`], without leaving a trace.
-    pub(super) fn peek(&self, layout: &InputLayout, batch: &Batch) -> Vec<f32> {
-        let mut inputs = layout.matrix(batch);
-        self.tables.iter().for_each(|(table, _)| Gather::default().read(table, layout, batch, &mut inputs));
-        inputs
+    /// The layout's sequences in the batch that was read last.
+    pub(super) fn sequences(&self, layout: &InputLayout, batch: &Batch) -> Vec<Sequence> {
+        sequences(self.tables.iter().map(|(_, gather)| gather), layout, batch)
+    }
+
+    /// As [`Lookup::read`] and [`Lookup::sequences`], without leaving a trace.
+    pub(super) fn peek(&self, layout: &InputLayout, batch: &Batch) -> Inputs {
+        let mut shared = layout.matrix(batch);
+        let read = |(table, _): &(Table, Gather)| {
+            let mut gather = Gather::default();
+            gather.read(table, layout, batch, &mut shared);
+            gather
+        };
+        let gathers: Vec<Gather> = self.tables.iter().map(read).collect();
+        Inputs { shared, light: None, sequences: sequences(gathers.iter(), layout, batch) }
     }
 
     /// See [`Gather::scatter`].
-    pub(super) fn scatter(&mut self, layout: &InputLayout, batch: &Batch, gradient: &[f32]) -> bool {
-        self.tables.iter_mut().all(|(_, gather)| gather.scatter(layout, batch, gradient))
+    pub(super) fn scatter(&mut self, layout: &InputLayout, batch: &Batch, gradient: &[f32], sequences: &[Sequence]) -> bool {
+        let sequences: Vec<&[f32]> = sequences.iter().map(|sequence| sequence.rows.as_slice()).collect();
+        self.tables.iter_mut().all(|(_, gather)| gather.scatter(layout, batch, gradient, &sequences))
     }
 
     /// See [`Gather::squares`].
@@ -67,4 +79,11 @@ impl Lookup {
     pub(super) fn rows(&self) -> usize {
         self.tables.iter().map(|(table, _)| table.len()).sum()
     }
+}
+
+/// Each from the table that its slot's rows are in.
+fn sequences<'a>(gathers: impl Iterator<Item = &'a Gather> + Clone, layout: &InputLayout, batch: &Batch) -> Vec<Sequence> {
+    let read = |sequence| gathers.clone().find_map(|gather| gather.sequence(layout, batch, sequence));
+    let read = layout.sequences().iter().filter_map(|sequence| read(*sequence));
+    read.map(|(rows, lengths)| Sequence { rows, lengths }).collect()
 }

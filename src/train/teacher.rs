@@ -42,7 +42,7 @@ impl Teacher {
     /// Its logits, `[rows]`.
     pub(super) fn logits(&self, layout: &InputLayout, click_counts: &ClickCounts, batch: &Batch) -> Option<Vec<f32>> {
         let mut inputs = self.lookup.peek(layout, batch);
-        click_counts.read(&batch.click_rates, layout.width(), &mut inputs);
+        click_counts.read(&batch.click_rates, layout.width(), &mut inputs.shared);
         self.nets.predict(inputs, batch.rows()).booster
     }
 }

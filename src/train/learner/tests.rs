@@ -133,7 +133,7 @@ fn prediction_leaves_no_trace() {
 #[test]
 fn a_batch_that_is_not_finite_changes_no_bit() {
     // The last two are at the seam, where the next step would be the first of light's phase.
-    for mut learner in [learner(&config(1)), learner(&stable()), dice(), apart(0), booster_first(160), apart(160)] {
+    for mut learner in [learner(&config(1)), learner(&stable()), dice(), attentive(&config(1)), apart(0), booster_first(160), apart(160)] {
         (0..5).for_each(|number| assert!(learner.step(&batch(number, 32)).applied));
         let before = learner.capture(true);
         for poison in [f32::NAN, f32::INFINITY, f32::MAX, 1e25] {
@@ -286,6 +286,64 @@ fn booster_first(samples: u64) -> Learner {
     learner(&TrainConfig { booster_first: BoosterFirstConfig { samples }, ..config(1) })
 }
 
+/// The booster attends to the newest three of the bag with the item, which shares its table.
+fn attentive(config: &TrainConfig) -> Learner {
+    let layout = InputLayout::of(&[(Pooling::Sum, 4), (Pooling::Mean, 4)], 1, 1);
+    let layout = layout.with_sequences(vec![SequenceLayout { slot: 1, length: 3, target: 0 }]);
+    let model = ModelConfig { control: config.heads == Heads::Both, ..model() };
+    Learner::over(&model, config, layout, click_counts()).expect("the CPU is always there")
+}
+
+/// Items are clicked that stand in the newest three of the bag.
+fn match_batch(number: u64) -> Batch {
+    let mut random = ChaCha8Rng::seed_from_u64(number);
+    let mut batch = Batch { bounds: vec![0], ..Batch::default() };
+    for _ in 0..64 {
+        let clicked: Vec<u64> = (0..5).map(|_| random.random_range(1..9)).collect();
+        let item = random.random_range(1..9);
+        batch.ids.push(item);
+        batch.bounds.push(batch.ids.len() as u32);
+        batch.ids.extend(&clicked);
+        batch.bounds.push(batch.ids.len() as u32);
+        batch.labels.push(clicked[2..].contains(&item));
+        batch.numbers.push(0.0);
+        batch.click_rates.push(NO_KEY);
+    }
+    batch
+}
+
+#[test]
+fn attention_finds_the_target_in_the_sequence_where_pooling_does_not() {
+    let booster = TrainConfig { heads: Heads::Booster, ..config(1) };
+    let model = ModelConfig { control: false, ..model() };
+    let pooled = InputLayout::of(&[(Pooling::Sum, 4), (Pooling::Mean, 4)], 1, 1);
+    let pooled = Learner::over(&model, &booster, pooled, click_counts()).expect("the CPU is always there");
+    let [attentive, pooled] = [attentive(&booster), pooled].map(|mut learner| {
+        let losses: Vec<f64> = (0..600).map(|number| learner.step(&match_batch(number)).loss).collect();
+        losses[500..].iter().sum::<f64>() / 100.0
+    });
+    assert!(attentive < 0.8 * pooled, "loss {attentive} with attention, {pooled} without");
+}
+
+#[test]
+fn a_teacher_attends_as_the_booster_that_it_was() {
+    let mut taught = config(1);
+    taught.teacher.weight = 1.8;
+    let mut learner = attentive(&taught);
+    (0..5).for_each(|number| assert!(learner.step(&match_batch(number)).applied));
+    let teacher = learner.teachers(&model(), &taught).expect("the rule has one").make(&learner.capture(true)).expect("its own state");
+    let probe = match_batch(9);
+    assert_eq!(teacher.logits(&learner.inputs, &learner.click_counts, &probe), learner.predict(&probe).booster);
+}
+
+#[test]
+fn light_alone_attends_to_nothing() {
+    let light = TrainConfig { heads: Heads::Light, ..config(1) };
+    let mut learner = attentive(&light);
+    assert!(learner.inputs.sequences().is_empty());
+    assert!(learner.step(&batch(0, 16)).applied);
+}
+
 #[test]
 fn every_arm_restores_bit_equal_in_each_phase_and_at_the_seam() {
     // The batch in which the 192nd sample would be counted is the third: the fourth is the first of light's phase.
@@ -294,6 +352,7 @@ fn every_arm_restores_bit_equal_in_each_phase_and_at_the_seam() {
         capture_and_restore_are_bit_equal(|| apart(192), 64, at);
         capture_and_restore_are_bit_equal(|| apart(0), 64, at);
         capture_and_restore_are_bit_equal(|| learner(&stable()), 64, at);
+        capture_and_restore_are_bit_equal(|| attentive(&config(1)), 64, at);
         capture_and_restore_are_bit_equal(dice, 64, at);
     }
 }
