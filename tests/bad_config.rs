@@ -145,6 +145,7 @@ fn values_that_cannot_be_are_named_with_their_place() {
         ("[model.embedding.expiry]\nrows_max = 1\n", &["model.embedding.expiry.rows_max", "1", "no limit", "line 21"]),
         ("[model]\nlight = [64, 0]\n", &["model.light[1]", "0", "width", "line 21, column 14"]),
         ("[model]\nbooster = [0]\n", &["model.booster[0]", "0", "width", "line 21"]),
+        ("[model.booster_attention]\nhidden = [0]\n", &["model.booster_attention.hidden[0]", "0", "width", "line 21"]),
         ("[model.booster_cross]\nlayers = 65\n", &["model.booster_cross.layers", "65", "0 to 64", "line 21"]),
         ("[publish]\nchunk = \"1MiB\"\n", &["publish.chunk", "1MiB", "64KiB to 900KiB", "line 21"]),
         ("[publish]\nchunk = \"63KiB\"\n", &["publish.chunk", "63KiB", "64KiB to 900KiB", "line 21"]),
@@ -231,6 +232,66 @@ fn what_a_feature_is_made_of_is_checked() {
     let (head, _) = GOOD.split_once("[[schema.features]]").expect("it has features");
     let error = with_environment(&format!("{head}{hidden}"), &[]).expect_err("no input").to_string();
     assert!(error.contains("schema.features") && error.contains("embed = false"), "{error}");
+}
+
+#[test]
+fn a_table_is_shared_with_features_that_have_one_of_their_own() {
+    let buckets = "kind = \"buckets\"\nbounds = [1.0, 2.0]";
+    for (keys, named) in [
+        ("kind = \"bag\"\ntable = \"\"", ["[1].table", "\"\"", "not empty", "line 19"].as_slice()),
+        ("kind = \"log1p\"\ntable = \"item_id\"", &["`price`", "`log1p`", "no key `table`", "line 17"]),
+        (
+            "kind = \"bag\"\ntable = \"x\"\n[[schema.features]]\nname = \"x\"\nkind = \"categorical\"\ntable = \"item_id\"",
+            &["[1].table", "\"x\"", "\"item_id\"", "line 19"],
+        ),
+        (
+            "kind = \"bag\"\ntable = \"x\"\n[[schema.features]]\nname = \"x\"\nkind = \"log1p\"",
+            &["[1].table", "\"x\"", "`log1p`", "no rows", "line 19"],
+        ),
+    ] {
+        refused((buckets, keys), named);
+    }
+}
+
+#[test]
+fn a_dim_is_of_slots_and_one_for_all_features_of_a_table() {
+    let buckets = "kind = \"buckets\"\nbounds = [1.0, 2.0]";
+    for (keys, named) in [
+        ("kind = \"bag\"\ndim = 0", ["[1].dim", "0", "1 to 4096", "line 19"].as_slice()),
+        ("kind = \"hour\"\ndim = 4097", &["[1].dim", "4097", "1 to 4096", "line 19"]),
+        ("kind = \"bag\"\nembed = false\ndim = 8", &["[1].dim", "8", "embed = false", "line 20"]),
+        ("kind = \"log1p\"\ndim = 8", &["`price`", "`log1p`", "no key `dim`", "line 17"]),
+        ("kind = \"bag\"\ntable = \"item_id\"\ndim = 8", &["[1].dim", "8", "`item_id`", "has 16", "line 20"]),
+        (
+            "kind = \"bag\"\ndim = 8\n[[schema.features]]\nname = \"x\"\nkind = \"bag\"\ntable = \"price\"",
+            &["[1].dim", "8", "`x`", "has 16", "line 19"],
+        ),
+        ("kind = \"bag\"\ndim = 8\n[model]\nbooster_fm = true", &["model.booster_fm", "one dim", "line 21"]),
+    ] {
+        refused((buckets, keys), named);
+    }
+}
+
+#[test]
+fn attention_is_over_a_sequence_with_one_target_of_its_dim() {
+    let buckets = "kind = \"buckets\"\nbounds = [1.0, 2.0]";
+    let pair = |sequence: &str, target: &str| format!("{{ sequence = \"{sequence}\", target = \"{target}\" }}");
+    let bag = "kind = \"bag\"\nlast = 3";
+    for (feature, pairs, named) in [
+        (bag, vec![pair("nothing", "item_id")], ["of[0].sequence", "\"nothing\"", "with embeddings"]),
+        ("kind = \"bag\"", vec![pair("price", "item_id")], ["of[0].sequence", "\"price\"", "a bag with `last`"]),
+        ("kind = \"bag\"\nlast = 2000", vec![pair("price", "item_id")], ["of[0].sequence", "2000", "at most 1024"]),
+        (bag, vec![pair("price", "nothing")], ["of[0].target", "\"nothing\"", "with embeddings"]),
+        (bag, vec![pair("price", "price")], ["of[0].target", "\"price\"", "several ids"]),
+        ("kind = \"bag\"\nlast = 3\ndim = 8", vec![pair("price", "item_id")], ["of[0].target", "dim is 16, that of `price` 8", "the same"]),
+        (bag, vec![pair("price", "item_id"); 2], ["of[1].target", "\"item_id\"", "`price` already"]),
+    ] {
+        let keys = format!("{feature}\n[model.booster_attention]\nof = [{}]", pairs.join(", "));
+        refused((buckets, &keys), &named);
+    }
+    let good = format!("{bag}\n[model.booster_attention]\nof = [{}]", pair("price", "item_id"));
+    let config = with_environment(&GOOD.replace(buckets, &good), &[]).expect("a good pair");
+    assert_eq!(config.model.booster_attention.hidden, [36]);
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //! change. The literals were computed with the reference implementation of XXH3 (the C library), not with this program.
 
 use rocket_launching::config::{FeatureConfig, FeatureKind, Pooling, SchemaConfig, TimeUnit};
-use rocket_launching::domain::{EventTime, ImpressionId, Origin, PartitionIndex, Record, Role};
+use rocket_launching::domain::{EventTime, Field, ImpressionId, Origin, PartitionIndex, Record, Role};
 use rocket_launching::features::{FeatureSpec, Features, slot_key};
+use rocket_launching::wire::snapshot::schema_hash;
 use rocket_launching::wire::{Decoded, EventDecoder};
 
 #[test]
@@ -21,6 +22,29 @@ fn keys_of_slots() {
     ] {
         assert_eq!(slot_key(slot, value), key, "{slot} {value}");
     }
+}
+
+/// Keys at their default are not written: a schema that does not use a new one keeps its hash.
+#[test]
+fn the_hash_of_a_schema_and_the_keys_of_a_shared_table() {
+    let mut schema = SchemaConfig {
+        time: "ts".to_owned(),
+        time_unit: TimeUnit::Ms,
+        user: "user_id".to_owned(),
+        item: "item_id".to_owned(),
+        label: "label".to_owned(),
+        impression: None,
+        features: vec![
+            FeatureConfig::new("item_id", FeatureKind::Categorical),
+            FeatureConfig::new("clicked", FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".to_owned(), last: Some(2) }),
+        ],
+    };
+    assert_eq!(schema_hash(&schema), "1dda862df7b2d44232c6f42a42b486e699204060270329c38314b2617091b2f2");
+    schema.features[1].table = Some("item_id".to_owned());
+    let mut features = Features::default();
+    let fields = [Field::Text("5".into()), Field::List(["7".into(), "5".into()].into())];
+    FeatureSpec::new(&schema).expect("a good schema").extract(EventTime(0), &fields, &mut features);
+    assert_eq!((features.ids[0], features.ids[2]), (0x4b21_ebb8_a446_83f8, 0x4b21_ebb8_a446_83f8));
 }
 
 #[test]

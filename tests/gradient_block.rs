@@ -3,8 +3,10 @@
 //! loss, by finite differences of an f64 reference.
 #![cfg(feature = "trainer")]
 
-use rocket_launching::config::{Activation, BoosterCrossConfig, Heads, HiddenConfig, ModelConfig, SharedGrad, TrainConfig};
-use rocket_launching::nets::{Hint, InputShape, Inputs, Layout, Nets, Part, Rule, Targets};
+use rocket_launching::config::{
+    Activation, AttentionPair, BoosterAttentionConfig, BoosterCrossConfig, Heads, HiddenConfig, ModelConfig, SharedGrad, TrainConfig,
+};
+use rocket_launching::nets::{Hint, InputShape, Inputs, Layout, Nets, Part, Rule, Sequence, SequenceShape, Targets};
 use rocket_launching::train::Compute;
 
 /// Every backend in the build.
@@ -39,9 +41,31 @@ fn apart(shared: &[usize]) -> ModelConfig {
     ModelConfig { sharing: false, control: false, ..model(shared) }
 }
 
+/// The same with attention over two sequences, looked at with one slot each.
+fn attentive(model: ModelConfig) -> ModelConfig {
+    let pair = |name: &str| AttentionPair { sequence: name.to_owned(), target: name.to_owned() };
+    let of = vec![pair("one"), pair("two")];
+    ModelConfig { booster_attention: BoosterAttentionConfig { hidden: vec![3], of }, ..model }
+}
+
+/// Of an attentive model; the nets know no names.
+fn sequence_shapes(model: &ModelConfig) -> Vec<SequenceShape> {
+    let shapes = [SequenceShape { length: 3, target: 2..4 }, SequenceShape { length: 2, target: 0..2 }];
+    shapes.into_iter().take(model.booster_attention.of.len()).collect()
+}
+
+/// Of every length that there is, empty ones too; what stands behind them is no row.
+fn sequences(model: &ModelConfig) -> Vec<Sequence> {
+    let sequence = |SequenceShape { length, target }: SequenceShape| Sequence {
+        rows: (0..LABELS.len() * length * target.len()).map(|i| (i as f32 * 0.9 + 1.0).cos()).collect(),
+        lengths: (0..LABELS.len()).map(|row| (row % (length + 1)) as u32).collect(),
+    };
+    sequence_shapes(model).into_iter().map(sequence).collect()
+}
+
 fn nets(device: &str, model: &ModelConfig, heads: Heads) -> Nets {
     let compute = Compute::new(device, 1).expect("the backend is in this build");
-    let shape = InputShape { width: INPUTS, slots: SLOTS.to_vec() };
+    let shape = InputShape { width: INPUTS, slots: SLOTS.to_vec(), sequences: sequence_shapes(model) };
     Nets::new(model, &TrainConfig { seed: 11, heads, ..TrainConfig::default() }, shape, compute.device())
 }
 
@@ -52,7 +76,7 @@ fn inputs() -> Vec<f32> {
 /// The inputs of `model`: light's own differ from the booster's.
 fn inputs_of(model: &ModelConfig) -> Inputs {
     let light = (!model.sharing).then(|| inputs().iter().map(|x| 0.5 - x).collect());
-    Inputs { shared: inputs(), light }
+    Inputs { shared: inputs(), light, sequences: sequences(model) }
 }
 
 /// Gradients by each part's parameters and by the input matrix, where the embeddings' gradients come from.
@@ -65,6 +89,8 @@ struct Parts {
     inputs: Vec<f32>,
     /// By the inputs that light has to itself.
     light_inputs: Vec<f32>,
+    /// By the rows of sequences.
+    sequences: Vec<f32>,
 }
 
 fn gradients(device: &str, shared: &[usize], rule: &Rule) -> Parts {
@@ -83,6 +109,7 @@ fn gradients_of(device: &str, model: &ModelConfig, heads: Heads, rule: &Rule) ->
         control: part(Part::Control),
         inputs: gradients.inputs().shared.clone(),
         light_inputs: gradients.inputs().light.clone().unwrap_or_default(),
+        sequences: gradients.inputs().sequences.iter().flat_map(|sequence| sequence.rows.clone()).collect(),
     }
 }
 
@@ -324,6 +351,84 @@ fn with_a_factorization_machine_gradients_are_the_slopes_of_the_loss_and_the_hin
     }
 }
 
+#[test]
+fn with_attention_gradients_are_the_slopes_of_the_loss_and_only_the_booster_and_the_hint_without_the_block_move_it() {
+    for device in DEVICES {
+        for (shared, sharing) in [(&[][..], true), (&[7, 5][..], true), (&[7, 5][..], false)] {
+            let base = attentive(if sharing { model(shared) } else { apart(shared) });
+            let crossed = ModelConfig { booster_cross: BoosterCrossConfig { layers: 1 }, ..base.clone() };
+            let what = format!("{device}, shared {shared:?}, sharing {sharing}");
+            for gradient_block in [true, false] {
+                let rule = Rule { light: 1.0, booster: 1.0, hint: 0.3, teacher: 0.7, gradient_block, ..NONE };
+                assert_slopes(&what, device, &crossed, &rule);
+            }
+            let moves = |term: &str, rule: Rule, booster: bool| {
+                let parts = gradients_of(device, &base, Heads::Both, &rule);
+                let layout = nets(device, &base, Heads::Both).layout().clone();
+                let attention = of_attention(&layout, &parts.booster);
+                let what = format!("{what}, {term}");
+                assert_cells_move(&what, [("attention", &attention, booster), ("sequences", &parts.sequences, booster)]);
+            };
+            moves("booster", Rule { booster: 1.0, ..NONE }, true);
+            moves("light", Rule { light: 1.0, ..NONE }, false);
+            moves("control", Rule { control: 1.0, ..NONE }, false);
+            moves("teacher", Rule { teacher: 1.8, ..NONE }, false);
+            for kind in KINDS {
+                moves("hint", Rule { hint: 0.3, kind, ..NONE }, false);
+                moves("open hint", Rule { hint: 0.3, kind, gradient_block: false, ..NONE }, true);
+            }
+        }
+    }
+}
+
+/// The parameters of attention units among those of the booster.
+fn of_attention(layout: &Layout, booster: &[f32]) -> Vec<f32> {
+    let mut offset = 0;
+    let mut found = Vec::new();
+    for tensor in layout.tensors().iter().filter(|tensor| tensor.name.starts_with("booster.")) {
+        let end = offset + tensor.shape.iter().product::<usize>();
+        if tensor.name.contains(".attention.") {
+            found.extend_from_slice(&booster[offset..end]);
+        }
+        offset = end;
+    }
+    found
+}
+
+#[test]
+fn what_stands_behind_a_sequence_has_no_influence_and_an_empty_one_is_the_zero_vector() {
+    for device in DEVICES {
+        let attentive = attentive(model(&[7, 5]));
+        let nets = nets(device, &attentive, Heads::Both);
+        let rule = Rule { booster: 1.0, ..NONE };
+        let of = |value: f32| {
+            let mut inputs = inputs_of(&attentive);
+            for (sequence, shape) in inputs.sequences.iter_mut().zip(sequence_shapes(&attentive)) {
+                let dim = shape.target.len();
+                for (rows, held) in sequence.rows.chunks_exact_mut(shape.length * dim).zip(&sequence.lengths) {
+                    rows[*held as usize * dim..].fill(value);
+                }
+            }
+            nets.gradients(inputs, TARGETS, &rule)
+        };
+        let [padded, filled] = [of(0.0), of(1e3)];
+        assert_eq!(padded.scores, filled.scores, "{device}");
+        let [padded, filled] = [padded, filled].map(|pass| pass.gradients.expect("finite"));
+        assert_eq!((padded.dense(), padded.inputs()), (filled.dense(), filled.inputs()), "{device}");
+        for (gradient, shape) in filled.inputs().sequences.iter().zip(sequence_shapes(&attentive)) {
+            for (rows, held) in gradient.rows.chunks_exact(shape.length * shape.target.len()).zip(&gradient.lengths) {
+                assert!(rows[*held as usize * shape.target.len()..].iter().all(|g| *g == 0.0), "{device}");
+                assert_eq!(rows.iter().any(|g| *g != 0.0), *held > 0, "{device}");
+            }
+        }
+        // With nothing to look at, the unit's parameters and the target are as good as not there.
+        let mut inputs = inputs_of(&attentive);
+        inputs.sequences.iter_mut().for_each(|sequence| sequence.lengths.fill(0));
+        let parts = nets.gradients(inputs, TARGETS, &rule).gradients.expect("finite");
+        assert!(of_attention(nets.layout(), &parts.dense()[nets.layout().range(Part::Booster)]).iter().all(|g| *g == 0.0), "{device}");
+    }
+}
+
 /// Dice's running moments: they enter the loss, but are followed, not trained.
 fn is_followed(name: &str) -> bool {
     name.ends_with(".mean") || name.ends_with(".variance")
@@ -341,7 +446,8 @@ fn assert_slopes(what: &str, device: &str, model: &ModelConfig, rule: &Rule) {
     let pass = nets.gradients(inputs.clone(), TARGETS, rule);
     let found = pass.gradients.expect("finite");
     let by_input = found.inputs().clone();
-    let found: Vec<f32> = [found.dense(), by_input.shared, by_input.light.unwrap_or_default()].concat();
+    let by_row = by_input.sequences.into_iter().flat_map(|sequence| sequence.rows).collect();
+    let found: Vec<f32> = [found.dense(), by_input.shared, by_input.light.unwrap_or_default(), by_row].concat();
 
     let start = reference::Point::new(&nets.capture().params, &inputs);
     let loss = |point: &reference::Point| reference::loss(model, nets.layout(), point, &start, &LABELS, rule);
@@ -364,12 +470,21 @@ mod reference {
     pub(super) struct Point {
         values: Vec<f64>,
         params: usize,
+        /// Where sequences begin.
+        sequences: usize,
+        lengths: Vec<Vec<u32>>,
     }
 
     impl Point {
         pub(super) fn new(params: &[f32], inputs: &Inputs) -> Self {
             let values = params.iter().chain(&inputs.shared).chain(inputs.light.iter().flatten());
-            Point { values: values.map(|x| f64::from(*x)).collect(), params: params.len() }
+            let rows = inputs.sequences.iter().flat_map(|sequence| &sequence.rows);
+            Point {
+                sequences: values.clone().count(),
+                values: values.chain(rows).map(|x| f64::from(*x)).collect(),
+                params: params.len(),
+                lengths: inputs.sequences.iter().map(|sequence| sequence.lengths.clone()).collect(),
+            }
         }
 
         pub(super) fn moved(&self, i: usize, by: f64) -> Self {
@@ -384,13 +499,22 @@ mod reference {
 
         /// What light reads where it shares nothing.
         fn own_row(&self, row: usize) -> Option<Vec<f64>> {
-            let own = &self.values[self.params + LABELS.len() * INPUTS..];
+            let own = &self.values[self.params + LABELS.len() * INPUTS..self.sequences];
             own.get(row * INPUTS..(row + 1) * INPUTS).map(<[f64]>::to_vec)
+        }
+
+        /// The rows of one sequence of one example.
+        fn sequence(&self, shapes: &[SequenceShape], which: usize, row: usize) -> impl Iterator<Item = &[f64]> {
+            let floats = |shape: &SequenceShape| shape.length * shape.target.len();
+            let before: usize = shapes[..which].iter().map(|shape| LABELS.len() * floats(shape)).sum();
+            let start = self.sequences + before + row * floats(&shapes[which]);
+            self.values[start..].chunks_exact(shapes[which].target.len()).take(self.lengths[which][row] as usize)
         }
     }
 
     pub(super) fn loss(model: &ModelConfig, layout: &Layout, point: &Point, start: &Point, labels: &[bool], rule: &Rule) -> f64 {
         let rows = labels.iter().enumerate().map(|(row, label)| {
+            let part = |layout: &Layout, point: &Point, which, x| part(layout, point, which, x, &attended(model, layout, point, row));
             let trunk = part(layout, point, Part::Shared, point.row(row));
             let stopped = part(layout, start, Part::Shared, start.row(row));
             let machine = |point: &Point| if model.booster_fm { pairs(&point.row(row)) } else { 0.0 };
@@ -431,21 +555,57 @@ mod reference {
         row[0] * row[2] + row[1] * row[3]
     }
 
-    /// The layers of one part, from the names and shapes of the public layout.
-    fn part(layout: &Layout, point: &Point, part: Part, mut x: Vec<f64>) -> Vec<f64> {
-        let tensors = layout.tensors();
-        let of_part = tensors.iter().filter(|tensor| tensor.name.starts_with(part.name()));
+    /// The layers of one part: the names of their tensors, and their values.
+    fn layers<'a>(layout: &Layout, point: &'a Point, part: Part) -> Vec<Vec<(String, &'a [f64])>> {
+        let of_part = layout.tensors().into_iter().filter(|tensor| tensor.name.starts_with(part.name()));
         let mut offset = layout.range(part).start;
-        let placed: Vec<(&str, &[f64])> = of_part
+        let placed: Vec<(String, &[f64])> = of_part
             .map(|tensor| {
                 let values = &point.values[offset..][..tensor.shape.iter().product()];
                 offset += values.len();
-                (tensor.name.as_str(), values)
+                (tensor.name, values)
             })
             .collect();
-        let layers = placed.chunk_by(|_, (name, _)| !name.ends_with(".weight")).collect::<Vec<_>>();
+        placed.chunk_by(|_, (name, _)| !name.ends_with(".weight")).map(<[_]>::to_vec).collect()
+    }
+
+    /// Σⱼ wⱼ · kⱼ of every sequence of one example, side by side, wⱼ being what the unit makes of [q, kⱼ, q − kⱼ, q ⊙ kⱼ].
+    fn attended(model: &ModelConfig, layout: &Layout, point: &Point, row: usize) -> Vec<f64> {
+        let (shapes, layers) = (sequence_shapes(model), layers(layout, point, Part::Booster));
+        let vector = |which: usize| {
+            let q = point.row(row)[shapes[which].target.clone()].to_vec();
+            let unit: Vec<_> = layers.iter().filter(|layer| layer[0].0.starts_with(&format!("booster.attention.{which}."))).collect();
+            let mut sum = vec![0.0; q.len()];
+            for k in point.sequence(&shapes, which, row) {
+                let pairs = || q.iter().zip(k);
+                let mut y: Vec<f64> = q.iter().chain(k).copied().collect();
+                y.extend(pairs().map(|(q, k)| q - k));
+                y.extend(pairs().map(|(q, k)| q * k));
+                for (depth, layer) in unit.iter().enumerate() {
+                    y = product(layer, &y);
+                    if depth + 1 < unit.len() {
+                        y.iter_mut().for_each(|y| *y = y.max(0.0));
+                    }
+                }
+                sum.iter_mut().zip(k).for_each(|(sum, k)| *sum += y[0] * k);
+            }
+            sum
+        };
+        (0..shapes.len()).flat_map(vector).collect()
+    }
+
+    /// What one part makes of x, with what attention puts `beside` it.
+    fn part(layout: &Layout, point: &Point, part: Part, mut x: Vec<f64>, beside: &[f64]) -> Vec<f64> {
+        let layers = layers(layout, point, part);
         let mut crossed: Option<Vec<f64>> = None;
         for (depth, layer) in layers.iter().enumerate() {
+            if layer[0].0.contains(".attention.") {
+                // The layers of the units stand where their vectors join.
+                if layer[0].0 == "booster.attention.0.0.weight" {
+                    x.extend(beside);
+                }
+                continue;
+            }
             let y = product(layer, &x);
             x = if layer[0].0.contains(".cross.") {
                 // x₀ ⊙ (W x + b) + x
@@ -460,14 +620,14 @@ mod reference {
         x
     }
 
-    fn product(layer: &[(&str, &[f64])], x: &[f64]) -> Vec<f64> {
+    fn product(layer: &[(String, &[f64])], x: &[f64]) -> Vec<f64> {
         let (weights, biases) = (layer[0].1, layer[1].1);
         let output = |(o, bias): (usize, &f64)| bias + x.iter().enumerate().map(|(i, x)| x * weights[i * biases.len() + o]).sum::<f64>();
         biases.iter().enumerate().map(output).collect()
     }
 
     /// LayerNorm and activation, by which of their tensors are there.
-    fn activated(layer: &[(&str, &[f64])], y: &[f64]) -> Vec<f64> {
+    fn activated(layer: &[(String, &[f64])], y: &[f64]) -> Vec<f64> {
         let get = |name: &str, o: usize| layer.iter().find(|(found, _)| found.ends_with(name)).map(|(_, values)| values[o]);
         let count = y.len() as f64;
         let mean = y.iter().sum::<f64>() / count;

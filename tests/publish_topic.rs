@@ -361,7 +361,7 @@ fn a_snapshot_that_servers_would_refuse_is_not_sent() {
     let mut wrong_probe = loaded(1);
     wrong_probe.probes[2].logit += 0.01;
     let mut cut = loaded(1);
-    cut.learner.rows.data.pop();
+    cut.learner.rows[0].data.pop();
     for (bad, named) in [(not_finite, "light.0.weight"), (wrong_probe, "probe 2"), (cut, "embedding.rows holds")] {
         let error = publisher.publish(&commit(1), &bad, NOW_MS).unwrap_err();
         assert!(matches!(error, PublishError::Gate { version: Version(1), .. }), "{error}");

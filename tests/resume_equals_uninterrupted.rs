@@ -61,15 +61,29 @@ fn joined() {
 }
 
 #[test]
+fn with_slots_of_several_dims() {
+    for sharing in [true, false] {
+        let state = assert_equal("labelled", &world::labelled_stream(1500), &[100, 101, 700, 1499], |config| {
+            world::widen(config);
+            (config.model.sharing, config.model.control) = (sharing, false);
+            config.model.embedding.expiry.after = Some(Span::from_secs(3600));
+        });
+        let tables = [Some(&state.rows), state.light_rows.as_ref()].into_iter().flatten().flatten();
+        let held: Vec<_> = tables.map(|rows| (rows.dim, !rows.keys.is_empty())).collect();
+        assert_eq!(held, [(4, true), (2, true), (6, true)].repeat(if sharing { 1 } else { 2 }));
+    }
+}
+
+#[test]
 fn with_ids_admitted_by_count_and_by_chance() {
-    let all = assert_equal("labelled", &world::labelled_stream(700), &[], |_| ()).rows.keys.len();
+    let all = assert_equal("labelled", &world::labelled_stream(700), &[], |_| ()).rows[0].keys.len();
     let by_count = |config: &mut Config| {
         config.model.embedding.admission = AdmissionConfig { min_count: 20, filter: ByteLength(1 << 16), ..AdmissionConfig::default() };
     };
     let by_chance = |config: &mut Config| config.model.embedding.admission.probability = 0.02;
     let rules: [&dyn Fn(&mut Config); 2] = [&by_count, &by_chance];
     for rule in rules {
-        let rows = assert_equal("labelled", &world::labelled_stream(700), &[100, 101, 400], rule).rows;
+        let rows = &assert_equal("labelled", &world::labelled_stream(700), &[100, 101, 400], rule).rows[0];
         assert!(rows.keys.len() > 10 && rows.keys.len() < all, "{} of {all} ids have rows", rows.keys.len());
         assert!(rows.admission.drawn > 0 || rows.admission.counters.iter().any(|counter| *counter > 0));
     }
@@ -94,12 +108,12 @@ fn stretched((partitions, records): (Vec<TopicPartition>, Vec<Record>), factor: 
 fn with_rows_that_expire() {
     // 1500 events over 10 days.
     let stream = stretched(world::labelled_stream(1500), 5760);
-    let all = assert_equal("labelled", &stream, &[], |_| ()).rows.keys.len();
+    let all = assert_equal("labelled", &stream, &[], |_| ()).rows[0].keys.len();
     let by_age = |config: &mut Config| config.model.embedding.expiry.after = Some(Span::from_secs(6 * 3600));
     let by_capacity = |config: &mut Config| config.model.embedding.expiry.rows_max = 60;
     let rules: [&dyn Fn(&mut Config); 2] = [&by_age, &by_capacity];
     for rule in rules {
-        let rows = assert_equal("labelled", &stream, &[100, 101, 700, 1499], rule).rows;
+        let rows = &assert_equal("labelled", &stream, &[100, 101, 700, 1499], rule).rows[0];
         assert!(rows.keys.len() > 10 && rows.keys.len() + 10 < all, "{} of {all} ids have rows", rows.keys.len());
     }
 }
@@ -115,6 +129,7 @@ fn arms_that_have_state_of_their_own() {
         (config.model.sharing, config.model.control) = (false, false);
         config.train.booster_first.samples = 690;
     });
+    assert_equal("labelled", &stream, &cuts, world::attend);
     assert_equal("labelled", &stream, &cuts, |config| {
         (config.train.heads, config.model.control) = (Heads::Booster, false);
     });

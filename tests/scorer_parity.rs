@@ -41,6 +41,29 @@ fn the_scorer_equals_every_form_of_hidden_layer() {
 }
 
 #[test]
+fn the_scorer_equals_the_trainer_over_slots_of_several_dims() {
+    let widen = |config: &mut Config| {
+        world::widen(config);
+        // Where rows are narrower, the same steps make less of them: at the default rate logits stay within 0.45.
+        config.train.optimizer.dense_lr *= 2.0;
+    };
+    assert_equal(widen);
+    assert_equal(|config| {
+        widen(config);
+        config.model = ModelConfig { shared: vec![12], sharing: false, control: false, ..config.model.clone() };
+    });
+}
+
+#[test]
+fn the_scorer_equals_the_light_net_beside_a_booster_with_attention() {
+    assert_equal(|config| {
+        world::attend(config);
+        // Of the tags it reads two at most, and learns the less from them: at twice the rate its logits stay within 0.33.
+        config.train.optimizer.dense_lr *= 4.0;
+    });
+}
+
+#[test]
 fn the_scorer_equals_a_light_net_alone() {
     assert_equal(|config| {
         config.model.control = false;
@@ -55,6 +78,8 @@ fn assert_equal(change: impl FnOnce(&mut Config)) {
     let mut config = world::config(dir.path(), "labelled", "");
     // The stream is short: a strong hint brings light from the booster what its labels alone do not by then.
     config.train.hint.weight = 0.3;
+    // From one half, its logits have some way to go.
+    config.train.base_rate = Some(0.5);
     change(&mut config);
     // One snapshot, near the end of the stream: an early one would be of a net that has learnt little.
     config.checkpoint.every_samples = u64::MAX;

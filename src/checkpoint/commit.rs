@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -31,11 +32,17 @@ pub struct Commit {
     pub created_ms: i64,
     /// Dense parameters and Adam's state.
     pub dense: FileEntry,
-    /// Embedding rows: a full file, then those touched since, oldest first.
+    /// Embedding rows of the first table: a full file, then those touched since, oldest first.
     pub rows: Vec<FileEntry>,
+    /// Likewise of the further tables, by dim.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub further_rows: BTreeMap<usize, Vec<FileEntry>>,
     /// Rows of light alone where it shares nothing, likewise; else none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub light_rows: Vec<FileEntry>,
+    /// Likewise of the further tables, by dim.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub further_light_rows: BTreeMap<usize, Vec<FileEntry>>,
     /// Click counts, likewise; none where the schema has no click rates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub click_counts: Vec<FileEntry>,
@@ -64,7 +71,9 @@ struct Header {
 impl Commit {
     /// Every file it needs.
     pub fn files(&self) -> impl Iterator<Item = &FileEntry> {
-        self.rows.iter().chain(&self.light_rows).chain(&self.click_counts).chain([&self.dense, &self.extra])
+        let further = self.further_rows.values().chain(self.further_light_rows.values()).flatten();
+        let rows = self.rows.iter().chain(&self.light_rows).chain(further);
+        rows.chain(&self.click_counts).chain([&self.dense, &self.extra])
     }
 
     /// A line that names format and hash, then the record as JSON.

@@ -7,6 +7,7 @@ mod error;
 mod files;
 mod rows;
 mod store;
+mod tables;
 
 pub use commit::{Commit, FileEntry};
 pub use error::CheckpointError;

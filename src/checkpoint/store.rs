@@ -3,7 +3,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::files::{self, Extra};
-use super::{CheckpointError, Commit, FileEntry, chain};
+use super::{CheckpointError, Commit, FileEntry, chain, tables};
 use crate::domain::{Books, EventTime, ImpressionId, PartitionPosition};
 use crate::evaluate::{AggregateState, Report};
 use crate::train::LearnerState;
@@ -128,8 +128,11 @@ impl CheckpointStore {
         let number = draft.number;
         let LearnerState { dense, rows, light_rows, click_counts, course } = draft.learner;
         let latest = self.latest.as_ref();
-        let rows = chain::extend(&files_dir, "rows", number, Some(&rows), latest.map(|commit| &commit.rows))?;
-        let light_rows = chain::extend(&files_dir, "light_rows", number, light_rows.as_ref(), latest.map(|commit| &commit.light_rows))?;
+        let before = latest.map(|commit| (&commit.rows, &commit.further_rows));
+        let (rows, further_rows) = tables::extend(&files_dir, "rows", number, &rows, before)?;
+        let before = latest.map(|commit| (&commit.light_rows, &commit.further_light_rows));
+        let (light_rows, further_light_rows) =
+            tables::extend(&files_dir, "light_rows", number, light_rows.as_deref().unwrap_or_default(), before)?;
         let click_counts =
             chain::extend(&files_dir, "click_counts", number, click_counts.as_ref(), latest.map(|commit| &commit.click_counts))?;
         let dense = files::write_durable(&files_dir, &files::name("dense", number, "safetensors"), &files::encode_dense(&dense))?;
@@ -140,7 +143,9 @@ impl CheckpointStore {
             created_ms: draft.created_ms,
             dense,
             rows,
+            further_rows,
             light_rows,
+            further_light_rows,
             click_counts,
             extra,
             positions: draft.positions,
@@ -165,9 +170,13 @@ impl CheckpointStore {
     pub fn load(dir: &Path, commit: &Commit) -> Result<Loaded, CheckpointError> {
         let dir = dir.join(FILES_DIR);
         let dense = files::decode_dense(&dir.join(&commit.dense.name), &files::read_verified(&dir, &commit.dense)?)?;
-        let rows = chain::read(&dir, &commit.rows)?;
-        let rows = rows.ok_or_else(|| CheckpointError::corrupt(&dir, format_args!("commit {} names no rows file", commit.number)))?;
-        let (light_rows, click_counts) = (chain::read(&dir, &commit.light_rows)?, chain::read(&dir, &commit.click_counts)?);
+        let rows = tables::read(&dir, &commit.rows, &commit.further_rows)?;
+        if commit.rows.is_empty() {
+            return Err(CheckpointError::corrupt(&dir, format_args!("commit {} names no rows file", commit.number)));
+        }
+        let light_rows = tables::read(&dir, &commit.light_rows, &commit.further_light_rows)?;
+        let light_rows = (!light_rows.is_empty()).then_some(light_rows);
+        let click_counts = chain::read(&dir, &commit.click_counts)?;
         let extra_path = dir.join(&commit.extra.name);
         let extra: Extra =
             serde_json::from_slice(&files::read_verified(&dir, &commit.extra)?).map_err(|e| CheckpointError::corrupt(extra_path, e))?;
@@ -273,7 +282,7 @@ mod tests {
                     v: vec![1e-30, 2.0],
                     steps: number * 10,
                 },
-                rows: RowsState {
+                rows: vec![RowsState {
                     dim: 1,
                     width: 2,
                     optimizer: EmbeddingOptimizer::Adagrad,
@@ -282,7 +291,7 @@ mod tests {
                     full,
                     admission: AdmissionState { drawn: number, counters: vec![number as u8; 3] },
                     ..RowsState::default()
-                },
+                }],
                 light_rows: None,
                 click_counts: Some(CountsState { keys: keys.to_vec(), data: keys.iter().flat_map(|_| [value, 0.5]).collect(), full }),
                 course: Course { samples: number, steps_before: 1, ..Course::default() },
@@ -314,12 +323,12 @@ mod tests {
         drop(store);
         let store = CheckpointStore::open(dir.path(), 3).unwrap();
         let loaded = CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap();
-        assert_eq!(loaded.learner.rows.keys, [10, 20, 30]);
-        assert_eq!(loaded.learner.rows.data, [11.0, 1.0, 22.0, 2.0, 32.0, 2.0]);
+        assert_eq!(loaded.learner.rows[0].keys, [10, 20, 30]);
+        assert_eq!(loaded.learner.rows[0].data, [11.0, 1.0, 22.0, 2.0, 32.0, 2.0]);
         let counts = loaded.learner.click_counts.unwrap();
         assert_eq!((counts.keys.as_slice(), counts.data.as_slice()), ([10, 20, 30].as_slice(), [1.0, 0.5, 2.0, 0.5, 2.0, 0.5].as_slice()));
         let expected = draft(2, &[], false);
-        assert_eq!(loaded.learner.rows.admission, expected.learner.rows.admission);
+        assert_eq!(loaded.learner.rows[0].admission, expected.learner.rows[0].admission);
         assert_eq!(loaded.learner.dense.params.iter().map(|p| p.to_bits()).collect::<Vec<_>>(), [2.0f32.to_bits(), (-0.0f32).to_bits()]);
         assert_eq!((&loaded.learner.dense, loaded.learner.course), (&expected.learner.dense, expected.learner.course));
         assert_eq!(loaded.learner.light_rows, None);
@@ -340,9 +349,44 @@ mod tests {
         drop(store);
         let store = CheckpointStore::open(dir.path(), 3).unwrap();
         let learner = CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap().learner;
-        assert_eq!(learner.rows.keys, [10, 20]);
-        assert_eq!(learner.served_rows().keys, [10, 30, 40]);
-        assert_eq!(learner.served_rows().data, [11.0, 1.0, 31.0, 1.0, 42.0, 2.0]);
+        assert_eq!(learner.rows[0].keys, [10, 20]);
+        assert_eq!(learner.served_rows()[0].keys, [10, 30, 40]);
+        assert_eq!(learner.served_rows()[0].data, [11.0, 1.0, 31.0, 1.0, 42.0, 2.0]);
+    }
+
+    #[test]
+    fn further_tables_have_chains_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
+        let draft = |number, tables: [&[u64]; 3], full| {
+            let [first, second, light] = tables.map(|keys| draft(number, keys, full).learner.rows.remove(0));
+            let wide = |rows: RowsState| RowsState { dim: 2, ..rows };
+            let mut draft = draft(number, &[1], full);
+            draft.learner.light_rows = Some(vec![first.clone(), wide(light)]);
+            draft.learner.rows = vec![first, wide(second)];
+            draft
+        };
+        store.write(draft(1, [&[10], &[10, 20], &[30]], true), None).unwrap();
+        store.write(draft(2, [&[11], &[20], &[10]], false), None).unwrap();
+        drop(store);
+        let store = CheckpointStore::open(dir.path(), 3).unwrap();
+        let commit = store.latest().unwrap();
+        assert_eq!(commit.further_rows[&2][1].name, files::name("rows_2", 2, "safetensors"));
+        let learner = CheckpointStore::load(dir.path(), commit).unwrap().learner;
+        let held = |tables: &[RowsState]| tables.iter().map(|rows| (rows.dim, rows.keys.clone())).collect::<Vec<_>>();
+        assert_eq!(held(&learner.rows), [(1, vec![10, 11]), (2, vec![10, 20])]);
+        assert_eq!(held(learner.served_rows()), [(1, vec![10, 11]), (2, vec![30, 10])]);
+        assert_eq!(learner.rows[1].data, [11.0, 1.0, 22.0, 2.0]);
+    }
+
+    /// A commit of one table is what it was when there could be no other.
+    #[test]
+    fn a_commit_of_one_table_says_nothing_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
+        let commit = store.write(draft(1, &[10], true), None).unwrap();
+        let record = String::from_utf8(commit.encode()).unwrap();
+        assert!(record.contains("\"rows\":[") && !record.contains("further"), "{record}");
     }
 
     #[test]
@@ -386,7 +430,7 @@ mod tests {
             store.write(draft(number, &[number], false), Some(2)).unwrap();
         }
         assert_eq!(numbers(&store), [2, 4, 5]);
-        assert_eq!(CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap().learner.rows.keys, [1, 2, 3, 4, 5]);
+        assert_eq!(CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap().learner.rows[0].keys, [1, 2, 3, 4, 5]);
         store.write(draft(6, &[9], true), None).unwrap();
         store.write(draft(7, &[9], false), None).unwrap();
         assert_eq!(numbers(&store), [6, 7]);

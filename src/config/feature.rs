@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use super::validate::DIM_MAX;
+
 /// Separator of bags in text columns unless given: what most exported tables use inside a cell.
 const DEFAULT_SEPARATOR: &str = ",";
 /// Impressions at the stream's own rate that a click rate starts from, unless given: about as many as it takes until a rate of one in ten
@@ -10,7 +12,7 @@ const DEFAULT_PRIOR: f64 = 20.0;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "FeatureKeys")]
 pub struct FeatureConfig {
-    /// Name of the slot; part of the hash of its values.
+    /// Name of the slot; part of the hash of its values, unless they have another `table`.
     pub name: String,
     /// Column it is read from; `name` unless given. Kinds made of the event time or of other features read none.
     pub column: Option<String>,
@@ -20,6 +22,12 @@ pub struct FeatureConfig {
     /// True: missing when scored, whatever a request says; for what is known only once an ad is shown, like its position.
     #[serde(skip_serializing_if = "is_false")]
     pub training_only: bool,
+    /// What its ids are hashed under; `name` unless given. Features of one table share their rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// Floats per row of its slot; `model.embedding.dim` unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dim: Option<usize>,
     /// What is made of the value.
     #[serde(flatten)]
     pub kind: FeatureKind,
@@ -113,13 +121,19 @@ impl FeatureConfig {
     /// A feature of this name, read from the column of the same name.
     #[must_use]
     pub fn new(name: &str, kind: FeatureKind) -> Self {
-        FeatureConfig { name: name.to_owned(), column: None, embed: true, training_only: false, kind }
+        FeatureConfig { name: name.to_owned(), column: None, embed: true, training_only: false, table: None, dim: None, kind }
     }
 
     /// The column it is read from; `None` for kinds that read none.
     #[must_use]
     pub fn column(&self) -> Option<&str> {
         self.kind.name().reads_column().then(|| self.column.as_deref().unwrap_or(&self.name))
+    }
+
+    /// What its ids are hashed under.
+    #[must_use]
+    pub fn table(&self) -> &str {
+        self.table.as_deref().unwrap_or(&self.name)
     }
 
     /// The names of the features it is made of.
@@ -145,6 +159,18 @@ impl FeatureConfig {
         }
         if before.iter().any(|other| other.name == self.name) {
             return Fault::new("name", quoted, "another feature has this name; give each its own, and `column` if both read one");
+        }
+        if self.table().is_empty() || self.table().contains('\0') {
+            return Fault::new(
+                "table",
+                format!("{:?}", self.table()),
+                "a table's name is as a feature's: not empty, and without zero byte",
+            );
+        }
+        match self.dim {
+            Some(dim) if !self.embed => return Fault::new("dim", dim.to_string(), "with embed = false it has no rows; leave it out"),
+            Some(dim) if !(1..=DIM_MAX).contains(&dim) => return Fault::new("dim", dim.to_string(), format!("expected 1 to {DIM_MAX}")),
+            _ => {}
         }
         match &self.kind {
             FeatureKind::Bag { separator, .. } if separator.is_empty() => {
@@ -173,8 +199,20 @@ impl FeatureConfig {
         }
     }
 
+    /// What is wrong with its table among those of `all` features: one that names a feature is to share rows with it.
+    pub(super) fn table_fault(&self, all: &[FeatureConfig]) -> Option<Fault> {
+        let named = all.iter().find(|other| self.table.as_ref() == Some(&other.name))?;
+        let quoted = format!("{:?}", self.table());
+        if named.table() != named.name {
+            return Fault::new("table", quoted, format!("that feature's own table is {:?}; name that", named.table()));
+        }
+        let kind = named.kind.name();
+        let allowed = format!("that feature is of kind `{}`, which has no rows to share", kind.text());
+        if kind.hashes_values() { None } else { Fault::new("table", quoted, allowed) }
+    }
+
     /// Whether an event may have several ids of it, `before` being the features that stand before it; `None`: it has none, but numbers.
-    fn has_many_ids(&self, before: &[FeatureConfig]) -> Option<bool> {
+    pub(super) fn has_many_ids(&self, before: &[FeatureConfig]) -> Option<bool> {
         match &self.kind {
             FeatureKind::Bag { .. } => Some(true),
             FeatureKind::Categorical | FeatureKind::Buckets { .. } | FeatureKind::Hour | FeatureKind::Weekday => Some(false),
@@ -219,6 +257,10 @@ struct FeatureKeys {
     embed: Option<bool>,
     #[serde(default)]
     training_only: Option<bool>,
+    #[serde(default)]
+    table: Option<String>,
+    #[serde(default)]
+    dim: Option<usize>,
     kind: KindName,
     #[serde(default)]
     pooling: Option<Pooling>,
@@ -284,6 +326,14 @@ impl KindName {
         }
     }
 
+    /// Its ids are values under the name of a table, not joint keys.
+    fn hashes_values(self) -> bool {
+        match self {
+            KindName::Categorical | KindName::Bag | KindName::Buckets | KindName::Hour | KindName::Weekday => true,
+            KindName::Log1p | KindName::Standardise | KindName::Cross | KindName::ClickRate => false,
+        }
+    }
+
     fn reads_column(self) -> bool {
         self.keys().contains(&"column")
     }
@@ -291,13 +341,13 @@ impl KindName {
     /// The keys that this kind has beside `name` and `kind`.
     fn keys(self) -> &'static [&'static str] {
         match self {
-            KindName::Categorical => &["column", "embed", "training_only"],
-            KindName::Bag => &["column", "embed", "training_only", "pooling", "separator", "last"],
-            KindName::Buckets => &["column", "embed", "training_only", "bounds"],
+            KindName::Categorical => &["column", "embed", "training_only", "table", "dim"],
+            KindName::Bag => &["column", "embed", "training_only", "table", "dim", "pooling", "separator", "last"],
+            KindName::Buckets => &["column", "embed", "training_only", "table", "dim", "bounds"],
             KindName::Log1p => &["column", "training_only"],
             KindName::Standardise => &["column", "training_only", "mean", "std"],
-            KindName::Hour | KindName::Weekday => &["embed"],
-            KindName::Cross => &["embed", "of"],
+            KindName::Hour | KindName::Weekday => &["embed", "dim"],
+            KindName::Cross => &["embed", "dim", "of"],
             KindName::ClickRate => &["of", "prior"],
         }
     }
@@ -307,12 +357,15 @@ impl TryFrom<FeatureKeys> for FeatureConfig {
     type Error = String;
 
     fn try_from(given: FeatureKeys) -> Result<Self, String> {
-        let FeatureKeys { name, column, embed, training_only, kind, pooling, separator, last, mean, std, bounds, of, prior } = given;
+        let FeatureKeys { name, column, embed, training_only, table, dim, kind, pooling, separator, last, mean, std, bounds, of, prior } =
+            given;
         let (said, keys) = (kind.text(), kind.keys());
         let present = [
             ("column", column.is_some()),
             ("embed", embed.is_some()),
             ("training_only", training_only.is_some()),
+            ("table", table.is_some()),
+            ("dim", dim.is_some()),
             ("pooling", pooling.is_some()),
             ("separator", separator.is_some()),
             ("last", last.is_some()),
@@ -344,6 +397,6 @@ impl TryFrom<FeatureKeys> for FeatureConfig {
             KindName::Cross => FeatureKind::Cross { of: of.ok_or_else(|| missing("of"))? },
             KindName::ClickRate => FeatureKind::ClickRate { of: of.ok_or_else(|| missing("of"))?, prior: prior.unwrap_or(DEFAULT_PRIOR) },
         };
-        Ok(FeatureConfig { name, column, embed: embed.unwrap_or(true), training_only: training_only.unwrap_or(false), kind })
+        Ok(FeatureConfig { name, column, embed: embed.unwrap_or(true), training_only: training_only.unwrap_or(false), table, dim, kind })
     }
 }

@@ -14,8 +14,9 @@ mod validate;
 pub use feature::{FeatureConfig, FeatureKind, Pooling};
 pub use load::{ConfigError, load, parse};
 pub use model::{
-    Activation, AdmissionConfig, BoosterCrossConfig, BoosterFirstConfig, Decay, EmbeddingConfig, EmbeddingOptimizer, ExpiryConfig, Heads,
-    HiddenConfig, HintConfig, HintKind, HintSchedule, ModelConfig, OptimizerConfig, SharedGrad, TeacherConfig, TrainConfig,
+    Activation, AdmissionConfig, AttentionPair, BoosterAttentionConfig, BoosterCrossConfig, BoosterFirstConfig, Decay, EmbeddingConfig,
+    EmbeddingOptimizer, ExpiryConfig, Heads, HiddenConfig, HintConfig, HintKind, HintSchedule, ModelConfig, OptimizerConfig, SharedGrad,
+    TeacherConfig, TrainConfig,
 };
 pub use runtime::{
     AdminConfig, CheckpointConfig, Emit, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, LogFormat, OWNED_KAFKA_PROPERTIES,

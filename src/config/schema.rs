@@ -45,11 +45,12 @@ pub enum TimeUnit {
 }
 
 impl SchemaConfig {
-    /// The first feature that cannot be: names, bounds, standard deviations, separators, what it is made of.
+    /// The first feature that cannot be: names, tables, dims, bounds, standard deviations, separators, what it is made of.
     #[must_use]
     pub fn feature_fault(&self) -> Option<FeatureFault> {
         let faults = self.features.iter().enumerate().map(|(index, feature)| {
-            let Fault { key, value, allowed } = feature.fault(&self.features[..index])?;
+            let fault = feature.fault(&self.features[..index]).or_else(|| feature.table_fault(&self.features));
+            let Fault { key, value, allowed } = fault?;
             Some(FeatureFault { index, feature: feature.name.clone(), key, value, allowed })
         });
         faults.flatten().next()

@@ -3,8 +3,8 @@
 use std::fmt::{Debug, Display};
 
 use super::{
-    AdmissionConfig, ByteLength, Config, EmbeddingOptimizer, ExpiryConfig, Heads, HintConfig, HintKind, OWNED_KAFKA_PROPERTIES, SharedGrad,
-    Span, StreamMode, USER_IMPRESSIONS_CAP,
+    AdmissionConfig, ByteLength, Config, EmbeddingOptimizer, ExpiryConfig, FeatureConfig, FeatureKind, Heads, HintConfig, HintKind,
+    OWNED_KAFKA_PROPERTIES, SharedGrad, Span, StreamMode, USER_IMPRESSIONS_CAP,
 };
 
 /// Below it a snapshot of ordinary size has thousands of records.
@@ -18,7 +18,9 @@ const BATCH_ROWS_MAX: usize = 65_536;
 /// Far above any published width; catches a size written where a width belongs.
 const WIDTH_MAX: usize = 65_536;
 /// Far above any published dimension; a row is this many floats, twice with its optimizer state.
-const DIM_MAX: usize = 4096;
+pub(super) const DIM_MAX: usize = 4096;
+/// Rows of a sequence are copied to the device for every example, as many as this at most.
+const SEQUENCE_MAX: usize = 1024;
 /// Below it even a small stream fills the filter between two checkpoints.
 const FILTER_MIN: ByteLength = ByteLength(64 << 10);
 /// The filter is part of every checkpoint, and halving it holds up a step: about 10 ms at this size.
@@ -60,6 +62,8 @@ pub(super) fn validate(config: &Config) -> Checked {
     join(config)?;
     schema(config)?;
     model(config)?;
+    dims(config)?;
+    attention(config)?;
     train(config)?;
     arms(config)?;
     evaluate(config)?;
@@ -188,7 +192,9 @@ fn model(config: &Config) -> Checked {
     not_negative("model.embedding.init_scale", model.embedding.init_scale.into())?;
     admission(&model.embedding.admission)?;
     expiry(&model.embedding.expiry)?;
-    for (key, widths) in [("model.shared", &model.shared), ("model.light", &model.light), ("model.booster", &model.booster)] {
+    let attention = &model.booster_attention.hidden;
+    let layers = [("model.shared", &model.shared), ("model.light", &model.light), ("model.booster", &model.booster)];
+    for (key, widths) in layers.into_iter().chain([("model.booster_attention.hidden", attention)]) {
         need(widths.len() <= LAYERS_MAX, key, format!("{} layers", widths.len()), format!("at most {LAYERS_MAX} layers"))?;
         for (layer, width) in widths.iter().enumerate() {
             need((1..=WIDTH_MAX).contains(width), &format!("{key}[{layer}]"), width, format!("expected a width of 1 to {WIDTH_MAX}"))?;
@@ -199,6 +205,58 @@ fn model(config: &Config) -> Checked {
     let slots = config.schema.features.iter().filter(|feature| feature.has_slot()).count();
     let allowed = format!("it multiplies slots by one another and the schema has {slots}: expected false, or two features with embeddings");
     need(!model.booster_fm || slots >= 2, "model.booster_fm", "true", allowed)
+}
+
+/// A row has one dim, so features that share rows have one; so have all slots where the booster multiplies them by one another.
+fn dims(config: &Config) -> Checked {
+    let features = &config.schema.features;
+    let dim = |feature: &FeatureConfig| feature.dim.unwrap_or(config.model.embedding.dim);
+    for (index, feature) in features.iter().enumerate().filter(|(_, feature)| feature.has_slot()) {
+        let shares = |other: &FeatureConfig| other.has_slot() && other.table() == feature.table() && dim(other) != dim(feature);
+        let Some(before) = features[..index].iter().position(shares) else { continue };
+        // One of the two has a dim of its own.
+        let (said, other) = if feature.dim.is_some() { (index, before) } else { (before, index) };
+        let (table, name) = (feature.table(), &features[other].name);
+        let allowed = format!("feature `{name}` of the same table `{table}` has {}; expected the same", dim(&features[other]));
+        return need(false, &format!("schema.features[{said}].dim"), dim(&features[said]), allowed);
+    }
+    let mut slots = features.iter().filter(|feature| feature.has_slot());
+    let first = slots.next().map_or(config.model.embedding.dim, dim);
+    let alike = slots.all(|feature| dim(feature) == first);
+    need(
+        !config.model.booster_fm || alike,
+        "model.booster_fm",
+        "true",
+        "it multiplies slots by one another: expected false, or one dim for all",
+    )
+}
+
+/// A sequence is as long as its bag's `last`, and is looked at with one id of the same dim.
+fn attention(config: &Config) -> Checked {
+    let (features, pairs) = (&config.schema.features, &config.model.booster_attention.of);
+    for (index, pair) in pairs.iter().enumerate() {
+        let place = |key: &str, name: &str| {
+            let key = format!("model.booster_attention.of[{index}].{key}");
+            let found = features.iter().position(|feature| feature.name == name && feature.has_slot());
+            need_text(found.is_some(), &key, name, "expected the name of a feature with embeddings of its own")?;
+            Ok((key, found.unwrap_or_default()))
+        };
+        let (key, sequence) = place("sequence", &pair.sequence)?;
+        let FeatureKind::Bag { last: Some(last), .. } = features[sequence].kind else {
+            return need_text(false, &key, &pair.sequence, "it is no sequence: expected a bag with `last`");
+        };
+        let allowed = format!("its `last` is {last}: expected at most {SEQUENCE_MAX}");
+        need_text(last <= SEQUENCE_MAX, &key, &pair.sequence, allowed)?;
+        let (key, target) = place("target", &pair.target)?;
+        let one = features[target].has_many_ids(&features[..target]) == Some(false);
+        need_text(one, &key, &pair.target, "it may have several ids: expected a feature with one")?;
+        let [of_sequence, of_target] = [sequence, target].map(|place| features[place].dim.unwrap_or(config.model.embedding.dim));
+        let allowed = format!("its dim is {of_target}, that of `{}` {of_sequence}: expected the same", pair.sequence);
+        need_text(of_sequence == of_target, &key, &pair.target, allowed)?;
+        let again = pairs[..index].contains(pair);
+        need_text(!again, &key, &pair.target, format!("it stands beside `{}` already", pair.sequence))?;
+    }
+    Ok(())
 }
 
 fn admission(admission: &AdmissionConfig) -> Checked {

@@ -41,6 +41,14 @@ pub enum TableError {
         /// Of the configuration.
         expected: usize,
     },
+    /// Other tables.
+    #[error("embedding rows have {found:?} floats, table by table, model.embedding.dim and the dims of features make {expected:?}")]
+    Dims {
+        /// Of the saved rows.
+        found: Vec<usize>,
+        /// Of the configuration.
+        expected: Vec<usize>,
+    },
     /// Optimizer state of another kind.
     #[error("embedding rows were trained with {found}, train.optimizer.embedding is {expected}")]
     Optimizer {

@@ -1,14 +1,15 @@
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
-/// Slot, zero byte and value up to this length are hashed from the stack in one call; longer ones take the streaming path. Ids of real
+/// Table, zero byte and value up to this length are hashed from the stack in one call; longer ones take the streaming path. Ids of real
 /// streams are well below it.
 const STACK_BYTES: usize = 256;
 
-/// Key of `value` in the slot `slot`: XXH3-64 of `slot`, a zero byte, `value`, all UTF-8. Never 0 (0 becomes 1).
+/// Key of `value` in the table `table`: XXH3-64 of `table`, a zero byte, `value`, all UTF-8. Never 0 (0 becomes 1).
 ///
 /// # Specification
-/// `key = XXH3_64(seed 0, slot ‖ 0x00 ‖ value)`, read as the unsigned 64-bit integer that the reference implementation returns; a result
-/// of 0 is replaced by 1. No Unicode normalisation and no change of case. What stands for `value`:
+/// `key = XXH3_64(seed 0, table ‖ 0x00 ‖ value)`, read as the unsigned 64-bit integer that the reference implementation returns; a result
+/// of 0 is replaced by 1. `table` is the feature's key of that name or, where it has none, the feature's own name. No Unicode normalisation
+/// and no change of case. What stands for `value`:
 ///
 /// | feature kind | event has | `value` |
 /// |---|---|---|
@@ -24,16 +25,16 @@ const STACK_BYTES: usize = 256;
 /// So the number 5 and the text `5` are one id, while the text `5.0` is another. A number without integer value must be below 2⁵³ in
 /// magnitude, as must integers that JSON writes with a point or exponent.
 #[must_use]
-pub fn slot_key(slot: &str, value: &str) -> u64 {
-    let length = slot.len() + 1 + value.len();
+pub fn slot_key(table: &str, value: &str) -> u64 {
+    let length = table.len() + 1 + value.len();
     let hash = if length <= STACK_BYTES {
         let mut bytes = [0u8; STACK_BYTES];
-        bytes[..slot.len()].copy_from_slice(slot.as_bytes());
-        bytes[slot.len() + 1..length].copy_from_slice(value.as_bytes());
+        bytes[..table.len()].copy_from_slice(table.as_bytes());
+        bytes[table.len() + 1..length].copy_from_slice(value.as_bytes());
         xxh3_64(&bytes[..length])
     } else {
         let mut state = Xxh3Default::new();
-        state.update(slot.as_bytes());
+        state.update(table.as_bytes());
         state.update(&[0]);
         state.update(value.as_bytes());
         state.digest()

@@ -15,13 +15,23 @@ const MS_PER_HOUR: i64 = 3_600_000;
 /// 1 January 1970 was a Thursday, the fourth day from Monday on.
 const WEEKDAY_OF_EPOCH: i64 = 3;
 
-/// A slot: ids that share a name, pooled to one embedding.
+/// A slot: the ids of one feature, pooled to one embedding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotSpec {
     /// Name.
     pub name: String,
     /// `Sum` for slots with one id.
     pub pooling: Pooling,
+    /// Floats per row, where the feature says it.
+    pub dim: Option<usize>,
+}
+
+impl SlotSpec {
+    /// Floats per row; `default` where the feature does not say it.
+    #[must_use]
+    pub fn dim(&self, default: usize) -> usize {
+        self.dim.unwrap_or(default)
+    }
 }
 
 /// A click rate.
@@ -59,8 +69,8 @@ struct Step {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Make {
-    /// Any ids of the field, hashed under the slot's name; of several the last `last`.
-    Ids { slot: String, last: usize },
+    /// Any ids of the field, hashed under the table's name; of several the last `last`.
+    Ids { table: String, last: usize },
     /// One of the prepared keys, by the number's bucket.
     Buckets { bounds: Vec<f64>, keys: Vec<u64> },
     /// One of the prepared keys, by the hour of the event time.
@@ -120,15 +130,15 @@ impl FeatureSpec {
         for feature in &schema.features {
             let is_part = schema.features.iter().any(|other| other.parts().contains(&feature.name));
             let step = Step { make: Make::new(feature, schema), embed: feature.embed, is_part, training_only: feature.training_only };
-            let name = feature.name.clone();
+            let (name, dim) = (feature.name.clone(), feature.dim);
             match &feature.kind {
                 FeatureKind::ClickRate { prior, .. } => spec.click_rates.push(ClickRateSpec { name, prior: *prior as f32 }),
                 FeatureKind::Log1p | FeatureKind::Standardise { .. } => spec.numbers.push(name),
                 _ if !feature.embed => {}
-                FeatureKind::Bag { pooling, .. } => spec.slots.push(SlotSpec { name, pooling: *pooling }),
-                FeatureKind::Cross { .. } => spec.slots.push(SlotSpec { name, pooling: Pooling::Mean }),
+                FeatureKind::Bag { pooling, .. } => spec.slots.push(SlotSpec { name, pooling: *pooling, dim }),
+                FeatureKind::Cross { .. } => spec.slots.push(SlotSpec { name, pooling: Pooling::Mean, dim }),
                 FeatureKind::Categorical | FeatureKind::Buckets { .. } | FeatureKind::Hour | FeatureKind::Weekday => {
-                    spec.slots.push(SlotSpec { name, pooling: Pooling::Sum });
+                    spec.slots.push(SlotSpec { name, pooling: Pooling::Sum, dim });
                 }
             }
             spec.steps.push(step);
@@ -166,10 +176,10 @@ impl FeatureSpec {
         &self.schema
     }
 
-    /// Width of a net's input vector: slots × dim + numbers + click rates × 2.
+    /// Width of a net's input vector: the dims of the slots, `dim` where a feature has none of its own, + numbers + click rates × 2.
     #[must_use]
     pub fn inputs(&self, dim: usize) -> usize {
-        self.slots.len() * dim + self.numbers.len() + self.click_rates.len() * CLICK_RATE_INPUTS
+        self.slots.iter().map(|slot| slot.dim(dim)).sum::<usize>() + self.numbers.len() + self.click_rates.len() * CLICK_RATE_INPUTS
     }
 
     /// Fields (in schema order) → ids, numbers and keys, put into a cleared `into`. Never fails: decoders have checked types; a missing
@@ -212,12 +222,12 @@ impl FeatureSpec {
 
 impl Make {
     fn new(feature: &FeatureConfig, schema: &SchemaConfig) -> Self {
-        let slot = feature.name.clone();
-        let numbered = |count: usize| (0..count).map(|i| slot_key(&slot, &i.to_string())).collect::<Vec<_>>();
+        let (slot, table) = (feature.name.clone(), feature.table().to_owned());
+        let numbered = |count: usize| (0..count).map(|i| slot_key(&table, &i.to_string())).collect::<Vec<_>>();
         let numbers_of = |of: &[String]| of.iter().filter_map(|name| schema.feature(name)).collect();
         match &feature.kind {
-            FeatureKind::Categorical => Make::Ids { slot, last: usize::MAX },
-            FeatureKind::Bag { last, .. } => Make::Ids { slot, last: last.unwrap_or(usize::MAX) },
+            FeatureKind::Categorical => Make::Ids { table, last: usize::MAX },
+            FeatureKind::Bag { last, .. } => Make::Ids { table, last: last.unwrap_or(usize::MAX) },
             FeatureKind::Buckets { bounds } => Make::Buckets { bounds: bounds.clone(), keys: numbered(bounds.len() + 1) },
             FeatureKind::Hour => Make::Hour { keys: numbered(HOURS as usize) },
             FeatureKind::Weekday => Make::Weekday { keys: numbered(DAYS as usize) },
@@ -231,11 +241,11 @@ impl Make {
     /// Appends the ids of one example; kinds that give numbers have none.
     fn ids(&self, time: EventTime, field: &Field, parts: &Parts, into: &mut Vec<u64>) {
         match self {
-            Make::Ids { slot, last } => match field {
-                Field::Text(value) => into.push(slot_key(slot, value)),
+            Make::Ids { table, last } => match field {
+                Field::Text(value) => into.push(slot_key(table, value)),
                 Field::List(values) => {
                     let newest = &values[values.len().saturating_sub(*last)..];
-                    into.extend(newest.iter().map(|value| slot_key(slot, value)));
+                    into.extend(newest.iter().map(|value| slot_key(table, value)));
                 }
                 Field::Missing | Field::Number(_) => {}
             },

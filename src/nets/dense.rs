@@ -40,6 +40,14 @@ impl<'a> Dense<'a> {
         self.layer.part
     }
 
+    /// The attention unit that it belongs to.
+    pub(super) fn unit(&self) -> Option<usize> {
+        match self.layer.kind {
+            Kind::Attention { unit, .. } => Some(unit),
+            _ => None,
+        }
+    }
+
     /// What the layer makes of x `[rows, inputs]`, x₀ being what the first cross layer of its head had.
     pub(super) fn apply(&self, x: Tensor<2>, crossed: &mut Option<Tensor<2>>) -> Tensor<2> {
         let weight = self.get(Role::Weight).reshape([self.layer.inputs, self.layer.outputs]);
@@ -47,7 +55,8 @@ impl<'a> Dense<'a> {
         match self.layer.kind {
             Kind::Hidden(form) => self.activate(form, y),
             Kind::Cross => crossed.get_or_insert_with(|| x.clone()).clone() * y + x,
-            Kind::Output => y,
+            Kind::Attention { is_last: false, .. } => relu(y),
+            Kind::Attention { is_last: true, .. } | Kind::Output => y,
         }
     }
 

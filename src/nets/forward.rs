@@ -1,11 +1,12 @@
 use std::ops::Range;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Gradients as Backward, Tensor, TensorData};
 
+use super::attention::SequenceTensors;
 use super::dense::Dense;
 use super::layout::base_rate_bias;
 use super::loss::loss;
-use super::{Adam, DenseError, DenseState, InputShape, Inputs, Layout, LogitGradients, Loss, Part, Rule, Scores, Targets};
+use super::{Adam, DenseError, DenseState, InputShape, Inputs, Layout, LogitGradients, Loss, Part, Rule, Scores, Sequence, Targets};
 use crate::config::{ModelConfig, SharedGrad, TrainConfig};
 
 /// Trunk and heads: their parameters and Adam's moments, each one flat vector on the device.
@@ -77,11 +78,13 @@ struct Logits {
     control: Option<Tensor<2>>,
 }
 
-/// Input matrices on the device, `[rows, inputs]`.
+/// Inputs on the device, matrices `[rows, inputs]`.
 struct Matrices {
     shared: Tensor<2>,
     /// Light's own, where it shares nothing.
     light: Option<Tensor<2>>,
+    /// The booster's.
+    sequences: Vec<SequenceTensors>,
 }
 
 impl Nets {
@@ -134,7 +137,7 @@ impl Nets {
     /// Logits.
     #[must_use]
     pub fn predict(&self, inputs: impl Into<Inputs>, rows: usize) -> Scores {
-        let x = Matrices::new(inputs.into(), rows, &self.device);
+        let x = self.matrices(inputs.into(), rows);
         self.forward(&self.layers(false), &x, None).scores()
     }
 
@@ -158,7 +161,7 @@ impl Nets {
     pub fn gradients<'a>(&self, inputs: impl Into<Inputs>, targets: impl Into<Targets<'a>>, rule: &Rule) -> Pass {
         let targets = targets.into();
         let layers = self.layers(true);
-        let x = Matrices::new(inputs.into(), targets.labels.len(), &self.device).tracked();
+        let x = self.matrices(inputs.into(), targets.labels.len()).tracked();
         let logits = self.forward(&layers, &x, Some(rule));
         let scores = logits.scores();
         let (loss, by_logit) = loss(rule, targets, &scores);
@@ -166,8 +169,7 @@ impl Nets {
             return Pass { scores, loss, gradients: None };
         }
         let mut backward = logits.surrogate(by_logit, &self.device).backward();
-        let mut by_input = |x: &Tensor<2>| x.grad_remove(&mut backward).map_or_else(|| vec![0.0; x.shape().num_elements()], to_host);
-        let inputs = Inputs { shared: by_input(&x.shared), light: x.light.as_ref().map(by_input) };
+        let inputs = x.gradients(&mut backward);
         let flat = Tensor::cat(layers.iter().flat_map(|layer| layer.gradients(&mut backward)).collect(), 0);
         let followed: Vec<_> = layers.iter().flat_map(Dense::followed).collect();
         let squares = sum_of_squares(&flat);
@@ -257,11 +259,40 @@ impl Nets {
             (None, SharedGrad::NoHint) => (head(Part::Light, &trunk), hint.and_then(|_| head(Part::Light, &stopped))),
             (None, SharedGrad::BoosterOnly) => (head(Part::Light, &stopped), None),
         };
-        let booster = head(Part::Booster, &trunk).map(|logit| match self.layout.machine {
+        let booster = part(Part::Booster).next().map(|_| self.booster_logit(layers, &trunk, x));
+        Logits { light, light_stopped, booster, control: head(Part::Control, &stopped) }
+    }
+
+    /// The booster's logit: its copy of the shared layers where nothing is shared, attention beside their output, its layers, and beside
+    /// those the factorization machine.
+    fn booster_logit(&self, layers: &[Dense<'_>], trunk: &Tensor<2>, x: &Matrices) -> Tensor<2> {
+        let own: Vec<&Dense<'_>> = layers.iter().filter(|layer| layer.part() == Part::Booster).collect();
+        let is_attention = |layer: &&&Dense<'_>| layer.unit().is_some();
+        let below = own.iter().take_while(|layer| !is_attention(layer)).count();
+        let above = below + own.iter().filter(is_attention).count();
+        let through = |layers: &[&Dense<'_>], x: Tensor<2>| {
+            let mut crossed = None;
+            layers.iter().fold(x, |x, layer| layer.apply(x, &mut crossed))
+        };
+        let mut beside = vec![through(&own[..below], trunk.clone())];
+        for (unit, (attention, sequence)) in self.layout.attention.iter().zip(&x.sequences).enumerate() {
+            beside.push(attention.vector(&x.shared, sequence, own.iter().copied().filter(|layer| layer.unit() == Some(unit))));
+        }
+        let logit = through(&own[above..], Tensor::cat(beside, 1));
+        match self.layout.machine {
             Some(machine) => logit + machine.logit(&x.shared),
             None => logit,
-        });
-        Logits { light, light_stopped, booster, control: head(Part::Control, &stopped) }
+        }
+    }
+
+    fn matrices(&self, inputs: Inputs, rows: usize) -> Matrices {
+        let matrix = |values| to_matrix(values, rows, &self.device);
+        let sequences = self.layout.attention.iter().zip(inputs.sequences);
+        Matrices {
+            shared: matrix(inputs.shared),
+            light: inputs.light.map(matrix),
+            sequences: sequences.map(|(attention, sequence)| SequenceTensors::new(sequence, attention.length(), &self.device)).collect(),
+        }
     }
 
     fn layers(&self, tracked: bool) -> Vec<Dense<'_>> {
@@ -270,14 +301,19 @@ impl Nets {
 }
 
 impl Matrices {
-    fn new(inputs: Inputs, rows: usize, device: &Device) -> Self {
-        let matrix = |values| to_matrix(values, rows, device);
-        Matrices { shared: matrix(inputs.shared), light: inputs.light.map(matrix) }
-    }
-
     fn tracked(self) -> Self {
         let tracked = |x: Tensor<2>| x.autodiff().require_grad();
-        Matrices { shared: tracked(self.shared), light: self.light.map(tracked) }
+        let sequences = self.sequences.into_iter().map(SequenceTensors::tracked).collect();
+        Matrices { shared: tracked(self.shared), light: self.light.map(tracked), sequences }
+    }
+
+    fn gradients(self, backward: &mut Backward) -> Inputs {
+        let sequence = |SequenceTensors { rows, lengths, .. }, backward: &mut _| Sequence { rows: gradient(&rows, backward), lengths };
+        Inputs {
+            shared: gradient(&self.shared, backward),
+            light: self.light.map(|x| gradient(&x, backward)),
+            sequences: self.sequences.into_iter().map(|tensors| sequence(tensors, backward)).collect(),
+        }
     }
 }
 
@@ -299,6 +335,11 @@ impl Logits {
         };
         pairs.into_iter().filter_map(along).reduce(|sum, term| sum + term).unwrap_or_else(|| Tensor::zeros([1], device))
     }
+}
+
+/// By `x`, of its shape; zero where nothing reached it.
+fn gradient<const D: usize>(x: &Tensor<D>, backward: &mut Backward) -> Vec<f32> {
+    x.grad_remove(backward).map_or_else(|| vec![0.0; x.shape().num_elements()], to_host)
 }
 
 /// Not finite where any number or its square is not: squares go into Adam's second moment, and an infinite one would stop its parameter for

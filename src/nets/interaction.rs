@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn is_the_sum_of_the_products_of_all_pairs() {
         let (rows, slots, dim) = (3, 4, 2);
-        let shape = InputShape { width: slots * dim + 1, slots: vec![dim; slots] };
+        let shape = InputShape { width: slots * dim + 1, slots: vec![dim; slots], ..InputShape::default() };
         let model = ModelConfig { booster_fm: true, ..ModelConfig::default() };
         let machine = FactorizationMachine::new(&model, &shape).expect("it is switched on");
         let x: Vec<f32> = (0..rows * shape.width).map(|i| (i as f32 * 0.7).sin()).collect();

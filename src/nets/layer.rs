@@ -36,7 +36,7 @@ impl Part {
 pub(super) struct Layer {
     pub(super) part: Part,
     pub(super) kind: Kind,
-    /// Number of the layer among those of its part, cross layers counted apart.
+    /// Number of the layer among those of its part, cross layers and attention units counted apart.
     pub(super) index: usize,
     pub(super) inputs: usize,
     pub(super) outputs: usize,
@@ -50,6 +50,8 @@ pub(super) enum Kind {
     Hidden(HiddenConfig),
     /// x₀ ⊙ y + x, x₀ being the input of the first cross layer.
     Cross,
+    /// max(y, 0) in the attention unit of this number, or y where it is the last, the weight of a row.
+    Attention { unit: usize, is_last: bool },
     /// y, the logit.
     Output,
 }
@@ -95,15 +97,19 @@ impl Role {
 impl Layer {
     /// First words of the names of its tensors.
     pub(super) fn name(&self) -> String {
-        let cross = if self.kind == Kind::Cross { "cross." } else { "" };
-        format!("{}.{cross}{}", self.part.name(), self.index)
+        let (part, index) = (self.part.name(), self.index);
+        match self.kind {
+            Kind::Hidden(_) | Kind::Output => format!("{part}.{index}"),
+            Kind::Cross => format!("{part}.cross.{index}"),
+            Kind::Attention { unit, .. } => format!("{part}.attention.{unit}.{index}"),
+        }
     }
 
     /// Its tensors in their order, and where each lies.
     pub(super) fn tensors(&self) -> impl Iterator<Item = (Role, Range<usize>)> + use<> {
         let (norm, activation) = match self.kind {
             Kind::Hidden(HiddenConfig { layer_norm, activation }) => (layer_norm, activation),
-            Kind::Cross | Kind::Output => (false, Activation::Relu),
+            Kind::Cross | Kind::Attention { .. } | Kind::Output => (false, Activation::Relu),
         };
         let norm: &[Role] = if norm { &[Role::Scale, Role::Shift] } else { &[] };
         let activation: &[Role] = match activation {

@@ -3,9 +3,10 @@ use std::ops::Range;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::InputShape;
+use super::attention::Attention;
 use super::interaction::FactorizationMachine;
 use super::layer::{Kind, Layer, Part, Role};
+use super::{InputShape, SequenceShape};
 use crate::config::{Activation, Heads, HiddenConfig, ModelConfig};
 
 /// Above zero: new embedding rows are zero, and on an input that is all zero a ReLU without it stands on its kink, where nothing is learnt,
@@ -23,7 +24,8 @@ pub(super) fn base_rate_bias(p: f64) -> f32 {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TensorLayout {
     /// `shared.0.weight` `[in, out]`, `shared.0.bias` `[out]`, `light.…`, `booster.…`, `control.…`; the last layer of a head is its
-    /// highest index, with out = 1. Cross layers are `booster.cross.0.weight` and so on. Hidden layers have, as configured, `norm.scale`,
+    /// highest index, with out = 1. Cross layers are `booster.cross.0.weight` and so on, those of the attention unit of the first sequence
+    /// `booster.attention.0.0.weight` and so on. Hidden layers have, as configured, `norm.scale`,
     /// `norm.shift`, `slope`, `mean` and `variance` besides, each `[out]`.
     pub name: String,
     /// Dimensions.
@@ -36,6 +38,8 @@ pub struct Layout {
     pub(super) layers: Vec<Layer>,
     /// Of the booster; it has no parameters.
     pub(super) machine: Option<FactorizationMachine>,
+    /// Of the booster, in the order of its units.
+    pub(super) attention: Vec<Attention>,
     inputs: usize,
     len: usize,
 }
@@ -47,7 +51,7 @@ impl Layout {
         let shape = inputs.into();
         let inputs = shape.width;
         let machine = FactorizationMachine::new(model, &shape).filter(|_| heads != Heads::Light);
-        let mut layout = Layout { layers: Vec::new(), machine, inputs, len: 0 };
+        let mut layout = Layout { layers: Vec::new(), machine, attention: Vec::new(), inputs, len: 0 };
         let (small, big) = (model.hidden, model.booster_hidden);
         let (shared, own) = if model.sharing { (model.shared.as_slice(), &[][..]) } else { (&[][..], model.shared.as_slice()) };
         let trunk = shared.last().copied().unwrap_or(inputs);
@@ -56,7 +60,8 @@ impl Layout {
             layout.push_head(Part::Light, small, trunk, &[own, &model.light].concat());
         }
         if heads != Heads::Light {
-            let crossed = layout.push_hidden(Part::Booster, big, trunk, own);
+            let below = layout.push_hidden(Part::Booster, big, trunk, own);
+            let crossed = below + layout.push_attention(&model.booster_attention.hidden, &shape.sequences);
             for index in 0..model.booster_cross.layers {
                 layout.push(Part::Booster, Kind::Cross, index, crossed, crossed);
             }
@@ -83,6 +88,20 @@ impl Layout {
         inputs
     }
 
+    /// A unit for each sequence; returns the width of all that they add.
+    fn push_attention(&mut self, hidden: &[usize], sequences: &[SequenceShape]) -> usize {
+        for (unit, sequence) in sequences.iter().enumerate() {
+            let attention = Attention::new(sequence);
+            let mut inputs = attention.inputs();
+            for (index, &outputs) in hidden.iter().chain(&[1]).enumerate() {
+                self.push(Part::Booster, Kind::Attention { unit, is_last: index == hidden.len() }, index, inputs, outputs);
+                inputs = outputs;
+            }
+            self.attention.push(attention);
+        }
+        self.attention.iter().map(Attention::dim).sum()
+    }
+
     fn push_head(&mut self, part: Part, form: HiddenConfig, inputs: usize, hidden: &[usize]) {
         let last = self.push_hidden(part, form, inputs, hidden);
         self.push(part, Kind::Output, self.hidden(part), last, 1);
@@ -94,7 +113,8 @@ impl Layout {
 
     /// These parts alone, one after the other in a vector of their own.
     pub(super) fn only(&self, parts: &[Part]) -> Self {
-        let mut layout = Layout { layers: Vec::new(), machine: self.machine, inputs: self.inputs, len: 0 };
+        let mut layout =
+            Layout { layers: Vec::new(), machine: self.machine, attention: self.attention.clone(), inputs: self.inputs, len: 0 };
         for &Layer { part, kind, index, inputs, outputs, .. } in self.layers.iter().filter(|layer| parts.contains(&layer.part)) {
             layout.push(part, kind, index, inputs, outputs);
         }
@@ -145,7 +165,7 @@ impl Layout {
         self.layers.iter().flat_map(tensors).collect()
     }
 
-    /// Initial parameters: in hidden layers, He uniform (± √(6 / in)) and biases and LayerNorm's β of 0.001; before the logit and in a
+    /// Initial parameters: in hidden layers, those of attention units too, He uniform (± √(6 / in)) and biases and LayerNorm's β of 0.001; before the logit or the weight of a row and in a
     /// cross layer, Glorot uniform (± √(6 / (in + out))) and biases 0, but that of each logit at ln(p / (1 − p)) where a base rate p is
     /// given. γ is 1, the slope of PReLU 0.25, that of Dice 0 with a running mean of 0 and a variance of 1.
     ///
@@ -163,7 +183,7 @@ impl Layout {
             });
             for layer in self.layers.iter().filter(|layer| layer.part == part) {
                 let (fan, bias) = match (layer.kind, base_rate) {
-                    (Kind::Hidden(_), _) => (layer.inputs, HIDDEN_BIAS),
+                    (Kind::Hidden(_) | Kind::Attention { is_last: false, .. }, _) => (layer.inputs, HIDDEN_BIAS),
                     (Kind::Output, Some(p)) => (layer.inputs + layer.outputs, base_rate_bias(p)),
                     _ => (layer.inputs + layer.outputs, 0.0),
                 };

@@ -1,7 +1,7 @@
 //! Trunk, heads and loss of the co-training step, in Burn.
 //!
 //! ```text
-//! inputs X ─ shared dense layers ─ trunk ─┬─ booster ─ z
+//! inputs X ─ shared dense layers ─ trunk ─┬─ booster ─ z    (attention over sequences beside its trunk)
 //!                                         ├─ light ─── l      H(y,l) + H(y,z) + λ·mean(D(l, sg(z)))
 //!                                         └─ control ─ c      H(y,c), trunk stopped
 //! ```
@@ -13,6 +13,7 @@
 //! architecture invariant: Burn code and nothing else; the only room besides `train` that knows Burn.
 
 mod adam;
+mod attention;
 mod cost;
 mod dense;
 mod forward;
@@ -26,7 +27,7 @@ mod state;
 
 pub use adam::Adam;
 pub use forward::{Gradients, Nets, Pass};
-pub use inputs::{InputShape, Inputs};
+pub use inputs::{InputShape, Inputs, Sequence, SequenceShape};
 pub use layer::Part;
 pub use layout::{Layout, TensorLayout};
 pub use loss::{Hint, LogitGradients, Loss, Rule, Scores, Targets, logloss, loss};

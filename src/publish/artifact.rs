@@ -18,10 +18,13 @@ const SERVED_PREFIXES: [&str; 2] = ["shared.", "light."];
 pub(super) enum ArtifactError {
     /// Flat vectors and layout, or keys and rows, differ in length.
     #[error("{what} holds {found} floats, expected {expected}")]
-    Length { what: &'static str, found: usize, expected: usize },
+    Length { what: String, found: usize, expected: usize },
     /// The light head has no layer.
     #[error("the checkpoint holds no layer of the light head")]
     NoLight,
+    /// No table.
+    #[error("the checkpoint holds no embedding table")]
+    NoTable,
     /// safetensors would not write it.
     #[error("safetensors: {0}")]
     Encode(#[from] SafeTensorError),
@@ -64,15 +67,18 @@ impl View for &Tensor {
 /// order its table knows them in.
 ///
 /// # Shapes
-/// `embedding.keys` U64 `[rows]`, `embedding.rows` F32 `[rows, dim]`, `shared.*` and `light.*` F32 as in the learner's layout; where the
-/// schema has click rates, `click_rates.keys` U64 `[keys]` and `click_rates.counts` F32 `[keys, 2]`, the stream's own under key 0.
+/// `embedding.keys` U64 `[rows]`, `embedding.rows` F32 `[rows, dim]`, likewise of further tables ([`Architecture::tables`]), `shared.*` and
+/// `light.*` F32 as in the learner's layout; where the schema has click rates, `click_rates.keys` U64 `[keys]` and `click_rates.counts` F32 `[keys, 2]`, the stream's own under key 0.
 pub(super) fn encode(learner: &LearnerState) -> Result<LightArtifact, ArtifactError> {
     let mut tensors = served_layers(&learner.dense)?;
-    let RowsState { dim, width, keys, data, .. } = learner.served_rows();
-    let architecture = architecture(&tensors, *dim)?;
-    tensors.extend(by_key(["embedding.keys", "embedding.rows"], keys, data, *width, *dim)?);
+    let tables = learner.served_rows();
+    let architecture = architecture(&tensors, tables)?;
+    for ((_, names), RowsState { dim, width, keys, data, .. }) in architecture.tables().zip(tables) {
+        tensors.extend(by_key(names, keys, data, *width, *dim)?);
+    }
     if let Some(CountsState { keys, data, .. }) = &learner.click_counts {
-        tensors.extend(by_key(["click_rates.keys", "click_rates.counts"], keys, data, CountsState::WIDTH, CountsState::WIDTH)?);
+        let names = ["click_rates.keys", "click_rates.counts"].map(str::to_owned);
+        tensors.extend(by_key(names, keys, data, CountsState::WIDTH, CountsState::WIDTH)?);
     }
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), None)?;
@@ -85,7 +91,7 @@ pub(super) fn encode(learner: &LearnerState) -> Result<LightArtifact, ArtifactEr
 fn served_layers(dense: &DenseState) -> Result<Vec<(String, Tensor)>, ArtifactError> {
     let expected = dense.layout.iter().map(|layout| layout.shape.iter().product::<usize>()).sum();
     if dense.params.len() != expected {
-        return Err(ArtifactError::Length { what: "the dense vector", found: dense.params.len(), expected });
+        return Err(ArtifactError::Length { what: "the dense vector".to_owned(), found: dense.params.len(), expected });
     }
     let mut rest = dense.params.as_slice();
     let mut served = Vec::new();
@@ -100,22 +106,16 @@ fn served_layers(dense: &DenseState) -> Result<Vec<(String, Tensor)>, ArtifactEr
 }
 
 /// Keys and the first `served` floats of each row of `width`, sorted by key; what comes after them (optimizer state) stays behind.
-fn by_key(
-    names: [&'static str; 2],
-    keys: &[u64],
-    data: &[f32],
-    width: usize,
-    served: usize,
-) -> Result<[(String, Tensor); 2], ArtifactError> {
+fn by_key(names: [String; 2], keys: &[u64], data: &[f32], width: usize, served: usize) -> Result<[(String, Tensor); 2], ArtifactError> {
     let expected = keys.len() * width;
+    let [keys_name, rows_name] = names;
     if data.len() != expected {
-        return Err(ArtifactError::Length { what: names[1], found: data.len(), expected });
+        return Err(ArtifactError::Length { what: rows_name, found: data.len(), expected });
     }
     let mut order: Vec<usize> = (0..keys.len()).collect();
     order.sort_unstable_by_key(|&row| keys[row]);
     let sorted = order.iter().flat_map(|&row| keys[row].to_le_bytes()).collect();
     let rows = order.iter().flat_map(|&row| &data[row * width..][..served]);
-    let [keys_name, rows_name] = names.map(str::to_owned);
     Ok([
         (keys_name, Tensor { dtype: Dtype::U64, shape: vec![order.len()], bytes: sorted }),
         (rows_name, floats(vec![order.len(), served], rows)),
@@ -127,7 +127,7 @@ fn floats<'a>(shape: Vec<usize>, values: impl Iterator<Item = &'a f32>) -> Tenso
 }
 
 /// The shapes that the layers themselves have: a manifest then describes its artifact even if the configuration has changed since.
-fn architecture(layers: &[(String, Tensor)], embedding_dim: usize) -> Result<Architecture, ArtifactError> {
+fn architecture(layers: &[(String, Tensor)], tables: &[RowsState]) -> Result<Architecture, ArtifactError> {
     let weights = |prefix: &str| -> Vec<(usize, usize)> {
         (0..)
             .map_while(|index| {
@@ -150,9 +150,11 @@ fn architecture(layers: &[(String, Tensor)], embedding_dim: usize) -> Result<Arc
         (true, false) => Activation::Prelu,
         (true, true) => Activation::Dice,
     };
+    let (table, further) = tables.split_first().ok_or(ArtifactError::NoTable)?;
     Ok(Architecture {
         hidden: HiddenConfig { layer_norm: has(".norm.scale"), activation },
-        embedding_dim,
+        embedding_dim: table.dim,
+        further_dims: further.iter().map(|rows| rows.dim).collect(),
         inputs: first.0,
         shared: shared.iter().map(|layer| layer.1).collect(),
         light: hidden.iter().map(|layer| layer.1).collect(),
@@ -187,7 +189,7 @@ mod tests {
         let params: Vec<f32> = (0..length).map(|i| i as f32).collect();
         LearnerState {
             dense: DenseState { layout, m: vec![-1.0; length], v: vec![-2.0; length], params, steps: 9 },
-            rows: RowsState {
+            rows: vec![RowsState {
                 dim: 2,
                 width: 3,
                 optimizer: EmbeddingOptimizer::RowwiseAdagrad,
@@ -195,7 +197,7 @@ mod tests {
                 data: vec![0.1, 0.2, 9.0, 0.3, 0.4, 9.0],
                 full: true,
                 ..RowsState::default()
-            },
+            }],
             light_rows: None,
             click_counts: None,
             course: Course::default(),
@@ -240,9 +242,21 @@ mod tests {
     #[test]
     fn rows_of_light_alone_are_the_ones_that_leave() {
         let mut apart = learner();
-        apart.light_rows = Some(RowsState { keys: vec![70], data: vec![0.5, 0.6, 9.0], ..apart.rows.clone() });
+        apart.light_rows = Some(vec![RowsState { keys: vec![70], data: vec![0.5, 0.6, 9.0], ..apart.rows[0].clone() }]);
         let artifact = encode(&apart).unwrap();
         assert_eq!(read(&artifact.bytes, "embedding.rows"), [0.5, 0.6]);
+    }
+
+    #[test]
+    fn further_tables_bear_their_dim() {
+        let mut several = learner();
+        several.rows.push(RowsState { dim: 1, width: 2, keys: vec![3], data: vec![0.7, 9.0], ..several.rows[0].clone() });
+        let artifact = encode(&several).unwrap();
+        let Architecture { embedding_dim, further_dims, .. } = artifact.architecture;
+        assert_eq!((embedding_dim, further_dims), (2, vec![1]));
+        assert_eq!(read(&artifact.bytes, "embedding.1.rows"), [0.7]);
+        let tensors = SafeTensors::deserialize(&artifact.bytes).unwrap();
+        assert_eq!(tensors.tensor("embedding.1.keys").unwrap().data(), 3u64.to_le_bytes());
     }
 
     #[test]
@@ -257,8 +271,8 @@ mod tests {
     #[test]
     fn the_order_of_the_table_does_not_change_the_bytes() {
         let mut turned = learner();
-        turned.rows.keys.reverse();
-        turned.rows.data.rotate_left(3);
+        turned.rows[0].keys.reverse();
+        turned.rows[0].data.rotate_left(3);
         assert_eq!(encode(&learner()).unwrap().bytes, encode(&turned).unwrap().bytes);
     }
 
@@ -267,18 +281,25 @@ mod tests {
         let artifact = encode(&learner()).unwrap();
         assert_eq!(
             artifact.architecture,
-            Architecture { embedding_dim: 2, inputs: 3, shared: vec![2], light: vec![4], hidden: HiddenConfig::default() }
+            Architecture {
+                embedding_dim: 2,
+                further_dims: Vec::new(),
+                inputs: 3,
+                shared: vec![2],
+                light: vec![4],
+                hidden: HiddenConfig::default()
+            }
         );
     }
 
     #[test]
     fn refuses_a_state_that_contradicts_itself() {
         let mut short = learner();
-        short.rows.data.pop();
-        assert!(matches!(encode(&short), Err(ArtifactError::Length { what: "embedding.rows", found: 5, expected: 6 })));
+        short.rows[0].data.pop();
+        assert!(matches!(encode(&short), Err(ArtifactError::Length { what, found: 5, expected: 6 }) if what == "embedding.rows"));
         let mut short = learner();
         short.dense.params.pop();
-        assert!(matches!(encode(&short), Err(ArtifactError::Length { what: "the dense vector", .. })));
+        assert!(matches!(encode(&short), Err(ArtifactError::Length { what, .. }) if what == "the dense vector"));
         let mut headless = learner();
         headless.dense.layout.iter_mut().for_each(|layout| layout.name = layout.name.replace("light.", "heavy."));
         assert!(matches!(encode(&headless), Err(ArtifactError::NoLight)));

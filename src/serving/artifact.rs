@@ -1,9 +1,12 @@
+use std::collections::BTreeSet;
+
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use super::net::{Hidden, Layer};
 use super::{ModelError, click_rates};
 use crate::domain::Version;
+use crate::features::SlotSpec;
 use crate::wire::snapshot::{Architecture, TensorInfo};
 
 /// Longest header read. A light net has a dozen tensors of a hundred bytes each; the parser itself would take 100 MB.
@@ -15,31 +18,36 @@ const LENGTH_BYTES: usize = 8;
 
 /// What an artifact holds, checked.
 pub(super) struct Parts {
-    /// Row keys `[rows]`, each once.
-    pub(super) keys: Vec<u64>,
-    /// Row weights `[rows, dim]`.
-    pub(super) rows: Vec<f32>,
+    /// In the order of [`Architecture::tables`]: row keys `[rows]` and row weights `[rows, dim]`.
+    pub(super) tables: Vec<(Vec<u64>, Vec<f32>)>,
     /// Shared layers, light layers, the logit's layer.
     pub(super) layers: Vec<Layer>,
 }
 
-/// The tensors that an architecture asks for; the number of rows is the artifact's own.
+/// The tensors that an architecture asks for, `slots` being those of the schema; the number of rows in each table is the artifact's own.
 ///
 /// # Errors
 /// [`ModelError::Artifact`] for shapes that no net can have.
-fn expected(version: Version, architecture: &Architecture, slots: usize, rows: usize) -> Result<Vec<TensorInfo>, ModelError> {
+fn expected(version: Version, architecture: &Architecture, slots: &[SlotSpec], rows: &[usize]) -> Result<Vec<TensorInfo>, ModelError> {
     let refuse = |why: String| ModelError::Artifact { version, why };
-    let Architecture { embedding_dim: dim, inputs, shared, light, hidden } = architecture;
-    let embedded = slots.checked_mul(*dim).filter(|embedded| embedded <= inputs && *inputs > 0 && (slots == 0 || *dim > 0));
-    if embedded.is_none() {
-        return Err(refuse(format!("architecture: {slots} slots of {dim} floats do not fit into {inputs} inputs")));
+    let Architecture { embedding_dim, further_dims, inputs, shared, light, hidden } = architecture;
+    let dims: Vec<usize> = slots.iter().map(|slot| slot.dim(*embedding_dim)).collect();
+    let embedded = dims.iter().try_fold(0_usize, |sum, dim| sum.checked_add(*dim));
+    if dims.contains(&0) || *inputs == 0 || embedded.is_none_or(|embedded| embedded > *inputs) {
+        return Err(refuse(format!("architecture: slots of {dims:?} floats do not fit into {inputs} inputs")));
+    }
+    let own: BTreeSet<usize> = dims.into_iter().filter(|dim| dim != embedding_dim).collect();
+    if own.iter().ne(further_dims) {
+        return Err(refuse(format!("architecture: further tables of {further_dims:?} floats; the slots need {own:?}")));
     }
     if shared.len() + light.len() >= LAYERS_MAX || shared.iter().chain(light).any(|width| *width == 0) {
         return Err(refuse(format!("architecture: {} layers; at most {LAYERS_MAX}, none of width 0", shared.len() + light.len() + 1)));
     }
     let info = |name: String, dtype: Dtype, shape: Vec<usize>| TensorInfo { name, dtype: dtype.to_string(), shape };
-    let mut tensors =
-        vec![info("embedding.keys".to_owned(), Dtype::U64, vec![rows]), info("embedding.rows".to_owned(), Dtype::F32, vec![rows, *dim])];
+    let table = |((dim, [keys, weights]), rows): ((usize, [String; 2]), &usize)| {
+        [info(keys, Dtype::U64, vec![*rows]), info(weights, Dtype::F32, vec![*rows, dim])]
+    };
+    let mut tensors: Vec<TensorInfo> = architecture.tables().zip(rows).flat_map(table).collect();
     let mut width = *inputs;
     let shared = shared.iter().enumerate().map(|(index, out)| ("shared", index, *out));
     let logit = ("light", light.len(), 1);
@@ -86,14 +94,12 @@ pub(super) fn listing(tensors: &SafeTensors<'_>) -> Vec<TensorInfo> {
 ///
 /// # Errors
 /// [`ModelError::Artifact`], [`ModelError::NotFinite`].
-pub(super) fn read(version: Version, architecture: &Architecture, slots: usize, artifact: &[u8]) -> Result<Parts, ModelError> {
+pub(super) fn read(version: Version, architecture: &Architecture, slots: &[SlotSpec], artifact: &[u8]) -> Result<Parts, ModelError> {
     let refuse = |why: String| ModelError::Artifact { version, why };
     let tensors = parse(version, artifact)?;
-    let rows = match tensors.tensor("embedding.keys") {
-        Ok(view) => view.shape().first().copied().unwrap_or(0),
-        Err(_) => return Err(refuse("tensor embedding.keys is missing".to_owned())),
-    };
-    let expected = expected(version, architecture, slots, rows)?;
+    let view = |name: &str| tensors.tensor(name).map_err(|_| refuse(format!("tensor {name} is missing")));
+    let rows = architecture.tables().map(|(_, [keys, _])| Ok(view(&keys)?.shape().first().copied().unwrap_or(0)));
+    let expected = expected(version, architecture, slots, &rows.collect::<Result<Vec<_>, ModelError>>()?)?;
     for found in listing(&tensors).into_iter().filter(|info| !info.name.starts_with(click_rates::PREFIX)) {
         match expected.iter().find(|info| info.name == found.name) {
             None => return Err(refuse(format!("tensor {} is not one of the architecture's", found.name))),
@@ -104,14 +110,16 @@ pub(super) fn read(version: Version, architecture: &Architecture, slots: usize, 
             Some(_) => {}
         }
     }
-    let view = |name: &str| tensors.tensor(name).map_err(|_| refuse(format!("tensor {name} is missing")));
 
+    let mut tables = Vec::new();
+    for (_, [key_name, row_name]) in architecture.tables() {
+        tables.push((keys(&view(&key_name)?).collect(), floats(version, &row_name, &view(&row_name)?)?));
+    }
     let mut numbers = Vec::with_capacity(expected.len());
-    for info in expected.iter().filter(|info| info.name != "embedding.keys") {
+    for info in expected.iter().skip(2 * tables.len()) {
         numbers.push(floats(version, &info.name, &view(&info.name)?)?);
     }
     let mut numbers = numbers.into_iter();
-    let rows = numbers.next().unwrap_or_default();
     let depth = architecture.shared.len() + architecture.light.len();
     let mut layers = Vec::with_capacity(depth + 1);
     while let (Some(weight), Some(bias)) = (numbers.next(), numbers.next()) {
@@ -124,8 +132,7 @@ pub(super) fn read(version: Version, architecture: &Architecture, slots: usize, 
         let outputs = bias.len();
         layers.push(Layer { inputs: weight.len() / outputs, outputs, weight, bias, hidden });
     }
-    let keys = keys(&view("embedding.keys")?).collect();
-    Ok(Parts { keys, rows, layers })
+    Ok(Parts { tables, layers })
 }
 
 /// The numbers of a U64 tensor.

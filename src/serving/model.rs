@@ -3,7 +3,6 @@ use serde_json::{Map, Value};
 use super::artifact::{listing, parse};
 use super::click_rates::ClickRates;
 use super::net::{EXAMPLES_PER_BLOCK, LightNet};
-use crate::config::Pooling;
 use crate::domain::{EventTime, Field, Version};
 use crate::features::{CLICK_RATE_INPUTS, FeatureSpec, Features};
 use crate::wire::snapshot::{Manifest, Probe, field_from_json, schema_hash};
@@ -87,7 +86,6 @@ pub struct ServedModel {
     manifest: Manifest,
     decoder: EventDecoder,
     spec: FeatureSpec,
-    pooling: Vec<Pooling>,
     click_rates: ClickRates,
     net: LightNet,
 }
@@ -112,15 +110,14 @@ impl ServedModel {
             return Err(ModelError::Hash { version, what: "artifact".to_owned() });
         }
         let spec = open_schema(&manifest)?;
-        let net = LightNet::from_artifact(version, &manifest.architecture, spec.slots().len(), artifact)?;
+        let net = LightNet::from_artifact(version, &manifest.architecture, spec.slots(), artifact)?;
         let click_rates = ClickRates::from_artifact(version, &spec, artifact)?;
         let mut tensors = said.tensors.clone();
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         if tensors != listing(&parse(version, artifact)?) {
             return Err(refuse("the manifest lists other tensors than the artifact holds".to_owned()));
         }
-        let pooling = spec.slots().iter().map(|slot| slot.pooling).collect();
-        let model = ServedModel { decoder: EventDecoder::new(&manifest.schema), manifest, spec, pooling, click_rates, net };
+        let model = ServedModel { decoder: EventDecoder::new(&manifest.schema), manifest, spec, click_rates, net };
         model.probe()?;
         Ok(model)
     }
@@ -150,7 +147,7 @@ impl ServedModel {
                 let fields = self.decoder.fields(context, candidate).map_err(|error| (scores.len() + index, error))?;
                 self.extract(time, &fields, features);
             }
-            scores.extend(self.net.logits(&self.pooling, &examples).into_iter().map(sigmoid));
+            scores.extend(self.net.logits(&examples).into_iter().map(sigmoid));
         }
         Ok(scores)
     }
@@ -161,7 +158,7 @@ impl ServedModel {
         for (index, probe) in self.manifest.probes.iter().enumerate() {
             examples.push(self.probe_features(probe).map_err(|why| ModelError::Schema { version, why: format!("probe {index}: {why}") })?);
         }
-        let logits = self.net.logits(&self.pooling, &examples);
+        let logits = self.net.logits(&examples);
         for (index, (probe, found)) in self.manifest.probes.iter().zip(logits).enumerate() {
             let (expected, tolerance) = (probe.logit, probe.tolerance);
             // Written so that a NaN on either side fails.
@@ -201,10 +198,11 @@ fn open_schema(manifest: &Manifest) -> Result<FeatureSpec, ModelError> {
     }
     let spec = FeatureSpec::new(&manifest.schema).map_err(|error| refuse(error.to_string()))?;
     let (dim, inputs) = (manifest.architecture.embedding_dim, manifest.architecture.inputs);
-    // Checked here as well, since the product comes from outside.
-    let (slots, numbers) = (spec.slots().len(), spec.numbers().len() + spec.click_rates().len() * CLICK_RATE_INPUTS);
-    if slots.checked_mul(dim).and_then(|embedded| embedded.checked_add(numbers)) != Some(inputs) {
-        return Err(refuse(format!("{slots} slots of {dim} floats and {numbers} numbers do not make {inputs} inputs")));
+    // Checked here as well, since the sum comes from outside.
+    let numbers = spec.numbers().len() + spec.click_rates().len() * CLICK_RATE_INPUTS;
+    let dims: Vec<usize> = spec.slots().iter().map(|slot| slot.dim(dim)).collect();
+    if dims.iter().try_fold(numbers, |sum, dim| sum.checked_add(*dim)) != Some(inputs) {
+        return Err(refuse(format!("slots of {dims:?} floats and {numbers} numbers do not make {inputs} inputs")));
     }
     Ok(spec.for_serving())
 }

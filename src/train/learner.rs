@@ -5,11 +5,11 @@ use super::phase::Phase;
 use super::teacher::{Teacher, Teachers};
 use super::{Compute, Course, LearnerState, Scores, TrainError};
 use crate::batch::Batch;
-use crate::config::{BoosterFirstConfig, HintSchedule, ModelConfig, TrainConfig};
+use crate::config::{BoosterFirstConfig, Heads, HintSchedule, ModelConfig, TrainConfig};
 use crate::domain::{Head, Label};
-use crate::embedding::{ClickCounts, InputLayout};
+use crate::embedding::{ClickCounts, InputLayout, SequenceLayout, SlotLayout};
 use crate::features::FeatureSpec;
-use crate::nets::{Adam, Gradients, InputShape, Inputs, Loss, Nets, Rule, Targets};
+use crate::nets::{Adam, Gradients, InputShape, Inputs, Loss, Nets, Rule, SequenceShape, Targets};
 
 /// What a step did.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,7 +29,7 @@ pub struct StepReport {
     pub applied: bool,
 }
 
-/// Nets, table and optimizers. Used by one thread.
+/// Nets, tables and optimizers. Used by one thread.
 ///
 /// On `cpu`, two learners of the same configuration (thread count included) that see the same batches hold the same bits, also when
 /// one of them was captured and restored in between.
@@ -62,18 +62,26 @@ impl Learner {
     /// # Errors
     /// [`TrainError::Device`].
     pub fn new(model: &ModelConfig, config: &TrainConfig, spec: &FeatureSpec) -> Result<Self, TrainError> {
-        Self::over(model, config, InputLayout::new(spec, model.embedding.dim), ClickCounts::new(spec))
+        let inputs = InputLayout::new(spec, model.embedding.dim).with_sequences(SequenceLayout::of(spec, &model.booster_attention));
+        Self::over(model, config, inputs, ClickCounts::new(spec))
     }
 
     fn over(model: &ModelConfig, config: &TrainConfig, inputs: InputLayout, click_counts: ClickCounts) -> Result<Self, TrainError> {
         let compute = Compute::new(&config.device, config.threads)?;
-        let shape = InputShape { width: inputs.width(), slots: vec![inputs.dim; inputs.poolings.len()] };
+        // Nobody but the booster attends to them.
+        let inputs = if config.heads == Heads::Light { inputs.with_sequences(Vec::new()) } else { inputs };
+        let sequence = |sequence: &SequenceLayout| SequenceShape { length: sequence.length, target: inputs.columns(sequence.target) };
+        let shape = InputShape {
+            width: inputs.width(),
+            slots: inputs.slots().iter().map(SlotLayout::dim).collect(),
+            sequences: inputs.sequences().iter().map(sequence).collect(),
+        };
         let nets = Nets::new(model, config, shape, compute.device());
         Ok(Learner {
             compute,
+            shared: Lookup::new(&model.embedding, &inputs, config),
+            own: (!model.sharing).then(|| Lookup::new(&model.embedding, &inputs, config)),
             inputs,
-            shared: Lookup::new(&model.embedding, config),
-            own: (!model.sharing).then(|| Lookup::new(&model.embedding, config)),
             click_counts,
             nets,
             teacher: None,
@@ -94,8 +102,11 @@ impl Learner {
         }
         let phase = Phase::after(self.course.samples, &self.booster_first);
         let rule = phase.rule(self.rule());
-        let mut inputs =
-            Inputs { shared: self.shared.read(&self.inputs, batch), light: self.own.as_mut().map(|own| own.read(&self.inputs, batch)) };
+        let mut inputs = Inputs {
+            shared: self.shared.read(&self.inputs, batch),
+            light: self.own.as_mut().map(|own| own.read(&self.inputs, batch)),
+            sequences: self.shared.sequences(&self.inputs, batch),
+        };
         self.read_click_rates(batch, &mut inputs);
         let pass = self.compute.run(|| {
             let taught = self.teacher.as_ref().and_then(|teacher| teacher.logits(&self.inputs, &self.click_counts, batch));
@@ -162,9 +173,9 @@ impl Learner {
 
     /// False where a gradient of a row is not finite.
     fn scatter(&mut self, batch: &Batch, gradients: &Inputs) -> bool {
-        let finite = self.shared.scatter(&self.inputs, batch, &gradients.shared);
+        let finite = self.shared.scatter(&self.inputs, batch, &gradients.shared, &gradients.sequences);
         let own = self.own.as_mut().zip(gradients.light.as_ref());
-        finite && own.is_none_or(|(own, gradient)| own.scatter(&self.inputs, batch, gradient))
+        finite && own.is_none_or(|(own, gradient)| own.scatter(&self.inputs, batch, gradient, &[]))
     }
 
     /// Logits with the current weights; changes nothing (unknown ids stay unknown).
@@ -174,7 +185,7 @@ impl Learner {
             return self.nets.no_scores();
         }
         let peek = |lookup: &Lookup| lookup.peek(&self.inputs, batch);
-        let mut inputs = Inputs { shared: peek(&self.shared), light: self.own.as_ref().map(peek) };
+        let mut inputs = Inputs { light: self.own.as_ref().map(|own| peek(own).shared), ..peek(&self.shared) };
         self.read_click_rates(batch, &mut inputs);
         self.compute.run(|| self.nets.predict(inputs, batch.rows()))
     }
@@ -182,7 +193,8 @@ impl Learner {
     /// What makes its teachers, if the rule has one; `model` and `config` are those it was made with.
     #[must_use]
     pub fn teachers(&self, model: &ModelConfig, config: &TrainConfig) -> Option<Teachers> {
-        let make = || Teachers::new(self.nets.layout().clone(), self.compute.device().clone(), &model.embedding, config);
+        let lookup = || Lookup::new(&model.embedding, &self.inputs, config);
+        let make = || Teachers::new(self.nets.layout().clone(), self.compute.device().clone(), lookup());
         (self.rule.teacher != 0.0).then(make)
     }
 
@@ -226,7 +238,7 @@ impl Learner {
         Head::ALL.into_iter().filter_map(count).collect()
     }
 
-    /// Rows in the table, or in both.
+    /// Rows in all tables.
     #[must_use]
     pub fn table_rows(&self) -> usize {
         self.shared.rows() + self.own.as_ref().map_or(0, Lookup::rows)

@@ -8,10 +8,11 @@ pub use crate::nets::{DenseState, TensorLayout};
 pub struct LearnerState {
     /// Dense parameters.
     pub dense: DenseState,
-    /// Embedding rows: what the booster reads, and light where it shares them.
-    pub rows: RowsState,
-    /// Embedding rows of light alone, where it shares nothing.
-    pub light_rows: Option<RowsState>,
+    /// Embedding rows of each table, that of `model.embedding.dim` first, the others by rising dim: what the booster reads, and light where
+    /// it shares them.
+    pub rows: Vec<RowsState>,
+    /// Likewise of light alone, where it shares nothing.
+    pub light_rows: Option<Vec<RowsState>>,
     /// Counts behind click rates: impressions and clicks per key; `None` where the schema has none.
     pub click_counts: Option<CountsState>,
     /// How far training has come.
@@ -21,7 +22,7 @@ pub struct LearnerState {
 impl LearnerState {
     /// The rows that the light net reads.
     #[must_use]
-    pub fn served_rows(&self) -> &RowsState {
+    pub fn served_rows(&self) -> &[RowsState] {
         self.light_rows.as_ref().unwrap_or(&self.rows)
     }
 }

@@ -3,7 +3,6 @@ use burn::tensor::Device;
 use super::lookup::Lookup;
 use super::{LearnerState, TrainError};
 use crate::batch::Batch;
-use crate::config::{EmbeddingConfig, TrainConfig};
 use crate::embedding::{ClickCounts, InputLayout};
 use crate::nets::{Layout, Nets};
 
@@ -17,8 +16,8 @@ pub struct Teachers {
 }
 
 impl Teachers {
-    pub(super) fn new(layout: Layout, device: Device, embedding: &EmbeddingConfig, config: &TrainConfig) -> Self {
-        Teachers { layout, device, lookup: Lookup::new(embedding, config) }
+    pub(super) fn new(layout: Layout, device: Device, lookup: Lookup) -> Self {
+        Teachers { layout, device, lookup }
     }
 
     /// The booster of `state`, whose rows must be full.
@@ -43,7 +42,7 @@ impl Teacher {
     /// Its logits, `[rows]`.
     pub(super) fn logits(&self, layout: &InputLayout, click_counts: &ClickCounts, batch: &Batch) -> Option<Vec<f32>> {
         let mut inputs = self.lookup.peek(layout, batch);
-        click_counts.read(&batch.click_rates, layout.width(), &mut inputs);
+        click_counts.read(&batch.click_rates, layout.width(), &mut inputs.shared);
         self.nets.predict(inputs, batch.rows()).booster
     }
 }

@@ -165,6 +165,7 @@ impl Snapshot {
                 },
                 architecture: Architecture {
                     embedding_dim: DIM,
+                    further_dims: Vec::new(),
                     inputs: INPUTS,
                     shared: Vec::new(),
                     light: vec![HIDDEN],

@@ -94,7 +94,7 @@ pub fn loaded(number: u64) -> Loaded {
     Loaded {
         learner: LearnerState {
             dense: DenseState { layout, params, m: vec![999.0; length], v: vec![999.0; length], steps: number },
-            rows: RowsState {
+            rows: vec![RowsState {
                 dim: DIM,
                 width: 2 * DIM,
                 optimizer: EmbeddingOptimizer::Adagrad,
@@ -102,7 +102,7 @@ pub fn loaded(number: u64) -> Loaded {
                 data,
                 full: true,
                 ..RowsState::default()
-            },
+            }],
             light_rows: None,
             click_counts: None,
             course: Course::default(),
@@ -123,7 +123,9 @@ pub fn commit(number: u64) -> Commit {
         created_ms: CREATED_MS,
         dense: file(),
         rows: vec![file()],
+        further_rows: BTreeMap::new(),
         light_rows: Vec::new(),
+        further_light_rows: BTreeMap::new(),
         click_counts: Vec::new(),
         extra: file(),
         positions: vec![PartitionPosition { partition, start: 0, low: 100, done: vec![(103, 105)] }],

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rocket_launching::config::{self, Config};
+use rocket_launching::config::{self, AttentionPair, Config, FeatureKind, Pooling};
 use rocket_launching::domain::{Origin, PartitionIndex, PartitionPosition, Record, Role, TopicPartition};
 use rocket_launching::pipeline::{Parts, Running, State, Summary};
 use rocket_launching::publish::Publisher;
@@ -75,6 +75,21 @@ prior = 5.0
         dir.display()
     );
     config::parse(&text, "world.toml", std::iter::empty()).expect("the test's configuration is valid")
+}
+
+/// Gives three features dims of their own, two of them the same: [`config`] then has three tables.
+pub fn widen(config: &mut Config) {
+    for (name, dim) in [("item_id", 6), ("tags", 2), ("hour", 2)] {
+        let feature = config.schema.features.iter_mut().find(|feature| feature.name == name);
+        feature.expect("the schema has it").dim = Some(dim);
+    }
+}
+
+/// Gives the booster attention over tags by item, a sequence of the last two: their rows are of one dim, though of two names.
+pub fn attend(config: &mut Config) {
+    let tags = config.schema.features.iter_mut().find(|feature| feature.name == "tags").expect("the schema has it");
+    tags.kind = FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".to_owned(), last: Some(2) };
+    config.model.booster_attention.of = vec![AttentionPair { sequence: "tags".to_owned(), target: "item_id".to_owned() }];
 }
 
 fn impression(rng: &mut ChaCha8Rng, number: usize) -> (serde_json::Value, bool) {

@@ -108,6 +108,25 @@ fn of_a_sequence_the_last_count() {
     assert_eq!(extract(&spec, 0, &[list(&["a"])]).bounds, [0, 1, 1]);
 }
 
+#[test]
+fn features_of_one_table_share_their_ids_and_what_is_made_of_them_keeps_its_name() {
+    let bag = FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".into(), last: None };
+    let buckets = FeatureKind::Buckets { bounds: vec![1.0, 2.0] };
+    let within = |table: &str, feature: FeatureConfig| FeatureConfig { table: Some(table.to_owned()), ..feature };
+    let spec = FeatureSpec::new(&schema(vec![
+        within("item", feature("clicked", bag)),
+        feature("item", FeatureKind::Categorical),
+        within("prices", feature("price", buckets.clone())),
+        within("prices", feature("old_price", buckets)),
+        feature("pair", FeatureKind::Cross { of: of(&["clicked", "item"]) }),
+    ]))
+    .unwrap();
+    let fields = [Field::List(["a".into(), "b".into()].into()), text("b"), Field::Number(1.5), Field::Number(1.0)];
+    let ([a, b], price) = (["a", "b"].map(|value| slot_key("item", value)), slot_key("prices", "1"));
+    let pairs = [a, b].map(|clicked| joint_key("pair", [clicked, b].into_iter()));
+    assert_eq!(extract(&spec, 0, &fields).ids, [a, b, b, price, price, pairs[0], pairs[1]]);
+}
+
 fn composed() -> FeatureSpec {
     let hidden = FeatureConfig { embed: false, ..feature("user", FeatureKind::Categorical) };
     let position = FeatureConfig { training_only: true, ..feature("position", FeatureKind::Categorical) };

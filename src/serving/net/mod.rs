@@ -1,15 +1,17 @@
 mod layer;
+mod table;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::Hasher;
+use std::ops::Range;
 
 use super::ModelError;
 use super::artifact::{Parts, read};
 use crate::config::Pooling;
 use crate::domain::Version;
-use crate::features::Features;
+use crate::features::{Features, SlotSpec};
 use crate::wire::snapshot::Architecture;
+
+use table::Table;
 
 pub(super) use layer::{Hidden, Layer};
 
@@ -39,62 +41,68 @@ impl Hasher for KeyHasher {
 
 /// Dense layers and embedding rows of the light net, with a hand-written f32 forward pass.
 ///
-/// Per example: each slot's rows are pooled to `dim` floats, the slots stand in their order, the numbers after them; then
-/// `h ← f(h · W + b)` for every layer but the last, whose one output is the logit, with f as [`crate::config::HiddenConfig`] says. An id without a row is the zero vector, and counts in
-/// the mean of a bag, as it does in training.
+/// Per example: each slot's rows are pooled to its dim, the slots stand in their order, the numbers after them; then `h ← f(h · W + b)` for
+/// every layer but the last, whose one output is the logit, with f as [`crate::config::HiddenConfig`] says. An id without a row is the zero
+/// vector, and counts in the mean of a bag, as it does in training.
 #[derive(Debug, Clone)]
 pub struct LightNet {
-    dim: usize,
-    slots: usize,
+    tables: Vec<Table>,
+    slots: Vec<Slot>,
     inputs: usize,
-    index: HashMap<u64, u32, BuildHasherDefault<KeyHasher>>,
-    rows: Vec<f32>,
     layers: Vec<Layer>,
 }
 
+/// A slot of the input vector.
+#[derive(Debug, Clone)]
+struct Slot {
+    pooling: Pooling,
+    /// Number of the table that its rows are in.
+    table: usize,
+    /// Where its vector stands.
+    columns: Range<usize>,
+}
+
 impl LightNet {
-    /// Reads a safetensors artifact: `embedding.keys` U64 `[rows]`, `embedding.rows` F32 `[rows, dim]`,
-    /// `shared.{i}.weight` F32 `[in, out]`, `shared.{i}.bias` F32 `[out]`, `light.{i}.weight`, `light.{i}.bias` likewise, and as the
+    /// Reads a safetensors artifact of a net over these slots: of each table ([`Architecture::tables`]) keys U64 `[rows]` and rows F32
+    /// `[rows, dim]`, `shared.{i}.weight` F32 `[in, out]`, `shared.{i}.bias` F32 `[out]`, `light.{i}.weight`, `light.{i}.bias` likewise, and as the
     /// architecture says `norm.scale`, `norm.shift`, `slope`, `mean`, `variance`, F32 `[out]`, for every layer but the last, which has
     /// out = 1. Nothing else may be in it, and every key stands there once.
     ///
     /// # Errors
     /// [`ModelError::Artifact`], [`ModelError::NotFinite`].
-    pub fn from_artifact(version: Version, architecture: &Architecture, slots: usize, artifact: &[u8]) -> Result<Self, ModelError> {
-        let Parts { keys, rows, layers } = read(version, architecture, slots, artifact)?;
-        let mut index = HashMap::with_capacity_and_hasher(keys.len(), BuildHasherDefault::default());
-        for (row, key) in keys.into_iter().enumerate() {
-            let row = u32::try_from(row).map_err(|_| ModelError::Artifact { version, why: format!("more than {} rows", u32::MAX) })?;
-            match index.entry(key) {
-                Entry::Occupied(_) => {
-                    return Err(ModelError::Artifact { version, why: format!("key {key} stands twice in embedding.keys") });
-                }
-                Entry::Vacant(place) => place.insert(row),
-            };
-        }
-        Ok(LightNet { dim: architecture.embedding_dim, slots, inputs: architecture.inputs, index, rows, layers })
+    pub fn from_artifact(version: Version, architecture: &Architecture, slots: &[SlotSpec], artifact: &[u8]) -> Result<Self, ModelError> {
+        let Parts { tables, layers } = read(version, architecture, slots, artifact)?;
+        let tables = architecture.tables().zip(tables).map(|((dim, [name, _]), (keys, rows))| Table::new(version, &name, dim, keys, rows));
+        let tables = tables.collect::<Result<Vec<_>, _>>()?;
+        let mut end = 0;
+        let slots = slots.iter().map(|slot| {
+            let dim = slot.dim(architecture.embedding_dim);
+            end += dim;
+            let table = tables.iter().position(|table| table.dim == dim).expect("the architecture was checked against the slots");
+            Slot { pooling: slot.pooling, table, columns: end - dim..end }
+        });
+        Ok(LightNet { slots: slots.collect(), tables, inputs: architecture.inputs, layers })
     }
 
     /// Embedding rows.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.index.len()
+        self.tables.iter().map(Table::len).sum()
     }
 
-    /// Logits of examples whose slots are pooled as `pooling` says.
+    /// Logits of examples.
     ///
     /// # Shapes
-    /// `pooling [slots]`, `examples [examples]`, each with `slots` slots and `inputs − slots · dim` numbers → `[examples]`.
+    /// `examples [examples]`, each with the net's slots and as many numbers as it has inputs besides → `[examples]`.
     ///
     /// # Panics
-    /// If `pooling` or an example has other lengths: they belong to another schema than the net.
+    /// If an example has other lengths: it belongs to another schema than the net.
     #[must_use]
-    pub fn logits(&self, pooling: &[Pooling], examples: &[Features]) -> Vec<f32> {
-        assert_eq!(pooling.len(), self.slots, "one pooling per slot");
+    pub fn logits(&self, examples: &[Features]) -> Vec<f32> {
         let mut logits = Vec::with_capacity(examples.len());
         let (mut input, mut output) = (Vec::new(), Vec::new());
         for block in examples.chunks(EXAMPLES_PER_BLOCK) {
-            self.gather(pooling, block, &mut input);
+            self.gather(block, &mut input);
             for layer in &self.layers {
                 layer.apply(block.len(), &input, &mut output);
                 std::mem::swap(&mut input, &mut output);
@@ -105,22 +113,21 @@ impl LightNet {
     }
 
     /// Input vectors `[examples, inputs]` into `into`.
-    fn gather(&self, pooling: &[Pooling], examples: &[Features], into: &mut Vec<f32>) {
+    fn gather(&self, examples: &[Features], into: &mut Vec<f32>) {
         into.clear();
         into.resize(examples.len() * self.inputs, 0.0);
-        let embedded = self.slots * self.dim;
+        let embedded = self.slots.last().map_or(0, |slot| slot.columns.end);
         let mut before: Option<(&Features, &[f32])> = None;
         for (example, input) in examples.iter().zip(into.chunks_exact_mut(self.inputs)) {
-            assert_eq!(example.bounds.len(), self.slots + 1, "one more bound than slots");
+            assert_eq!(example.bounds.len(), self.slots.len() + 1, "one more bound than slots");
             let (vectors, numbers) = input.split_at_mut(embedded);
             numbers.copy_from_slice(&example.numbers);
-            for (slot, pooling) in pooling.iter().enumerate() {
-                let place = slot * self.dim..(slot + 1) * self.dim;
-                let (ids, vector) = (ids(example, slot), &mut vectors[place.clone()]);
+            for (number, slot) in self.slots.iter().enumerate() {
+                let (ids, vector) = (ids(example, number), &mut vectors[slot.columns.clone()]);
                 match before {
                     // Candidates of one request share their user's slots: what was pooled for the one before is copied.
-                    Some((other, pooled)) if self::ids(other, slot) == ids => vector.copy_from_slice(&pooled[place]),
-                    _ => self.pool(*pooling, ids, vector),
+                    Some((other, pooled)) if self::ids(other, number) == ids => vector.copy_from_slice(&pooled[slot.columns.clone()]),
+                    _ => self.pool(slot, ids, vector),
                 }
             }
             before = Some((example, &*vectors));
@@ -128,13 +135,12 @@ impl LightNet {
     }
 
     /// Adds the rows of `ids` to a zero `vector`.
-    fn pool(&self, pooling: Pooling, ids: &[u64], vector: &mut [f32]) {
-        for id in ids {
-            let Some(row) = self.index.get(id) else { continue };
-            let start = *row as usize * self.dim;
-            vector.iter_mut().zip(&self.rows[start..start + self.dim]).for_each(|(sum, float)| *sum += float);
+    fn pool(&self, slot: &Slot, ids: &[u64], vector: &mut [f32]) {
+        let table = &self.tables[slot.table];
+        for row in ids.iter().filter_map(|id| table.get(*id)) {
+            vector.iter_mut().zip(row).for_each(|(sum, float)| *sum += float);
         }
-        if pooling == Pooling::Mean && ids.len() > 1 {
+        if slot.pooling == Pooling::Mean && ids.len() > 1 {
             let share = 1.0 / ids.len() as f32;
             vector.iter_mut().for_each(|sum| *sum *= share);
         }

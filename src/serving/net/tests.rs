@@ -31,9 +31,10 @@ impl Noise {
 /// A net as plain lists, its artifact, and a forward pass in f64 by the formula.
 struct Plain {
     architecture: Architecture,
-    slots: usize,
+    slots: Vec<SlotSpec>,
     keys: Vec<u64>,
-    rows: Vec<f32>,
+    /// Rows of `keys` in each table, and their dim.
+    tables: Vec<(usize, Vec<f32>)>,
     layers: Vec<PlainLayer>,
 }
 
@@ -103,8 +104,17 @@ impl Plain {
         shared: &[usize],
         light: &[usize],
     ) -> Plain {
-        let inputs = slots * dim + numbers;
-        let architecture = Architecture { embedding_dim: dim, inputs, shared: shared.into(), light: light.into(), hidden };
+        // Every third slot has a dim of its own.
+        let slot = |slot: usize| SlotSpec {
+            name: slot.to_string(),
+            pooling: if slot.is_multiple_of(2) { Pooling::Sum } else { Pooling::Mean },
+            dim: (slot % 3 == 2).then_some(dim + 1),
+        };
+        let slots: Vec<SlotSpec> = (0..slots).map(slot).collect();
+        let further_dims: Vec<usize> = slots.iter().filter_map(|slot| slot.dim).take(1).collect();
+        let inputs = slots.iter().map(|slot| slot.dim(dim)).sum::<usize>() + numbers;
+        let (embedding_dim, shared_widths, light_widths) = (dim, shared.to_vec(), light.to_vec());
+        let architecture = Architecture { embedding_dim, further_dims, inputs, shared: shared_widths, light: light_widths, hidden };
         let mut layers = Vec::new();
         let mut width = inputs;
         for (index, outputs) in shared.iter().chain(light).copied().chain([1]).enumerate() {
@@ -120,18 +130,20 @@ impl Plain {
             width = outputs;
         }
         let keys: Vec<u64> = (1..=50).collect();
-        let rows = noise.floats(keys.len() * dim);
-        Plain { architecture, slots, keys, rows, layers }
+        let tables = architecture.tables().map(|(dim, _)| (dim, noise.floats(keys.len() * dim))).collect();
+        Plain { architecture, slots, keys, tables, layers }
     }
 
     fn tensors(&self) -> Vec<Tensor> {
         let floats = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-        let keys = self.keys.iter().flat_map(|key| key.to_le_bytes()).collect();
-        let rows = self.keys.len();
-        let mut tensors = vec![
-            ("embedding.keys".to_owned(), Dtype::U64, vec![rows], keys),
-            ("embedding.rows".to_owned(), Dtype::F32, vec![rows, self.architecture.embedding_dim], floats(&self.rows)),
-        ];
+        let keys: Vec<u8> = self.keys.iter().flat_map(|key| key.to_le_bytes()).collect();
+        let count = self.keys.len();
+        let mut tensors = Vec::new();
+        for (dim, rows) in &self.tables {
+            let prefix = if *dim == self.architecture.embedding_dim { "embedding".to_owned() } else { format!("embedding.{dim}") };
+            tensors.push((format!("{prefix}.keys"), Dtype::U64, vec![count], keys.clone()));
+            tensors.push((format!("{prefix}.rows"), Dtype::F32, vec![count, *dim], floats(rows)));
+        }
         for (index, layer) in self.layers.iter().enumerate() {
             let shared = self.architecture.shared.len();
             let prefix = if index < shared { format!("shared.{index}") } else { format!("light.{}", index - shared) };
@@ -149,18 +161,19 @@ impl Plain {
     }
 
     fn open(&self) -> LightNet {
-        LightNet::from_artifact(VERSION, &self.architecture, self.slots, &self.artifact()).unwrap()
+        LightNet::from_artifact(VERSION, &self.architecture, &self.slots, &self.artifact()).unwrap()
     }
 
-    fn logit(&self, pooling: &[Pooling], example: &Features) -> f64 {
-        let dim = self.architecture.embedding_dim;
+    fn logit(&self, example: &Features) -> f64 {
         let mut h: Vec<f64> = Vec::new();
-        for (slot, pooling) in pooling.iter().enumerate() {
+        for (slot, SlotSpec { pooling, dim, .. }) in self.slots.iter().enumerate() {
+            let dim = dim.unwrap_or(self.architecture.embedding_dim);
+            let (_, rows) = self.tables.iter().find(|(found, _)| *found == dim).expect("a table for each dim");
             let ids = &example.ids[example.bounds[slot] as usize..example.bounds[slot + 1] as usize];
             let mut vector = vec![0.0; dim];
             for id in ids {
                 if let Some(row) = self.keys.iter().position(|key| key == id) {
-                    (0..dim).for_each(|d| vector[d] += f64::from(self.rows[row * dim + d]));
+                    (0..dim).for_each(|d| vector[d] += f64::from(rows[row * dim + d]));
                 }
             }
             if *pooling == Pooling::Mean && !ids.is_empty() {
@@ -215,13 +228,12 @@ fn the_forward_pass_equals_the_formula_in_f64() {
     for ((slots, numbers, dim, shared, light), form) in shapes.into_iter().flat_map(|shape| FORMS.map(|form| (shape, form))) {
         let plain = Plain::formed(&mut noise, form, slots, numbers, dim, shared, light);
         let net = plain.open();
-        let pooling: Vec<Pooling> = (0..slots).map(|slot| if slot % 2 == 0 { Pooling::Sum } else { Pooling::Mean }).collect();
         for count in [0, 1, 3, EXAMPLES_PER_BLOCK + 1] {
             let examples = examples(&mut noise, count, slots, numbers);
-            let logits = net.logits(&pooling, &examples);
+            let logits = net.logits(&examples);
             assert_eq!(logits.len(), count);
             for (example, logit) in examples.iter().zip(logits) {
-                let expected = plain.logit(&pooling, example);
+                let expected = plain.logit(example);
                 let distance = (f64::from(logit) - expected).abs() / expected.abs().max(1.0);
                 assert!(distance < 1e-5, "{form:?}, {slots} slots, {shared:?}, {light:?}: {logit} is not {expected}");
             }
@@ -233,17 +245,17 @@ fn the_forward_pass_equals_the_formula_in_f64() {
 fn an_example_scores_the_same_alone_and_among_others() {
     let mut noise = Noise(99);
     let plain = Plain::random(&mut noise, 4, 1, 8, &[], &[16]);
-    let (net, pooling) = (plain.open(), [Pooling::Sum, Pooling::Mean, Pooling::Mean, Pooling::Sum]);
+    let net = plain.open();
     let examples = examples(&mut noise, 40, 4, 1);
-    let together = net.logits(&pooling, &examples);
+    let together = net.logits(&examples);
     for (example, logit) in examples.iter().zip(together) {
-        let alone = net.logits(&pooling, std::slice::from_ref(example))[0];
+        let alone = net.logits(std::slice::from_ref(example))[0];
         assert!((alone - logit).abs() < 1e-5, "{alone} is not {logit}");
     }
 }
 
 fn refused(plain: &Plain, artifact: &[u8]) -> String {
-    LightNet::from_artifact(VERSION, &plain.architecture, plain.slots, artifact).unwrap_err().to_string()
+    LightNet::from_artifact(VERSION, &plain.architecture, &plain.slots, artifact).unwrap_err().to_string()
 }
 
 #[test]
@@ -271,6 +283,28 @@ fn an_artifact_that_is_not_the_architectures_is_refused() {
         let error = refused(&plain, &artifact(&tensors));
         assert!(error.contains(expected), "{error:?} does not say {expected:?}");
     }
+}
+
+#[test]
+fn a_further_table_is_checked_as_the_first() {
+    let plain = Plain::random(&mut Noise(5), 3, 1, 4, &[], &[3]);
+    type Alter<'a> = &'a dyn Fn(&mut Vec<Tensor>);
+    let cases: [(&str, Alter<'_>); 3] = [
+        ("tensor embedding.5.keys is missing", &|tensors| tensors.retain(|tensor| tensor.0 != "embedding.5.keys")),
+        ("tensor embedding.5.rows is F32 [50, 5]; the architecture says F32 [49, 5]", &|tensors| {
+            (tensors[2].2, tensors[2].3) = (vec![49], tensors[2].3[8..].to_vec());
+        }),
+        ("key 1 stands twice in embedding.5.keys", &|tensors| tensors[2].3.copy_within(0..8, 8)),
+    ];
+    for (expected, alter) in cases {
+        let mut tensors = plain.tensors();
+        alter(&mut tensors);
+        let error = refused(&plain, &artifact(&tensors));
+        assert!(error.contains(expected), "{error:?} does not say {expected:?}");
+    }
+    let mut other = Plain::random(&mut Noise(5), 3, 1, 4, &[], &[3]);
+    other.slots[2].dim = None;
+    assert!(refused(&other, &plain.artifact()).contains("further tables of [5] floats; the slots need {}"));
 }
 
 #[test]
@@ -304,10 +338,10 @@ fn no_truncation_and_no_flipped_header_byte_panics() {
     let plain = Plain::random(&mut Noise(5), 1, 1, 2, &[], &[2]);
     let good = plain.artifact();
     for index in 0..good.len() {
-        assert!(LightNet::from_artifact(VERSION, &plain.architecture, plain.slots, &good[..index]).is_err());
+        assert!(LightNet::from_artifact(VERSION, &plain.architecture, &plain.slots, &good[..index]).is_err());
         let mut bytes = good.clone();
         bytes[index] ^= 0x15;
-        let _ = LightNet::from_artifact(VERSION, &plain.architecture, plain.slots, &bytes);
+        let _ = LightNet::from_artifact(VERSION, &plain.architecture, &plain.slots, &bytes);
     }
 }
 
@@ -325,7 +359,7 @@ fn architectures_that_cannot_be_are_refused() {
     for alter in absurd {
         let mut architecture = plain.architecture.clone();
         alter(&mut architecture);
-        let error = LightNet::from_artifact(VERSION, &architecture, plain.slots, &bytes).unwrap_err();
+        let error = LightNet::from_artifact(VERSION, &architecture, &plain.slots, &bytes).unwrap_err();
         assert!(error.to_string().contains("architecture"), "{error}");
     }
 }

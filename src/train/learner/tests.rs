@@ -26,8 +26,9 @@ fn config(threads: usize) -> TrainConfig {
     TrainConfig { threads, optimizer, ..TrainConfig::default() }
 }
 
+/// Two tables: the bag's rows have another dim than the items'.
 fn layout() -> InputLayout {
-    InputLayout { poolings: vec![Pooling::Sum, Pooling::Mean], numbers: 1, click_rates: 1, dim: 4 }
+    InputLayout::of(&[(Pooling::Sum, 4), (Pooling::Mean, 5)], 1, 1)
 }
 
 /// The click rate of an item.
@@ -132,7 +133,7 @@ fn prediction_leaves_no_trace() {
 #[test]
 fn a_batch_that_is_not_finite_changes_no_bit() {
     // The last two are at the seam, where the next step would be the first of light's phase.
-    for mut learner in [learner(&config(1)), learner(&stable()), dice(), apart(0), booster_first(160), apart(160)] {
+    for mut learner in [learner(&config(1)), learner(&stable()), dice(), attentive(&config(1)), apart(0), booster_first(160), apart(160)] {
         (0..5).for_each(|number| assert!(learner.step(&batch(number, 32)).applied));
         let before = learner.capture(true);
         for poison in [f32::NAN, f32::INFINITY, f32::MAX, 1e25] {
@@ -214,7 +215,7 @@ fn a_long_gradient_is_scaled_to_the_bound_over_dense_and_rows_together_and_a_sho
     // After one step Adam's m is 0.1·g, and Adagrad's accumulators have grown by g².
     let squares = |state: &LearnerState| {
         let dense: f64 = state.dense.m.iter().map(|m| (f64::from(*m) / 0.1).powi(2)).sum();
-        let rows = [Some(&state.rows), state.light_rows.as_ref()].into_iter().flatten();
+        let rows = state.rows.iter().chain(state.light_rows.iter().flatten());
         let of = |rows: &RowsState| {
             let accumulators = rows.data.chunks_exact(2 * rows.dim).flat_map(|row| &row[rows.dim..]);
             accumulators.map(|acc| f64::from(*acc) - 1e-6).sum::<f64>()
@@ -285,6 +286,64 @@ fn booster_first(samples: u64) -> Learner {
     learner(&TrainConfig { booster_first: BoosterFirstConfig { samples }, ..config(1) })
 }
 
+/// The booster attends to the newest three of the bag with the item, which shares its table.
+fn attentive(config: &TrainConfig) -> Learner {
+    let layout = InputLayout::of(&[(Pooling::Sum, 4), (Pooling::Mean, 4)], 1, 1);
+    let layout = layout.with_sequences(vec![SequenceLayout { slot: 1, length: 3, target: 0 }]);
+    let model = ModelConfig { control: config.heads == Heads::Both, ..model() };
+    Learner::over(&model, config, layout, click_counts()).expect("the CPU is always there")
+}
+
+/// Items are clicked that stand in the newest three of the bag.
+fn match_batch(number: u64) -> Batch {
+    let mut random = ChaCha8Rng::seed_from_u64(number);
+    let mut batch = Batch { bounds: vec![0], ..Batch::default() };
+    for _ in 0..64 {
+        let clicked: Vec<u64> = (0..5).map(|_| random.random_range(1..9)).collect();
+        let item = random.random_range(1..9);
+        batch.ids.push(item);
+        batch.bounds.push(batch.ids.len() as u32);
+        batch.ids.extend(&clicked);
+        batch.bounds.push(batch.ids.len() as u32);
+        batch.labels.push(clicked[2..].contains(&item));
+        batch.numbers.push(0.0);
+        batch.click_rates.push(NO_KEY);
+    }
+    batch
+}
+
+#[test]
+fn attention_finds_the_target_in_the_sequence_where_pooling_does_not() {
+    let booster = TrainConfig { heads: Heads::Booster, ..config(1) };
+    let model = ModelConfig { control: false, ..model() };
+    let pooled = InputLayout::of(&[(Pooling::Sum, 4), (Pooling::Mean, 4)], 1, 1);
+    let pooled = Learner::over(&model, &booster, pooled, click_counts()).expect("the CPU is always there");
+    let [attentive, pooled] = [attentive(&booster), pooled].map(|mut learner| {
+        let losses: Vec<f64> = (0..600).map(|number| learner.step(&match_batch(number)).loss).collect();
+        losses[500..].iter().sum::<f64>() / 100.0
+    });
+    assert!(attentive < 0.8 * pooled, "loss {attentive} with attention, {pooled} without");
+}
+
+#[test]
+fn a_teacher_attends_as_the_booster_that_it_was() {
+    let mut taught = config(1);
+    taught.teacher.weight = 1.8;
+    let mut learner = attentive(&taught);
+    (0..5).for_each(|number| assert!(learner.step(&match_batch(number)).applied));
+    let teacher = learner.teachers(&model(), &taught).expect("the rule has one").make(&learner.capture(true)).expect("its own state");
+    let probe = match_batch(9);
+    assert_eq!(teacher.logits(&learner.inputs, &learner.click_counts, &probe), learner.predict(&probe).booster);
+}
+
+#[test]
+fn light_alone_attends_to_nothing() {
+    let light = TrainConfig { heads: Heads::Light, ..config(1) };
+    let mut learner = attentive(&light);
+    assert!(learner.inputs.sequences().is_empty());
+    assert!(learner.step(&batch(0, 16)).applied);
+}
+
 #[test]
 fn every_arm_restores_bit_equal_in_each_phase_and_at_the_seam() {
     // The batch in which the 192nd sample would be counted is the third: the fourth is the first of light's phase.
@@ -293,6 +352,7 @@ fn every_arm_restores_bit_equal_in_each_phase_and_at_the_seam() {
         capture_and_restore_are_bit_equal(|| apart(192), 64, at);
         capture_and_restore_are_bit_equal(|| apart(0), 64, at);
         capture_and_restore_are_bit_equal(|| learner(&stable()), 64, at);
+        capture_and_restore_are_bit_equal(|| attentive(&config(1)), 64, at);
         capture_and_restore_are_bit_equal(dice, 64, at);
     }
 }
@@ -400,29 +460,31 @@ fn light_learns_from_a_teacher_that_stays_what_it_was_and_the_booster_does_not()
     };
     let [with, without] = [with, without].map(distance);
     assert!(with < 0.5 * without, "{with} from the teacher, {without} without it");
-    assert!(teachers.make(&LearnerState { rows: RowsState { dim: 5, ..state.rows.clone() }, ..state }).is_err());
+    assert!(teachers.make(&LearnerState { rows: vec![RowsState { dim: 5, ..state.rows[0].clone() }], ..state }).is_err());
 }
 
 #[test]
 fn increments_add_up_to_the_full_state() {
     let mut learner = learner(&config(1));
     learner.step(&batch(0, 16));
-    let mut rows: std::collections::BTreeMap<u64, Vec<f32>> = std::collections::BTreeMap::new();
+    let mut rows: std::collections::BTreeMap<(usize, u64), Vec<f32>> = std::collections::BTreeMap::new();
     let mut add = |state: LearnerState| {
-        let data = state.rows.data.chunks_exact(state.rows.width);
-        state.rows.keys.iter().zip(data).for_each(|(key, row)| drop(rows.insert(*key, row.to_vec())));
+        for RowsState { dim, width, keys, data, .. } in state.rows {
+            keys.iter().zip(data.chunks_exact(width)).for_each(|(key, row)| drop(rows.insert((dim, *key), row.to_vec())));
+        }
     };
     add(learner.capture(true));
     for number in 1..4 {
         learner.step(&batch(number, 16));
         let increment = learner.capture(false);
-        assert!(!increment.rows.full && increment.rows.keys.len() < learner.table_rows());
+        assert!(increment.rows.iter().all(|rows| !rows.full && !rows.keys.is_empty()));
+        assert!(increment.rows.iter().map(|rows| rows.keys.len()).sum::<usize>() < learner.table_rows());
         add(increment);
     }
     let full = learner.capture(true).rows;
-    assert_eq!(full.keys.len(), rows.len());
-    for (key, row) in full.keys.iter().zip(full.data.chunks_exact(full.width)) {
-        assert_eq!(rows[key], row);
+    assert_eq!(full.iter().map(|rows| rows.keys.len()).sum::<usize>(), rows.len());
+    for RowsState { dim, width, keys, data, .. } in full {
+        keys.iter().zip(data.chunks_exact(width)).for_each(|(key, row)| assert_eq!(rows[&(dim, *key)], row));
     }
 }
 
@@ -447,7 +509,12 @@ fn a_state_of_another_model_is_refused_by_name_and_changes_nothing() {
     );
     refused(&|state| state.dense.layout.swap(0, 1), "tensor shared.0.bias is not where");
     refused(&|state| state.dense.v.truncate(1), "v holds");
-    refused(&|state| state.rows.dim = 5, "embedding rows have 5 floats, model.embedding.dim is 4");
-    refused(&|state| state.rows.full = false, "increment");
+    refused(&|state| state.rows[0].dim = 5, "embedding rows have 5 floats, model.embedding.dim is 4");
+    refused(
+        &|state| state.rows[1].dim = 3,
+        "rows have [4, 3] floats, table by table, model.embedding.dim and the dims of features make [4, 5]",
+    );
+    refused(&|state| drop(state.rows.pop()), "rows have [4] floats");
+    refused(&|state| state.rows[1].full = false, "increment");
     refused(&|state| state.light_rows = Some(state.rows.clone()), "model.sharing is true");
 }

@@ -67,9 +67,12 @@ pub struct TensorInfo {
 /// Shapes of the light net: inputs → shared layers → light layers → one logit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Architecture {
-    /// Floats per embedding row.
+    /// Floats per embedding row, in slots whose feature has no `dim` of its own.
     pub embedding_dim: usize,
-    /// Width of the input vector: slots × dim + numbers.
+    /// The dims that features have of their own, each once, rising: those of further tables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further_dims: Vec<usize>,
+    /// Width of the input vector: the slots' dims, then the numbers, then two for each click rate.
     pub inputs: usize,
     /// Widths of the shared layers.
     pub shared: Vec<usize>,
@@ -78,6 +81,15 @@ pub struct Architecture {
     /// What follows every product but the last; ReLU alone where it is left out.
     #[serde(default, skip_serializing_if = "HiddenConfig::is_plain")]
     pub hidden: HiddenConfig,
+}
+
+impl Architecture {
+    /// Of every table its floats per row, and the names of its tensors: keys U64 `[rows]`, rows F32 `[rows, dim]`.
+    pub fn tables(&self) -> impl Iterator<Item = (usize, [String; 2])> {
+        let first = (self.embedding_dim, ["embedding.keys", "embedding.rows"].map(str::to_owned));
+        let further = |dim: &usize| (*dim, ["keys", "rows"].map(|what| format!("embedding.{dim}.{what}")));
+        std::iter::once(first).chain(self.further_dims.iter().map(further))
+    }
 }
 
 /// Where a model comes from.
