@@ -129,6 +129,8 @@ fn values_that_cannot_be_are_named_with_their_place() {
         ("[train.hint]\nkind = \"kd\"\ntemperature = 0.0\n", &["train.hint.temperature", "0", "above zero", "line 22"]),
         ("[train.hint]\nkind = \"kd\"\ntemperature = inf\n", &["train.hint.temperature", "inf", "finite", "line 22"]),
         ("[train]\nbase_rate = 1.0\n", &["train.base_rate", "1", "below 1", "line 21"]),
+        ("[train]\nnegatives.keep = 0.0\n", &["train.negatives.keep", "0", "above 0", "line 21"]),
+        ("[train.negatives]\nkeep = 1.5\n", &["train.negatives.keep", "1.5", "up to 1", "line 21"]),
         ("[train]\nbase_rate = nan\n", &["train.base_rate", "NaN", "above 0", "line 21"]),
         ("[train.optimizer]\nclip_norm = -1.0\n", &["train.optimizer.clip_norm", "-1", "zero or above", "line 21"]),
         ("[train.optimizer]\ndecay_steps = 0\n", &["train.optimizer.decay_steps", "0", "at least 1", "line 21"]),

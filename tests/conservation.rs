@@ -26,6 +26,28 @@ fn every_event_ends_in_exactly_one_place() {
 }
 
 #[test]
+fn a_negative_that_is_not_sampled_is_dropped_for_that_reason_and_no_click_is() {
+    for mode in ["labelled", "joined"] {
+        let run = |keep| {
+            let dir = tempfile::tempdir().expect("tempdir");
+            let stream = if mode == "joined" { world::joined_stream(2000, 1) } else { world::labelled_stream(2000) };
+            let events = stream.1.len() as u64;
+            let mut config = world::config(dir.path(), mode, "");
+            config.train.negatives.keep = keep;
+            let (summary, _) = world::run(&config, State::Memory, stream, None, true);
+            assert_eq!((summary.status.books.done(), summary.status.pending), (events, 0), "{mode}");
+            summary.status
+        };
+        let (all, mut sampled) = (run(1.0), run(0.25));
+        let left_out = sampled.books.dropped.remove(&DropReason::NotSampled).expect("some are left out");
+        let negatives = all.report.rows - all.report.clicks;
+        assert!((0.7..0.8).contains(&(left_out as f64 / negatives as f64)), "{mode}: {left_out} of {negatives}");
+        assert_eq!((sampled.report.rows + left_out, sampled.report.clicks), (all.report.rows, all.report.clicks), "{mode}");
+        assert_eq!(sampled.books.dropped, all.books.dropped, "{mode}: the other reasons are as without sampling");
+    }
+}
+
+#[test]
 fn interleaving_changes_nothing() {
     let run = |seed| {
         let dir = tempfile::tempdir().expect("tempdir");

@@ -28,6 +28,7 @@ const NONE: Rule = Rule {
     teacher_temperature: 4.0,
     gradient_block: true,
     shared_grad: SharedGrad::All,
+    shift: 0.0,
 };
 
 fn model(shared: &[usize]) -> ModelConfig {

@@ -61,6 +61,15 @@ fn joined() {
 }
 
 #[test]
+fn with_sampled_negatives() {
+    let sampled = |config: &mut Config| config.train.negatives.keep = 0.3;
+    assert_equal("labelled", &world::labelled_stream(1500), &[100, 101, 700, 1499], sampled);
+    // So many that some fall between a negative that was left out and its late click.
+    let cuts: Vec<usize> = (50..1500).step_by(70).collect();
+    assert_equal("joined", &world::joined_stream(1500, 1), &cuts, sampled);
+}
+
+#[test]
 fn with_ids_admitted_by_count_and_by_chance() {
     let all = assert_equal("labelled", &world::labelled_stream(700), &[], |_| ()).rows.keys.len();
     let by_count = |config: &mut Config| {

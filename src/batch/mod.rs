@@ -1,8 +1,10 @@
 //! Mini-batches: closed by rows or linger, carrying the origins of every sample in them.
 
 mod builder;
+mod negatives;
 
 pub use builder::{BatchBuilder, Pace};
+pub use negatives::NegativeSampling;
 
 use crate::domain::{DropReason, EventTime, Field, ImpressionId, Label, Origin, PartitionIndex, UserId};
 
@@ -60,6 +62,8 @@ impl Batch {
 pub enum Ended {
     /// Dropped.
     Dropped(Origin, DropReason),
+    /// An unclicked impression that sampling left out; the memory of the join has it all the same.
+    NotSampled(Origin, EventTime, Option<ImpressionId>),
     /// Acknowledged by the dead-letter topic.
     DeadLettered(Origin),
     /// Offsets `[from, to)` do not exist on the broker.

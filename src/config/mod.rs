@@ -15,7 +15,8 @@ pub use feature::{FeatureConfig, FeatureKind, Pooling};
 pub use load::{ConfigError, load, parse};
 pub use model::{
     Activation, AdmissionConfig, BoosterCrossConfig, BoosterFirstConfig, Decay, EmbeddingConfig, EmbeddingOptimizer, ExpiryConfig, Heads,
-    HiddenConfig, HintConfig, HintKind, HintSchedule, ModelConfig, OptimizerConfig, SharedGrad, TeacherConfig, TrainConfig,
+    HiddenConfig, HintConfig, HintKind, HintSchedule, ModelConfig, NegativesConfig, OptimizerConfig, SharedGrad, TeacherConfig,
+    TrainConfig,
 };
 pub use runtime::{
     AdminConfig, CheckpointConfig, Emit, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, LogFormat, OWNED_KAFKA_PROPERTIES,

@@ -172,6 +172,8 @@ pub struct TrainConfig {
     pub batch_rows: usize,
     /// A batch that is not full closes this long after its first row.
     pub linger: Span,
+    /// Which unclicked impressions are trained.
+    pub negatives: NegativesConfig,
     /// Which heads there are.
     pub heads: Heads,
     /// Booster first, then light from the frozen booster.
@@ -195,6 +197,7 @@ impl Default for TrainConfig {
             base_rate: None,
             batch_rows: BATCH_ROWS,
             linger: LINGER,
+            negatives: NegativesConfig::default(),
             heads: Heads::Both,
             booster_first: BoosterFirstConfig::default(),
             hint: HintConfig::default(),
@@ -202,6 +205,21 @@ impl Default for TrainConfig {
             shared_grad: SharedGrad::All,
             optimizer: OptimizerConfig::default(),
         }
+    }
+}
+
+/// Sampling of unclicked impressions. What is served stays calibrated to the whole stream; training and prequential metrics are those of
+/// the sampled one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NegativesConfig {
+    /// Share that is trained, above 0; clicked ones all are. 1: no sampling.
+    pub keep: f64,
+}
+
+impl Default for NegativesConfig {
+    fn default() -> Self {
+        NegativesConfig { keep: 1.0 }
     }
 }
 

@@ -231,6 +231,8 @@ fn train(config: &Config) -> Checked {
     if let Some(rate) = train.base_rate {
         need(rate > 0.0 && rate < 1.0, "train.base_rate", rate, "expected a share above 0 and below 1")?;
     }
+    let keep = train.negatives.keep;
+    need(keep > 0.0 && keep <= 1.0, "train.negatives.keep", keep, "expected a share above 0, up to 1 for all")?;
     hint(&train.hint)?;
     not_negative("train.teacher.weight", train.teacher.weight)?;
     positive("train.teacher.temperature", train.teacher.temperature)?;

@@ -13,6 +13,13 @@ pub struct Scores {
 }
 
 impl Scores {
+    /// Every logit moved by `shift`.
+    #[must_use]
+    pub fn shifted(self, shift: f64) -> Self {
+        let moved = |logits: Option<Vec<f32>>| logits.map(|logits| logits.into_iter().map(|x| (f64::from(x) + shift) as f32).collect());
+        Scores { light: moved(self.light), booster: moved(self.booster), control: moved(self.control) }
+    }
+
     /// Logits of one head.
     #[must_use]
     pub fn head(&self, head: Head) -> Option<&[f32]> {
@@ -65,6 +72,9 @@ pub struct Rule {
     pub gradient_block: bool,
     /// What light's terms may move of the trunk.
     pub shared_grad: SharedGrad,
+    /// Added to every logit in the cross-entropies: −ln r where a share r of the negatives is trained ([`crate::batch::NegativeSampling`]).
+    /// The hint compares what is served, logits without it.
+    pub shift: f64,
 }
 
 impl Rule {
@@ -81,6 +91,7 @@ impl Rule {
             teacher_temperature: config.teacher.temperature,
             gradient_block: config.hint.gradient_block,
             shared_grad: config.shared_grad,
+            shift: -config.negatives.keep.ln(),
         }
     }
 }
@@ -168,12 +179,12 @@ pub struct LogitGradients {
 
 /// Loss and its gradient by the logits, in f64.
 ///
-/// H is binary cross-entropy on the logit x, `max(x, 0) − x·y + ln(1 + e^−|x|)`, with gradient `σ(x) − y`; the hint's gradient is
+/// H is binary cross-entropy on the shifted logit x, `max(x, 0) − x·y + ln(1 + e^−|x|)`, with gradient `σ(x) − y`; the hint's gradient is
 /// λ·∂D/∂l by l and, where the gradient block is off, λ·∂D/∂z by z; all divided by the number of rows.
 #[must_use]
 pub fn loss<'a>(rule: &Rule, targets: impl Into<Targets<'a>>, scores: &Scores) -> (Loss, LogitGradients) {
     let Targets { labels, teacher } = targets.into();
-    let entropy = |weight, logits: &Option<Vec<f32>>| logits.as_ref().map(|logits| entropy(weight, labels, logits));
+    let entropy = |weight, logits: &Option<Vec<f32>>| logits.as_ref().map(|logits| entropy(weight, rule.shift, labels, logits));
     let light = entropy(rule.light, &scores.light);
     let mut booster = entropy(rule.booster, &scores.booster);
     let control = entropy(rule.control, &scores.control);
@@ -206,11 +217,11 @@ struct Entropy {
     gradient: Vec<f64>,
 }
 
-fn entropy(weight: f64, labels: &[Label], logits: &[f32]) -> Entropy {
+fn entropy(weight: f64, shift: f64, labels: &[Label], logits: &[f32]) -> Entropy {
     let weight = weight / labels.len() as f64;
     let mut sum = Entropy { value: 0.0, gradient: Vec::with_capacity(labels.len()) };
     for (&label, &x) in labels.iter().zip(logits) {
-        let x = f64::from(x);
+        let x = f64::from(x) + shift;
         sum.value += weight * cross_entropy(x, label);
         sum.gradient.push(weight * (sigmoid(x) - target(label)));
     }
@@ -288,6 +299,7 @@ fn cross_entropy(x: f64, label: Label) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::NegativesConfig;
 
     const LABELS: [Label; 3] = [true, false, true];
     const KINDS: [Hint; 4] = [Hint::LogitsMse, Hint::ProbMse, Hint::Kd { temperature: 4.0 }, Hint::Kd { temperature: 0.5 }];
@@ -404,6 +416,21 @@ mod tests {
             assert_eq!((gradients.booster, gradients.light_ce, gradients.control), (plain.booster, plain.light_ce, plain.control));
             assert_eq!(with.hint_mse, without.hint_mse);
         }
+    }
+
+    #[test]
+    fn a_shift_moves_the_logits_of_the_cross_entropies_and_leaves_the_hint() {
+        for kind in KINDS {
+            let (shift, rule) = (1.75, rule(0.3, kind, false));
+            let (_, shifted) = loss(&Rule { shift, ..rule }, &LABELS, &scores());
+            let (_, moved) = loss(&rule, &LABELS, &scores().shifted(shift));
+            let (_, plain) = loss(&rule, &LABELS, &scores());
+            assert_eq!((&shifted.light_ce, &shifted.control), (&moved.light_ce, &moved.control), "{kind:?}");
+            assert_eq!(shifted.light_hint, plain.light_hint, "{kind:?}");
+            assert_ne!(shifted.light_ce, plain.light_ce);
+        }
+        let config = TrainConfig { negatives: NegativesConfig { keep: 0.25 }, ..TrainConfig::default() };
+        assert_eq!(Rule::new(&config).shift, 4.0_f64.ln());
     }
 
     #[test]

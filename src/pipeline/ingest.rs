@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::reader::Chunk;
 use super::seen::Seen;
 use super::shared::Shared;
-use crate::batch::{Batch, BatchBuilder, Ended};
+use crate::batch::{Batch, BatchBuilder, Ended, NegativeSampling};
 use crate::domain::{DropReason, Record, TopicPartition};
 use crate::join::{JoinOutput, Joiner};
 use crate::stream::{DeadLetter, DeadLetterSink};
@@ -28,6 +28,7 @@ pub(super) struct Ingest {
     pub(super) seen: Vec<Seen>,
     pub(super) decoder: EventDecoder,
     pub(super) joiner: Joiner,
+    pub(super) negatives: NegativeSampling,
     pub(super) builder: BatchBuilder,
     pub(super) dead_letters: Box<dyn DeadLetterSink>,
     pub(super) batches: Sender<Batch>,
@@ -146,6 +147,11 @@ impl Ingest {
         let mut joined = std::mem::take(&mut self.joined);
         for output in joined.drain(..) {
             match output {
+                JoinOutput::Sample(sample) if !self.negatives.keeps(&sample) => {
+                    for origin in sample.origins {
+                        self.builder.end(Ended::NotSampled(origin, sample.time, sample.impression), now_ms);
+                    }
+                }
                 JoinOutput::Sample(sample) => {
                     let batch = self.builder.push(sample, now_ms);
                     self.send(batch)?;

@@ -107,11 +107,14 @@ impl Progress {
         }
         self.books.samples += batch.rows() as u64;
         for (time, impression) in batch.times.iter().zip(&batch.impressions) {
-            if let Some(impression) = impression {
-                self.newest = self.newest.max(*time);
-                self.memory.push_back((*time, *impression));
-            }
+            self.remember(*time, *impression);
         }
+    }
+
+    fn remember(&mut self, time: EventTime, impression: Option<ImpressionId>) {
+        let Some(impression) = impression else { return };
+        self.newest = self.newest.max(time);
+        self.memory.push_back((time, impression));
         let horizon = self.newest.0.saturating_sub(self.memory_ms);
         while self.memory.front().is_some_and(|(time, _)| time.0 < horizon) {
             self.memory.pop_front();
@@ -129,6 +132,10 @@ impl Progress {
     pub(super) fn ended(&mut self, ended: Ended) {
         match ended {
             Ended::Dropped(origin, reason) => self.drop_one(origin, reason),
+            Ended::NotSampled(origin, time, impression) => {
+                self.drop_one(origin, DropReason::NotSampled);
+                self.remember(time, impression);
+            }
             Ended::DeadLettered(origin) => {
                 self.mark(origin);
                 self.books.dead_lettered += 1;

@@ -14,7 +14,7 @@ use crate::nets::{Adam, Gradients, InputShape, Inputs, Loss, Nets, Rule, Targets
 /// What a step did.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StepReport {
-    /// Prequential logits.
+    /// Prequential logits; where negatives are sampled, those of the sampled stream ([`Rule::shift`]).
     pub scores: Scores,
     /// Total loss (cross-entropies of all heads that learn, weighted hint), mean over the batch.
     pub loss: f64,
@@ -101,6 +101,7 @@ impl Learner {
             let taught = self.teacher.as_ref().and_then(|teacher| teacher.logits(&self.inputs, &self.click_counts, batch));
             self.nets.gradients(inputs, Targets { labels: &batch.labels, teacher: taught.as_deref() }, &rule)
         });
+        let scores = pass.scores.shifted(rule.shift);
         // The rows' gradients are checked before the nets change: a batch is applied whole or not at all.
         let gradients = pass.gradients.filter(|gradients| self.scatter(batch, gradients.inputs()));
         let applied = gradients.is_some();
@@ -112,7 +113,7 @@ impl Learner {
             let gradients = self.clip(gradients);
             self.compute.run(|| self.nets.apply(gradients, &self.adam, phase.frozen(), self.course.steps_before));
             if is_first && self.base_rate.is_none() {
-                self.nets.start_from(laplace(&batch.labels), phase.frozen());
+                self.nets.start_from(of_the_whole(laplace(&batch.labels), rule.shift), phase.frozen());
             }
             if phase.moves_shared_rows() {
                 self.shared.apply(batch.time());
@@ -122,10 +123,10 @@ impl Learner {
             }
             self.click_counts.add(&batch.click_rates, &batch.labels);
             self.course.samples += batch.labels.len() as u64;
-            self.course.health.observe(&batch.labels, &pass.scores);
+            self.course.health.observe(&batch.labels, &scores);
         }
         let Loss { total, hint_mse, hint_share } = pass.loss;
-        StepReport { scores: pass.scores, loss: total, hint_mse, hint_share, hint_weight: rule.hint, applied }
+        StepReport { scores, loss: total, hint_mse, hint_share, hint_weight: rule.hint, applied }
     }
 
     /// The rule with λ as scheduled.
@@ -237,6 +238,12 @@ impl Learner {
 fn laplace(labels: &[Label]) -> f64 {
     let clicks = labels.iter().filter(|label| **label).count();
     (clicks as f64 + 1.0) / (labels.len() as f64 + 2.0)
+}
+
+/// The share of clicks in the whole stream where it is `share` in one whose odds are e^`shift` times the whole's ([`Rule::shift`]).
+fn of_the_whole(share: f64, shift: f64) -> f64 {
+    let odds = share / (1.0 - share) * (-shift).exp();
+    odds / (1.0 + odds)
 }
 
 #[cfg(test)]

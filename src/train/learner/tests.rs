@@ -3,8 +3,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::config::{
-    Activation, Decay, EmbeddingConfig, FeatureConfig, FeatureKind, Heads, HiddenConfig, HintConfig, HintKind, OptimizerConfig, Pooling,
-    SchemaConfig, SharedGrad, TeacherConfig, TimeUnit,
+    Activation, Decay, EmbeddingConfig, FeatureConfig, FeatureKind, Heads, HiddenConfig, HintConfig, HintKind, NegativesConfig,
+    OptimizerConfig, Pooling, SchemaConfig, SharedGrad, TeacherConfig, TimeUnit,
 };
 use crate::features::NO_KEY;
 use crate::nets::Part;
@@ -103,6 +103,18 @@ fn ids_alone_are_enough_to_learn_from() {
     }
     let (first, last): (f64, f64) = (losses[..10].iter().sum(), losses[140..].iter().sum());
     assert!(last < 0.5 * first, "loss {first} came only to {last}");
+}
+
+#[test]
+fn where_negatives_are_sampled_the_report_is_of_the_sampled_stream_and_the_prediction_of_the_whole() {
+    let config = TrainConfig { negatives: NegativesConfig { keep: 0.25 }, ..config(1) };
+    let mut learner = learner(&config);
+    for number in 0..3 {
+        let batch = batch(number, 64);
+        let served = learner.predict(&batch);
+        assert_eq!(learner.step(&batch).scores, served.shifted(4.0_f64.ln()), "step {number}");
+    }
+    assert!((of_the_whole(0.5, 4.0_f64.ln()) - 0.2).abs() < 1e-12, "one of two, where three of four negatives are left out");
 }
 
 #[test]
