@@ -3,11 +3,13 @@
 mod books;
 mod event;
 mod position;
+mod scored;
 mod version;
 
 pub use books::Books;
 pub use event::{Event, EventTime, Field, ImpressionId, Label, Role, Sample, UserId};
 pub use position::{Origin, PartitionIndex, PartitionPosition, Record, TopicPartition};
+pub use scored::ScoredSample;
 pub use version::Version;
 
 /// The heads whose scores are kept apart in every metric.

@@ -6,7 +6,10 @@ use roaring::RoaringTreemap;
 
 use super::seen::Seen;
 use crate::batch::{Batch, Ended};
-use crate::domain::{Books, DropReason, EventTime, ImpressionId, Origin, PartitionIndex, PartitionPosition, TopicPartition};
+use crate::domain::{
+    Books, DropReason, EventTime, Head, ImpressionId, Origin, PartitionIndex, PartitionPosition, ScoredSample, TopicPartition,
+};
+use crate::train::StepReport;
 
 /// What a commit record says was done.
 #[derive(Debug, Clone, Default)]
@@ -99,16 +102,21 @@ impl Progress {
         self.tracks.iter().map(|track| Seen::new(track.low, track.position().done)).collect()
     }
 
-    /// The batch's samples were trained.
-    pub(super) fn trained(&mut self, batch: &Batch) {
-        for origin in batch.origins.iter().flatten() {
-            self.mark(*origin);
-            self.books.trained += 1;
-        }
+    /// The batch's samples were trained; returns them with the scores they had before.
+    pub(super) fn trained(&mut self, batch: Batch, report: &StepReport) -> Vec<ScoredSample> {
         self.books.samples += batch.rows() as u64;
-        for (time, impression) in batch.times.iter().zip(&batch.impressions) {
-            self.remember(*time, *impression);
+        let mut scored = Vec::with_capacity(batch.rows());
+        for (row, user) in batch.users.into_iter().enumerate() {
+            for origin in &batch.origins[row] {
+                self.mark(*origin);
+                self.books.trained += 1;
+            }
+            let (time, label) = (batch.times[row], batch.labels[row]);
+            self.remember(time, batch.impressions[row]);
+            let logits = Head::ALL.map(|head| report.scores.head(head).and_then(|logits| logits.get(row).copied()));
+            scored.push(ScoredSample { user, time, label, logits, hint_share: report.hint_share });
         }
+        scored
     }
 
     fn remember(&mut self, time: EventTime, impression: Option<ImpressionId>) {

@@ -140,14 +140,13 @@ impl Trainer {
             self.progress.dropped(&batch, DropReason::NonFiniteStep);
             return Some(());
         }
-        self.progress.trained(&batch);
         for (row, fields) in std::mem::take(&mut batch.raw) {
             if self.schedule.probes.len() >= self.config.publish.probes {
                 self.schedule.probes.pop_front();
             }
             self.schedule.probes.push_back((batch.times[row], fields));
         }
-        self.evaluations.send(Evaluation::Observe(Box::new(batch), Box::new(report))).ok()
+        self.evaluations.send(Evaluation::Observe(self.progress.trained(batch, &report))).ok()
     }
 
     /// Starts a checkpoint if one is due and none is on its way. `None`: the checkpointing thread is gone.
