@@ -44,6 +44,7 @@ fn assert_equal(mode: &str, stream: &(Vec<TopicPartition>, Vec<Record>), cuts: &
     assert_eq!(found.evaluation, expected.evaluation);
     assert_eq!(found_state.learner, expected_state.learner);
     assert_eq!(found_state.memory, expected_state.memory);
+    assert_eq!(found_state.open, expected_state.open);
     assert_eq!(found.positions.iter().map(PartitionPosition::count).sum::<u64>(), found.books.done());
     assert_eq!(found.books.done(), stream.1.len() as u64, "every event is done");
     found_state.learner
@@ -58,6 +59,16 @@ fn labelled() {
 fn joined() {
     let stream = world::joined_stream(1500, 1);
     assert_equal("joined", &stream, &[50, 333, 334, 1200], |_| ());
+}
+
+#[test]
+fn where_labels_come_early() {
+    let stream = world::joined_stream(1500, 1);
+    // So many that some fall between an impression that was trained and its click.
+    let cuts: Vec<usize> = (50..stream.1.len()).step_by(70).collect();
+    for wait in [None, Some(1500)] {
+        assert_equal("joined", &stream, &cuts, |config| world::early(config, wait));
+    }
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl NegativeSampling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{EventTime, ImpressionId, Origin, PartitionIndex, UserId};
+    use crate::domain::{EventTime, ImpressionId, Origin, PartitionIndex, Stage, UserId};
 
     fn sample(number: u64, impression: Option<u128>, label: bool) -> Sample {
         Sample {
@@ -52,6 +52,7 @@ mod tests {
             impression: impression.map(ImpressionId),
             user: UserId("u".into()),
             label,
+            stage: Stage::Final,
             fields: Box::default(),
         }
     }

@@ -166,7 +166,7 @@ pub struct TrainConfig {
     /// Seed of the initial weights.
     pub seed: u64,
     /// Share of clicks to expect, above 0 and below 1: each head starts from it, its last bias at ln(p / (1 − p)). None: from one half, and
-    /// once the first batch is scored and trained from what that held.
+    /// once the first batch is scored and trained from what that held, unless its labels were early.
     pub base_rate: Option<f64>,
     /// Rows a batch closes at.
     pub batch_rows: usize,

@@ -2,12 +2,14 @@
 
 mod books;
 mod event;
+mod open;
 mod position;
 mod scored;
 mod version;
 
 pub use books::Books;
-pub use event::{Event, EventTime, Field, ImpressionId, Label, Role, Sample, UserId};
+pub use event::{Event, EventTime, Field, ImpressionId, Label, Role, Sample, Stage, UserId};
+pub use open::OpenImpression;
 pub use position::{Origin, PartitionIndex, PartitionPosition, Record, TopicPartition};
 pub use scored::ScoredSample;
 pub use version::Version;

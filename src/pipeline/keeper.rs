@@ -11,7 +11,7 @@ use super::PipelineError;
 use super::shared::Shared;
 use super::teaching::School;
 use crate::checkpoint::{CheckpointStore, Commit, Draft, ProbeSample};
-use crate::domain::{Books, EventTime, ImpressionId, PartitionPosition, ScoredSample, Version};
+use crate::domain::{Books, EventTime, ImpressionId, OpenImpression, PartitionPosition, ScoredSample, TopicPartition, Version};
 use crate::evaluate::{AggregateState, Evaluator, Report, Rise, UserLine};
 use crate::publish::{PublishError, Published, Publisher};
 use crate::telemetry::names;
@@ -84,6 +84,7 @@ pub(super) struct CheckpointJob {
     pub(super) number: u64,
     pub(super) learner: LearnerState,
     pub(super) memory: Vec<(EventTime, ImpressionId)>,
+    pub(super) open: Vec<(TopicPartition, Vec<OpenImpression>)>,
     pub(super) probes: Vec<ProbeSample>,
     pub(super) positions: Vec<PartitionPosition>,
     pub(super) books: Books,
@@ -126,6 +127,7 @@ impl Keeper {
             number,
             learner: job.learner,
             memory: job.memory,
+            open: job.open,
             probes: job.probes,
             positions: job.positions,
             books: job.books,

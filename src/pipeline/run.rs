@@ -131,7 +131,7 @@ impl Running {
     pub fn start(parts: Parts) -> Result<Self, PipelineError> {
         let Parts { config, state, source, dead_letters, publisher, health, finish_at_end } = parts;
         let spec = FeatureSpec::new(&config.schema)?;
-        let mut learner = Learner::new(&config.model, &config.train, &spec)?;
+        let mut learner = Learner::new(&config.model, &config.train, config.early_labels(), &spec)?;
         let Recovery { mut store, evaluator, recovered, mut status, probes } = Recovery::open(&config, state, &mut learner)?;
         let source = source(&recovered.positions)?;
         let memory_ms = config.join.memory.as_millis();

@@ -5,11 +5,11 @@ use super::phase::Phase;
 use super::teacher::{Teacher, Teachers};
 use super::{Compute, Course, LearnerState, Scores, TrainError};
 use crate::batch::Batch;
-use crate::config::{BoosterFirstConfig, HintSchedule, ModelConfig, TrainConfig};
+use crate::config::{BoosterFirstConfig, EarlyLabels, HintSchedule, ModelConfig, TrainConfig};
 use crate::domain::{Head, Label};
 use crate::embedding::{ClickCounts, InputLayout};
 use crate::features::FeatureSpec;
-use crate::nets::{Adam, Gradients, InputShape, Inputs, Loss, Nets, Rule, Targets};
+use crate::nets::{Adam, Gradients, InputShape, Inputs, Layout, Loss, Nets, Rule, Targets};
 
 /// What a step did.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -48,7 +48,7 @@ pub struct Learner {
     rule: Rule,
     schedule: HintSchedule,
     booster_first: BoosterFirstConfig,
-    /// What heads start from; none: what their first batch holds.
+    /// What heads start from; none: what their first batch holds, where its labels are final.
     base_rate: Option<f64>,
     /// 0: no bound.
     clip_norm: f64,
@@ -57,18 +57,26 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// A fresh learner: weights from `config.seed`.
+    /// A fresh learner: weights from `config.seed`; `early` as [`crate::config::Config::early_labels`] says.
     ///
     /// # Errors
     /// [`TrainError::Device`].
-    pub fn new(model: &ModelConfig, config: &TrainConfig, spec: &FeatureSpec) -> Result<Self, TrainError> {
-        Self::over(model, config, InputLayout::new(spec, model.embedding.dim), ClickCounts::new(spec))
+    pub fn new(model: &ModelConfig, config: &TrainConfig, early: Option<EarlyLabels>, spec: &FeatureSpec) -> Result<Self, TrainError> {
+        Self::over(model, config, early, InputLayout::new(spec, model.embedding.dim), ClickCounts::new(spec))
     }
 
-    fn over(model: &ModelConfig, config: &TrainConfig, inputs: InputLayout, click_counts: ClickCounts) -> Result<Self, TrainError> {
+    fn over(
+        model: &ModelConfig,
+        config: &TrainConfig,
+        early: Option<EarlyLabels>,
+        inputs: InputLayout,
+        click_counts: ClickCounts,
+    ) -> Result<Self, TrainError> {
         let compute = Compute::new(&config.device, config.threads)?;
         let shape = InputShape { width: inputs.width(), slots: vec![inputs.dim; inputs.poolings.len()] };
-        let nets = Nets::new(model, config, shape, compute.device());
+        let layout = Layout::new(model, config.heads, shape);
+        let layout = if early == Some(EarlyLabels::EsDfm) { layout.with_delays(model) } else { layout };
+        let nets = Nets::over(layout, config, compute.device());
         Ok(Learner {
             compute,
             inputs,
@@ -77,7 +85,7 @@ impl Learner {
             click_counts,
             nets,
             teacher: None,
-            rule: Rule::new(config),
+            rule: Rule { early, ..Rule::new(config) },
             schedule: config.hint.schedule,
             booster_first: config.booster_first.clone(),
             base_rate: config.base_rate,
@@ -99,7 +107,8 @@ impl Learner {
         self.read_click_rates(batch, &mut inputs);
         let pass = self.compute.run(|| {
             let taught = self.teacher.as_ref().and_then(|teacher| teacher.logits(&self.inputs, &self.click_counts, batch));
-            self.nets.gradients(inputs, Targets { labels: &batch.labels, teacher: taught.as_deref() }, &rule)
+            let targets = Targets { labels: &batch.labels, stages: &batch.stages, teacher: taught.as_deref() };
+            self.nets.gradients(inputs, targets, &rule)
         });
         let scores = pass.scores.shifted(rule.shift);
         // The rows' gradients are checked before the nets change: a batch is applied whole or not at all.
@@ -112,7 +121,7 @@ impl Learner {
             let is_first = self.nets.steps() == self.course.steps_before;
             let gradients = self.clip(gradients);
             self.compute.run(|| self.nets.apply(gradients, &self.adam, phase.frozen(), self.course.steps_before));
-            if is_first && self.base_rate.is_none() {
+            if is_first && self.base_rate.is_none() && rule.early.is_none() {
                 self.nets.start_from(of_the_whole(laplace(&batch.labels), rule.shift), phase.frozen());
             }
             if phase.moves_shared_rows() {
@@ -121,7 +130,7 @@ impl Learner {
             if let Some(own) = self.own.as_mut().filter(|_| phase.moves_light_rows()) {
                 own.apply(batch.time());
             }
-            self.click_counts.add(&batch.click_rates, &batch.labels);
+            self.click_counts.add(&batch.click_rates, &batch.labels, &batch.stages);
             self.course.samples += batch.labels.len() as u64;
             self.course.health.observe(&batch.labels, &scores);
         }

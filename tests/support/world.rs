@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rocket_launching::config::{self, Config};
+use rocket_launching::config::{self, Config, EarlyLabels, Emit, Span};
 use rocket_launching::domain::{Origin, PartitionIndex, PartitionPosition, Record, Role, TopicPartition};
 use rocket_launching::pipeline::{Parts, Running, State, Summary};
 use rocket_launching::publish::Publisher;
@@ -75,6 +75,13 @@ prior = 5.0
         dir.display()
     );
     config::parse(&text, "world.toml", std::iter::empty()).expect("the test's configuration is valid")
+}
+
+/// Labels come early: at once, or after a wait of so many milliseconds.
+pub fn early(config: &mut Config, wait_ms: Option<u64>) {
+    config.join.emit = Emit::Early;
+    config.join.early = if wait_ms.is_some() { EarlyLabels::EsDfm } else { EarlyLabels::Fnw };
+    config.join.wait = wait_ms.map(Span::from_millis);
 }
 
 fn impression(rng: &mut ChaCha8Rng, number: usize) -> (serde_json::Value, bool) {

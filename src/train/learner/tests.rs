@@ -47,7 +47,7 @@ fn click_counts() -> ClickCounts {
 }
 
 fn learner(config: &TrainConfig) -> Learner {
-    Learner::over(&model(), config, layout(), click_counts()).expect("the CPU is always there")
+    Learner::over(&model(), config, None, layout(), click_counts()).expect("the CPU is always there")
 }
 
 /// A small stream with something to learn: even items click. Bags and the number are noise; every batch brings new ids.
@@ -93,7 +93,7 @@ fn predicts_before_it_trains_and_learns() {
 #[test]
 fn ids_alone_are_enough_to_learn_from() {
     let model = ModelConfig { embedding: EmbeddingConfig { dim: 4, ..EmbeddingConfig::default() }, ..model() };
-    let mut learner = Learner::over(&model, &config(1), layout(), click_counts()).expect("the CPU is always there");
+    let mut learner = Learner::over(&model, &config(1), None, layout(), click_counts()).expect("the CPU is always there");
     let mut losses = Vec::new();
     for number in 0..150 {
         let mut batch = batch(number, 64);
@@ -204,7 +204,7 @@ fn capture_and_restore_are_bit_equal_on_four_threads() {
 fn dice() -> Learner {
     let dice = HiddenConfig { layer_norm: false, activation: Activation::Dice };
     let model = ModelConfig { hidden: dice, booster_hidden: dice, booster_fm: true, ..model() };
-    Learner::over(&model, &config(1), layout(), click_counts()).expect("the CPU is always there")
+    Learner::over(&model, &config(1), None, layout(), click_counts()).expect("the CPU is always there")
 }
 
 /// Everything that steadies a step: a bound that every batch exceeds, warm-up, decay, a base rate.
@@ -218,8 +218,8 @@ fn a_long_gradient_is_scaled_to_the_bound_over_dense_and_rows_together_and_a_sho
     let with = |sharing: bool, clip_norm: f64| {
         let optimizer = OptimizerConfig { clip_norm, ..config(1).optimizer };
         let model = ModelConfig { sharing, control: false, ..model() };
-        let mut learner =
-            Learner::over(&model, &TrainConfig { optimizer, ..config(1) }, layout(), click_counts()).expect("the CPU is always there");
+        let mut learner = Learner::over(&model, &TrainConfig { optimizer, ..config(1) }, None, layout(), click_counts())
+            .expect("the CPU is always there");
         assert!(learner.step(&batch(0, 64)).applied);
         learner.capture(true)
     };
@@ -289,7 +289,7 @@ fn without_one_heads_start_from_what_their_first_batch_holds_once_it_is_scored()
 fn apart(samples: u64) -> Learner {
     let model = ModelConfig { sharing: false, control: false, ..model() };
     let config = TrainConfig { booster_first: BoosterFirstConfig { samples }, ..config(1) };
-    Learner::over(&model, &config, layout(), click_counts()).expect("the CPU is always there")
+    Learner::over(&model, &config, None, layout(), click_counts()).expect("the CPU is always there")
 }
 
 /// Light on the booster's trunk; the booster comes first for `samples`.
@@ -337,7 +337,7 @@ fn booster_and_trunk_learn_first_then_light_from_them_while_they_keep_every_bit(
 fn booster_first_moves_the_booster_as_a_booster_alone() {
     let alone = TrainConfig { heads: Heads::Booster, ..config(1) };
     let mut alone =
-        Learner::over(&ModelConfig { control: false, ..model() }, &alone, layout(), click_counts()).expect("the CPU is always there");
+        Learner::over(&ModelConfig { control: false, ..model() }, &alone, None, layout(), click_counts()).expect("the CPU is always there");
     let mut first = booster_first(u64::MAX);
     for number in 0..5 {
         let [alone, first] = [&mut alone, &mut first].map(|learner| learner.step(&batch(number, 64)));
