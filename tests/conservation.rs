@@ -26,12 +26,64 @@ fn every_event_ends_in_exactly_one_place() {
 }
 
 #[test]
-fn interleaving_changes_nothing() {
-    let run = |seed| {
+fn a_negative_that_is_not_sampled_is_dropped_for_that_reason_and_no_click_is() {
+    for mode in ["labelled", "joined"] {
+        let run = |keep| {
+            let dir = tempfile::tempdir().expect("tempdir");
+            let stream = if mode == "joined" { world::joined_stream(2000, 1) } else { world::labelled_stream(2000) };
+            let events = stream.1.len() as u64;
+            let mut config = world::config(dir.path(), mode, "");
+            config.train.negatives.keep = keep;
+            let (summary, _) = world::run(&config, State::Memory, stream, None, true);
+            assert_eq!((summary.status.books.done(), summary.status.pending), (events, 0), "{mode}");
+            summary.status
+        };
+        let (all, mut sampled) = (run(1.0), run(0.25));
+        let left_out = sampled.books.dropped.remove(&DropReason::NotSampled).expect("some are left out");
+        let negatives = all.report.rows - all.report.clicks;
+        assert!((0.7..0.8).contains(&(left_out as f64 / negatives as f64)), "{mode}: {left_out} of {negatives}");
+        assert_eq!((sampled.report.rows + left_out, sampled.report.clicks), (all.report.rows, all.report.clicks), "{mode}");
+        assert_eq!(sampled.books.dropped, all.books.dropped, "{mode}: the other reasons are as without sampling");
+    }
+}
+
+#[test]
+fn where_labels_come_early_an_impression_and_its_click_are_each_trained_once_and_measured_together() {
+    let run = |wait| {
         let dir = tempfile::tempdir().expect("tempdir");
-        let (summary, _) =
-            world::run(&world::config(dir.path(), "joined", ""), State::Memory, world::joined_stream(1200, seed), None, true);
+        let stream = world::joined_stream(2000, 1);
+        let events = stream.1.len() as u64;
+        let mut config = world::config(dir.path(), "joined", "");
+        if let Some(wait) = wait {
+            world::early(&mut config, wait);
+        }
+        let (summary, _) = world::run(&config, State::Memory, stream, None, true);
+        assert_eq!((summary.status.books.done(), summary.status.pending), (events, 0), "{wait:?}");
+        summary.status
+    };
+    let in_order = run(None);
+    for wait in [None, Some(1500)] {
+        let early = run(Some(wait));
+        assert_eq!(early.books.trained, in_order.books.trained, "{wait:?}");
+        assert_eq!(early.books.dropped, in_order.books.dropped, "{wait:?}");
+        assert_eq!((early.report.rows, early.report.clicks), (in_order.report.rows, in_order.report.clicks), "{wait:?}");
+        let twice = early.books.samples - in_order.books.samples;
+        assert!(twice > 0 && (twice == in_order.report.clicks) == wait.is_none(), "{wait:?}: {twice} impressions trained twice");
+    }
+}
+
+#[test]
+fn interleaving_changes_nothing() {
+    let run = |seed, wait| {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut config = world::config(dir.path(), "joined", "");
+        if let Some(wait) = wait {
+            world::early(&mut config, wait);
+        }
+        let (summary, _) = world::run(&config, State::Memory, world::joined_stream(1200, seed), None, true);
         (summary.status.books, summary.status.report)
     };
-    assert_eq!(run(1), run(2));
+    for wait in [None, Some(None), Some(Some(1500))] {
+        assert_eq!(run(1, wait), run(2, wait), "{wait:?}");
+    }
 }

@@ -6,12 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
-use rocket_launching::batch::Batch;
 use rocket_launching::config::{EvaluateConfig, Span};
-use rocket_launching::domain::{EventTime, Head, UserId};
+use rocket_launching::domain::{EventTime, Head, ScoredSample, UserId};
 use rocket_launching::evaluate::{AggregateState, EvaluateError, Evaluator, HeadReport, MemoryUsers, Report, UserStates, WindowReport};
 use rocket_launching::store::SledUsers;
-use rocket_launching::train::{Scores, StepReport};
 
 const WINDOWS_MS: [i64; 2] = [100, 450];
 const FROM_MS: i64 = 40;
@@ -68,16 +66,14 @@ fn stream(steps: usize) -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn observe(evaluator: &mut Evaluator, step: &Step) {
-    let batch = Batch {
-        users: step.rows.iter().map(|row| UserId(row.user.to_string().into())).collect(),
-        times: step.rows.iter().map(|row| EventTime(row.time)).collect(),
-        labels: step.rows.iter().map(|row| row.label).collect(),
-        ..Batch::default()
+    let sample = |row: &Row| ScoredSample {
+        user: UserId(row.user.to_string().into()),
+        time: EventTime(row.time),
+        label: row.label,
+        logits: row.logits,
+        hint_share: Some(step.hint_share),
     };
-    let head = |head: usize| step.rows.iter().map(|row| row.logits[head]).collect::<Option<Vec<f32>>>();
-    let scores = Scores { light: head(0), booster: head(1), control: head(2) };
-    let report = StepReport { scores, hint_share: Some(step.hint_share), applied: true, ..StepReport::default() };
-    evaluator.observe(&batch, &report).unwrap();
+    evaluator.observe(&step.rows.iter().map(sample).collect::<Vec<_>>()).unwrap();
 }
 
 // ---- The reference: keeps every row and computes each figure by its definition.

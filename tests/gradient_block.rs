@@ -4,8 +4,10 @@
 #![cfg(feature = "trainer")]
 
 use rocket_launching::config::{
-    Activation, AttentionPair, BoosterAttentionConfig, BoosterCrossConfig, Heads, HiddenConfig, ModelConfig, SharedGrad, TrainConfig,
+    Activation, AttentionPair, BoosterAttentionConfig, BoosterCrossConfig, EarlyLabels, Heads, HiddenConfig, ModelConfig, SharedGrad,
+    TrainConfig,
 };
+use rocket_launching::domain::{Origin, PartitionIndex, Stage};
 use rocket_launching::nets::{Hint, InputShape, Inputs, Layout, Nets, Part, Rule, Sequence, SequenceShape, Targets};
 use rocket_launching::train::Compute;
 
@@ -19,7 +21,7 @@ const SLOTS: [usize; 2] = [2, 2];
 const LABELS: [bool; 5] = [true, false, false, true, false];
 /// What a frozen teacher says of them.
 const TEACHER: [f32; 5] = [0.5, -1.0, 0.25, 2.0, -0.75];
-const TARGETS: Targets<'_> = Targets { labels: &LABELS, teacher: Some(&TEACHER) };
+const TARGETS: Targets<'_> = Targets { labels: &LABELS, stages: &[], teacher: Some(&TEACHER) };
 const NONE: Rule = Rule {
     light: 0.0,
     booster: 0.0,
@@ -30,6 +32,8 @@ const NONE: Rule = Rule {
     teacher_temperature: 4.0,
     gradient_block: true,
     shared_grad: SharedGrad::All,
+    shift: 0.0,
+    early: None,
 };
 
 fn model(shared: &[usize]) -> ModelConfig {
@@ -203,6 +207,29 @@ fn a_hint_of_weight_zero_moves_nothing() {
             let rule = Rule { hint: 0.0, kind, shared_grad, gradient_block, ..NONE };
             assert_cells(&format!("{what}, {kind:?}"), shared, gradients(device, shared, &rule), [false; 3]);
         }
+    });
+}
+
+#[test]
+fn the_heads_that_weigh_early_labels_move_themselves_alone_and_no_gradient_goes_through_a_weight() {
+    let click = Origin { partition: PartitionIndex(0), offset: 0 };
+    let stages: Vec<Stage> = LABELS.iter().map(|clicked| if *clicked { Stage::Delayed(click) } else { Stage::Open }).collect();
+    let targets = Targets { stages: &stages, ..TARGETS };
+    for_every_setting(|what, device, shared, shared_grad, gradient_block| {
+        let (compute, early) = (Compute::new(device, 1).expect("the backend is in this build"), Some(EarlyLabels::EsDfm));
+        let layout = Layout::new(&model(shared), Heads::Both, INPUTS).with_delays(&model(shared));
+        let nets = Nets::over(layout, &TrainConfig { seed: 11, ..TrainConfig::default() }, compute.device());
+        let rule = Rule { shared_grad, gradient_block, early, ..NONE };
+        let gradients = |rule: &Rule| {
+            let gradients = nets.gradients(inputs(), targets, rule).gradients.expect("finite");
+            let parts = Part::ALL.map(|part| gradients.dense()[nets.layout().range(part)].to_vec());
+            (parts, gradients.inputs().shared.clone())
+        };
+        let ([shared, light, booster, control, heads @ ..], inputs) = gradients(&rule);
+        assert!([shared, light, booster, control, inputs].iter().flatten().all(|g| *g == 0.0), "{what}: something else moves");
+        assert!(heads.iter().all(|head| head.iter().any(|g| *g != 0.0)), "{what}: a head does not learn");
+        let ([.., delayed_positive, fake_negative], _) = gradients(&Rule { light: 1.0, booster: 1.0, control: 1.0, hint: 0.3, ..rule });
+        assert_eq!([delayed_positive, fake_negative], heads, "{what}");
     });
 }
 

@@ -1,11 +1,11 @@
 //! The join against a reference that sees all events at once: same samples, same drops, whatever the interleaving of partitions; and
 //! conservation for streams that keep no promise at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use rocket_launching::config::{Emit, JoinConfig, Span, StreamMode};
-use rocket_launching::domain::{DropReason, Event, EventTime, Field, ImpressionId, Origin, PartitionIndex, Role, UserId};
+use rocket_launching::config::{EarlyLabels, Emit, JoinConfig, Span, StreamMode};
+use rocket_launching::domain::{DropReason, Event, EventTime, Field, ImpressionId, Origin, PartitionIndex, Role, Stage, UserId};
 use rocket_launching::join::{JoinOutput, Joiner};
 
 const PARTITIONS: usize = 3;
@@ -14,9 +14,10 @@ const GRACE: i64 = 6;
 const MEMORY: i64 = 40;
 const IDLE: i64 = 50;
 
-fn config(emit: Emit) -> JoinConfig {
+fn config(emit: Emit, wait: Option<i64>) -> JoinConfig {
     let span = |ms: i64| Span::from_millis(ms as u64);
-    JoinConfig { window: span(WINDOW), grace: span(GRACE), emit, memory: span(MEMORY), idle: span(IDLE) }
+    let early = if wait.is_some() { EarlyLabels::EsDfm } else { EarlyLabels::Fnw };
+    JoinConfig { window: span(WINDOW), grace: span(GRACE), emit, early, wait: wait.map(span), memory: span(MEMORY), idle: span(IDLE) }
 }
 
 fn event(partition: usize, offset: usize, role: Role, time: i64, id: u8) -> Event {
@@ -70,8 +71,8 @@ fn interleave(partitions: &[Vec<Event>], choices: &[usize]) -> Vec<Event> {
     merged
 }
 
-fn join(emit: Emit, events: &[Event]) -> Vec<JoinOutput> {
-    let mut joiner = Joiner::new(StreamMode::Joined, &config(emit), PARTITIONS, []);
+fn join(emit: Emit, wait: Option<i64>, events: &[Event]) -> Vec<JoinOutput> {
+    let mut joiner = Joiner::new(StreamMode::Joined, &config(emit, wait), PARTITIONS, []);
     let mut out = Vec::new();
     for event in events {
         joiner.push(event.clone(), 0, &mut out);
@@ -135,6 +136,7 @@ fn ended(out: &[JoinOutput]) -> Vec<Origin2> {
     let origins = |output: &JoinOutput| match output {
         JoinOutput::Sample(sample) => sample.origins.clone(),
         JoinOutput::Dropped(origin, _) => vec![*origin],
+        JoinOutput::Closed(_) => vec![],
     };
     let mut ended: Vec<Origin2> = out.iter().flat_map(origins).map(key).collect();
     ended.sort_unstable();
@@ -150,8 +152,8 @@ proptest! {
         first in proptest::collection::vec(0..PARTITIONS, 1..60),
         second in proptest::collection::vec(0..PARTITIONS, 1..60),
     ) {
-        let out = join(Emit::InOrder, &interleave(&partitions, &first));
-        prop_assert_eq!(&out, &join(Emit::InOrder, &interleave(&partitions, &second)));
+        let out = join(Emit::InOrder, None, &interleave(&partitions, &first));
+        prop_assert_eq!(&out, &join(Emit::InOrder, None, &interleave(&partitions, &second)));
 
         let mut samples = Vec::new();
         let mut drops = BTreeMap::new();
@@ -167,8 +169,51 @@ proptest! {
                     samples.push((sample.origins[0], sample.origins.get(1).copied()));
                 }
                 JoinOutput::Dropped(origin, reason) => drop(drops.insert(key(origin), reason)),
+                JoinOutput::Closed(origin) => prop_assert!(false, "{:?} was not trained before", origin),
             }
         }
+        prop_assert_eq!((samples, drops), reference(&partitions));
+    }
+
+    #[test]
+    fn early_it_says_in_the_end_what_the_reference_says_for_every_interleaving(
+        partitions in within_grace(),
+        wait in proptest::option::of(1..WINDOW),
+        first in proptest::collection::vec(0..PARTITIONS, 1..60),
+        second in proptest::collection::vec(0..PARTITIONS, 1..60),
+    ) {
+        let out = join(Emit::Early, wait, &interleave(&partitions, &first));
+        prop_assert_eq!(&out, &join(Emit::Early, wait, &interleave(&partitions, &second)));
+
+        let at = |origin: Origin| &partitions[origin.partition.0 as usize][origin.offset as usize];
+        let (mut open, mut samples, mut drops) = (BTreeSet::new(), Vec::new(), BTreeMap::new());
+        for output in out {
+            match output {
+                JoinOutput::Sample(sample) => {
+                    prop_assert_eq!(sample.label, sample.stage != Stage::Open);
+                    let impression = if let Stage::Delayed(impression) = sample.stage { impression } else { sample.origins[0] };
+                    prop_assert_eq!((sample.time, &sample.fields), (at(impression).time, &at(impression).fields));
+                    match sample.stage {
+                        Stage::Open => prop_assert!(open.insert(key(impression))),
+                        Stage::Final => {
+                            prop_assert!(at(sample.origins[1]).time.0 <= sample.time.0 + wait.expect("without one nothing is final at first"));
+                            samples.push((impression, Some(sample.origins[1])));
+                        }
+                        Stage::Delayed(_) => {
+                            prop_assert!(open.remove(&key(impression)), "it is open");
+                            samples.push((impression, Some(sample.origins[0])));
+                        }
+                    }
+                }
+                JoinOutput::Dropped(origin, reason) => drop(drops.insert(key(origin), reason)),
+                JoinOutput::Closed(impression) => {
+                    prop_assert!(open.remove(&key(impression)), "it is open");
+                    samples.push((impression, None));
+                }
+            }
+        }
+        prop_assert!(open.is_empty(), "every window is told to have ended");
+        samples.sort_by_key(|(impression, _)| (at(*impression).time, impression.partition, impression.offset));
         prop_assert_eq!((samples, drops), reference(&partitions));
     }
 
@@ -186,9 +231,9 @@ proptest! {
         let at = |origin: Origin| &partitions[origin.partition.0 as usize][origin.offset as usize];
         let clicked = |impression: Origin, label: bool| (label && seen[&at(impression).impression.expect("one")] == 1).then_some(key(impression));
         let expected: Vec<_> = samples.iter().filter_map(|(impression, click)| clicked(*impression, click.is_some())).collect();
-        let mut found: Vec<_> = join(Emit::OnClick, &interleave(&partitions, &choices)).iter().filter_map(|output| match output {
+        let mut found: Vec<_> = join(Emit::OnClick, None, &interleave(&partitions, &choices)).iter().filter_map(|output| match output {
             JoinOutput::Sample(sample) => clicked(sample.origins[0], sample.label),
-            JoinOutput::Dropped(..) => None,
+            JoinOutput::Dropped(..) | JoinOutput::Closed(_) => None,
         }).collect();
         found.sort_by_key(|(partition, offset)| (at(Origin { partition: PartitionIndex(*partition), offset: *offset }).time, *partition, *offset));
         prop_assert_eq!(found, expected);
@@ -197,11 +242,16 @@ proptest! {
     #[test]
     fn every_event_comes_out_exactly_once(
         steps in proptest::collection::vec((role(), 0..PARTITIONS, 0i64..300, 0u8..6, 0i64..30, any::<bool>()), 0..120),
-        emit in prop_oneof![Just(Emit::InOrder), Just(Emit::OnClick)],
+        (emit, wait) in prop_oneof![
+            Just((Emit::InOrder, None)),
+            Just((Emit::OnClick, None)),
+            Just((Emit::Early, None)),
+            Just((Emit::Early, Some(WINDOW / 2)))
+        ],
         remembered in proptest::collection::vec((0i64..300, 0u8..6), 0..4),
     ) {
         let memory = remembered.into_iter().map(|(time, id)| (EventTime(time), ImpressionId(id.into())));
-        let mut joiner = Joiner::new(StreamMode::Joined, &config(emit), PARTITIONS, memory);
+        let mut joiner = Joiner::new(StreamMode::Joined, &config(emit, wait), PARTITIONS, memory);
         let mut out = Vec::new();
         let mut now = 0;
         let mut pushed = Vec::new();

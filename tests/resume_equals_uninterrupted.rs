@@ -44,6 +44,7 @@ fn assert_equal(mode: &str, stream: &(Vec<TopicPartition>, Vec<Record>), cuts: &
     assert_eq!(found.evaluation, expected.evaluation);
     assert_eq!(found_state.learner, expected_state.learner);
     assert_eq!(found_state.memory, expected_state.memory);
+    assert_eq!(found_state.open, expected_state.open);
     assert_eq!(found.positions.iter().map(PartitionPosition::count).sum::<u64>(), found.books.done());
     assert_eq!(found.books.done(), stream.1.len() as u64, "every event is done");
     found_state.learner
@@ -72,6 +73,25 @@ fn with_slots_of_several_dims() {
         let held: Vec<_> = tables.map(|rows| (rows.dim, !rows.keys.is_empty())).collect();
         assert_eq!(held, [(4, true), (2, true), (6, true)].repeat(if sharing { 1 } else { 2 }));
     }
+}
+
+#[test]
+fn where_labels_come_early() {
+    let stream = world::joined_stream(1500, 1);
+    // So many that some fall between an impression that was trained and its click.
+    let cuts: Vec<usize> = (50..stream.1.len()).step_by(70).collect();
+    for wait in [None, Some(1500)] {
+        assert_equal("joined", &stream, &cuts, |config| world::early(config, wait));
+    }
+}
+
+#[test]
+fn with_sampled_negatives() {
+    let sampled = |config: &mut Config| config.train.negatives.keep = 0.3;
+    assert_equal("labelled", &world::labelled_stream(1500), &[100, 101, 700, 1499], sampled);
+    // So many that some fall between a negative that was left out and its late click.
+    let cuts: Vec<usize> = (50..1500).step_by(70).collect();
+    assert_equal("joined", &world::joined_stream(1500, 1), &cuts, sampled);
 }
 
 #[test]

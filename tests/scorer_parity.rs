@@ -106,7 +106,7 @@ fn assert_equal(change: impl FnOnce(&mut Config)) {
     // The learner at the same checkpoint.
     let spec = FeatureSpec::new(&config.schema).expect("the schema is valid");
     let store = CheckpointStore::open(dir.path(), 3).expect("the state opens");
-    let mut learner = Learner::new(&config.model, &config.train, &spec).expect("the CPU is there");
+    let mut learner = Learner::new(&config.model, &config.train, config.early_labels(), &spec).expect("the CPU is there");
     let commit = store.commit(version.0).expect("the published checkpoint is kept");
     learner.restore(CheckpointStore::load(dir.path(), &commit).expect("the commit is whole").learner).expect("same model");
 

@@ -103,7 +103,7 @@ fn one_step_of_every_arm_is_pytorchs() {
 fn assert_step(what: &str, device: &str, fixture: &Fixture, arm: &Arm) {
     let ArmConfig { model, train, course } = &arm.config;
     let train = TrainConfig { device: (*device).to_owned(), ..train.clone() };
-    let mut learner = Learner::new(model, &train, &spec()).expect("the backend is in this build");
+    let mut learner = Learner::new(model, &train, None, &spec()).expect("the backend is in this build");
     let mut start = learner.capture(true);
     let names: Vec<_> = arm.dense.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice())).collect();
     let layout: Vec<_> = start.dense.layout.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice())).collect();

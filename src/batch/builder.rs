@@ -1,5 +1,5 @@
 use super::{Batch, Ended};
-use crate::domain::Sample;
+use crate::domain::{Origin, Sample};
 use crate::features::{FeatureSpec, Features};
 
 /// A batch also closes at this many ids: bags are of any length, and a batch of long ones must fit memory like any other (32 MiB of ids).
@@ -52,6 +52,7 @@ impl BatchBuilder {
         }
         self.taken += 1;
         batch.labels.push(sample.label);
+        batch.stages.push(sample.stage);
         batch.users.push(sample.user);
         batch.times.push(sample.time);
         batch.impressions.push(sample.impression);
@@ -65,7 +66,13 @@ impl BatchBuilder {
         self.open.ended.push(ended);
     }
 
-    /// The batch whose linger has passed, if any. Ended events without a sample have nothing to wait for.
+    /// The window of the impression read at `origin`, trained as [`crate::domain::Stage::Open`], ended without a click.
+    pub fn close(&mut self, origin: Origin, now_ms: i64) {
+        self.opened_ms.get_or_insert(now_ms);
+        self.open.closed.push((self.open.rows(), origin));
+    }
+
+    /// The batch whose linger has passed, if any. Ended events and closed windows without a sample have nothing to wait for.
     pub fn tick(&mut self, now_ms: i64) -> Option<Batch> {
         let opened_ms = self.opened_ms?;
         if self.open.rows() == 0 || now_ms.saturating_sub(opened_ms) >= self.pace.linger_ms { self.flush() } else { None }
@@ -86,7 +93,7 @@ fn empty() -> Batch {
 mod tests {
     use super::*;
     use crate::config::{FeatureConfig, FeatureKind, Pooling, SchemaConfig, TimeUnit};
-    use crate::domain::{DropReason, EventTime, Field, Origin, PartitionIndex, UserId};
+    use crate::domain::{DropReason, EventTime, Field, PartitionIndex, Stage, UserId};
     use crate::features::slot_key;
 
     fn builder(rows: usize, raw_every: u64) -> BatchBuilder {
@@ -119,6 +126,7 @@ mod tests {
             impression: None,
             user: UserId(format!("u{n}").into()),
             label: n % 2 == 0,
+            stage: Stage::Final,
             fields: Box::new([Field::Text(n.to_string().into()), Field::Number(n as f64), Field::List(tags)]),
         }
     }
@@ -156,6 +164,20 @@ mod tests {
         builder.end(dropped(8), 6000);
         let batch = builder.tick(6000).expect("an ended event alone does not wait");
         assert_eq!((batch.rows(), batch.bounds.as_slice(), batch.is_empty()), (0, [0].as_slice(), false));
+    }
+
+    #[test]
+    fn a_closed_window_has_its_place_among_the_samples_and_alone_does_not_wait() {
+        let mut builder = builder(100, 0);
+        builder.close(origin(50), 0);
+        let batch = builder.tick(0).expect("it has nothing to wait for");
+        assert_eq!((batch.rows(), batch.closed.as_slice(), batch.is_empty()), (0, [(0, origin(50))].as_slice(), false));
+        builder.push(sample(0), 0);
+        builder.close(origin(51), 0);
+        assert!(builder.tick(99).is_none());
+        builder.push(sample(1), 99);
+        builder.close(origin(52), 99);
+        assert_eq!(builder.tick(100).expect("linger has passed").closed, [(1, origin(51)), (2, origin(52))]);
     }
 
     #[test]

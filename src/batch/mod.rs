@@ -1,10 +1,12 @@
 //! Mini-batches: closed by rows or linger, carrying the origins of every sample in them.
 
 mod builder;
+mod negatives;
 
 pub use builder::{BatchBuilder, Pace};
+pub use negatives::NegativeSampling;
 
-use crate::domain::{DropReason, EventTime, Field, ImpressionId, Label, Origin, PartitionIndex, UserId};
+use crate::domain::{DropReason, EventTime, Field, ImpressionId, Label, Origin, PartitionIndex, Stage, UserId};
 
 /// A mini-batch. Row i of every per-row vector is the same sample.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,6 +21,8 @@ pub struct Batch {
     pub click_rates: Vec<u64>,
     /// Labels.
     pub labels: Vec<Label>,
+    /// Which of its impression's samples each is; where there are none, all are final.
+    pub stages: Vec<Stage>,
     /// Users.
     pub users: Vec<UserId>,
     /// Event times.
@@ -31,6 +35,8 @@ pub struct Batch {
     pub raw: Vec<(usize, Box<[Field]>)>,
     /// Events that ended without a sample since the batch before: they pass through here so that one thread keeps the books.
     pub ended: Vec<Ended>,
+    /// Windows that ended without a click, of impressions trained before: the row that they ended before, and where the impression was read.
+    pub closed: Vec<(usize, Origin)>,
 }
 
 impl Batch {
@@ -48,10 +54,10 @@ impl Batch {
         Some(*times.select_nth_unstable(middle).1)
     }
 
-    /// Neither samples nor ended events.
+    /// Neither samples, nor ended events, nor closed windows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty() && self.ended.is_empty()
+        self.labels.is_empty() && self.ended.is_empty() && self.closed.is_empty()
     }
 }
 
@@ -60,6 +66,8 @@ impl Batch {
 pub enum Ended {
     /// Dropped.
     Dropped(Origin, DropReason),
+    /// An unclicked impression that sampling left out; the memory of the join has it all the same.
+    NotSampled(Origin, EventTime, Option<ImpressionId>),
     /// Acknowledged by the dead-letter topic.
     DeadLettered(Origin),
     /// Offsets `[from, to)` do not exist on the broker.

@@ -9,7 +9,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use super::{CheckpointError, FileEntry, ProbeSample};
-use crate::domain::{EventTime, ImpressionId};
+use crate::domain::{EventTime, ImpressionId, OpenImpression, TopicPartition};
 use crate::train::{Course, DenseState, TensorLayout};
 
 /// Metadata key of the safetensors files. One key, so that the same state gives the same bytes.
@@ -26,6 +26,9 @@ struct DenseInfo {
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Extra {
     pub(super) memory: Vec<(EventTime, ImpressionId)>,
+    /// Absent in checkpoints of earlier versions.
+    #[serde(default)]
+    pub(super) open: Vec<(TopicPartition, Vec<OpenImpression>)>,
     pub(super) probes: Vec<ProbeSample>,
     /// Absent in checkpoints of earlier versions.
     #[serde(default)]

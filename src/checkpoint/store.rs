@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::{self, Extra};
 use super::{CheckpointError, Commit, FileEntry, chain, tables};
-use crate::domain::{Books, EventTime, ImpressionId, PartitionPosition};
+use crate::domain::{Books, EventTime, ImpressionId, OpenImpression, PartitionPosition, TopicPartition};
 use crate::evaluate::{AggregateState, Report};
 use crate::train::LearnerState;
 
@@ -33,6 +33,8 @@ pub struct Draft {
     pub learner: LearnerState,
     /// Impressions closed recently.
     pub memory: Vec<(EventTime, ImpressionId)>,
+    /// Impressions trained whose windows are open, by partition.
+    pub open: Vec<(TopicPartition, Vec<OpenImpression>)>,
     /// Self-test.
     pub probes: Vec<ProbeSample>,
     /// What is done of the input.
@@ -56,6 +58,8 @@ pub struct Loaded {
     pub learner: LearnerState,
     /// Impressions closed recently.
     pub memory: Vec<(EventTime, ImpressionId)>,
+    /// Impressions trained whose windows are open, by partition.
+    pub open: Vec<(TopicPartition, Vec<OpenImpression>)>,
     /// Self-test.
     pub probes: Vec<ProbeSample>,
 }
@@ -136,7 +140,8 @@ impl CheckpointStore {
         let click_counts =
             chain::extend(&files_dir, "click_counts", number, click_counts.as_ref(), latest.map(|commit| &commit.click_counts))?;
         let dense = files::write_durable(&files_dir, &files::name("dense", number, "safetensors"), &files::encode_dense(&dense))?;
-        let extra = serde_json::to_vec(&Extra { memory: draft.memory, probes: draft.probes, course }).expect("plain structs serialise");
+        let extra = Extra { memory: draft.memory, open: draft.open, probes: draft.probes, course };
+        let extra = serde_json::to_vec(&extra).expect("plain structs serialise");
         let extra = files::write_durable(&files_dir, &files::name("extra", number, "json"), &extra)?;
         let commit = Commit {
             number,
@@ -181,7 +186,7 @@ impl CheckpointStore {
         let extra: Extra =
             serde_json::from_slice(&files::read_verified(&dir, &commit.extra)?).map_err(|e| CheckpointError::corrupt(extra_path, e))?;
         let learner = LearnerState { dense, rows, light_rows, click_counts, course: extra.course };
-        Ok(Loaded { learner, memory: extra.memory, probes: extra.probes })
+        Ok(Loaded { learner, memory: extra.memory, open: extra.open, probes: extra.probes })
     }
 }
 
@@ -268,7 +273,23 @@ fn retain(dir: &Path, keep: usize, also_keep: Option<u64>) -> Result<(), Checkpo
 mod tests {
     use super::*;
     use crate::config::EmbeddingOptimizer;
+    use crate::domain::{ScoredSample, UserId};
     use crate::train::{AdmissionState, CountsState, Course, DenseState, RowsState, TensorLayout};
+
+    fn partition() -> TopicPartition {
+        TopicPartition { topic: "impressions".into(), partition: 3 }
+    }
+
+    fn open_impression() -> OpenImpression {
+        let sample = ScoredSample {
+            user: UserId("u".into()),
+            time: EventTime(9),
+            label: false,
+            logits: [Some(0.1), Some(-1e-30), None],
+            hint_share: Some(0.1 + 0.2),
+        };
+        OpenImpression { offset: 4, impression: Some(ImpressionId(u128::MAX - 1)), sample }
+    }
 
     fn draft(number: u64, keys: &[u64], full: bool) -> Draft {
         let value = number as f32;
@@ -297,6 +318,7 @@ mod tests {
                 course: Course { samples: number, steps_before: 1, ..Course::default() },
             },
             memory: vec![(EventTime(5), ImpressionId(u128::MAX))],
+            open: vec![(partition(), vec![open_impression()])],
             probes: vec![ProbeSample { time_ms: 1, fields: vec![serde_json::json!("a")], logit: 0.1 }],
             positions: Vec::new(),
             books: Books { samples: number, ..Books::default() },
@@ -332,7 +354,7 @@ mod tests {
         assert_eq!(loaded.learner.dense.params.iter().map(|p| p.to_bits()).collect::<Vec<_>>(), [2.0f32.to_bits(), (-0.0f32).to_bits()]);
         assert_eq!((&loaded.learner.dense, loaded.learner.course), (&expected.learner.dense, expected.learner.course));
         assert_eq!(loaded.learner.light_rows, None);
-        assert_eq!((loaded.memory, loaded.probes), (expected.memory, expected.probes));
+        assert_eq!((loaded.memory, loaded.open, loaded.probes), (expected.memory, expected.open, expected.probes));
     }
 
     #[test]

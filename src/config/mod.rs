@@ -15,12 +15,12 @@ pub use feature::{FeatureConfig, FeatureKind, Pooling};
 pub use load::{ConfigError, load, parse};
 pub use model::{
     Activation, AdmissionConfig, AttentionPair, BoosterAttentionConfig, BoosterCrossConfig, BoosterFirstConfig, Decay, EmbeddingConfig,
-    EmbeddingOptimizer, ExpiryConfig, Heads, HiddenConfig, HintConfig, HintKind, HintSchedule, ModelConfig, OptimizerConfig, SharedGrad,
-    TeacherConfig, TrainConfig,
+    EmbeddingOptimizer, ExpiryConfig, Heads, HiddenConfig, HintConfig, HintKind, HintSchedule, ModelConfig, NegativesConfig,
+    OptimizerConfig, SharedGrad, TeacherConfig, TrainConfig,
 };
 pub use runtime::{
-    AdminConfig, CheckpointConfig, Emit, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, LogFormat, OWNED_KAFKA_PROPERTIES,
-    PublishConfig, StartAt, StateConfig, StreamMode, TopicsConfig, USER_IMPRESSIONS_CAP,
+    AdminConfig, CheckpointConfig, EarlyLabels, Emit, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, LogFormat,
+    OWNED_KAFKA_PROPERTIES, PublishConfig, StartAt, StateConfig, StreamMode, TopicsConfig, USER_IMPRESSIONS_CAP,
 };
 pub use schema::{FeatureFault, SchemaConfig, TimeUnit};
 pub use units::{ByteLength, Span};
@@ -104,6 +104,12 @@ impl Config {
     #[must_use]
     pub fn snapshots_topic(&self) -> String {
         self.topic(&self.topics.snapshots, "snapshots")
+    }
+
+    /// How early labels are weighted; `None` where every label is final when it is trained.
+    #[must_use]
+    pub fn early_labels(&self) -> Option<EarlyLabels> {
+        (self.topics.mode == StreamMode::Joined && self.join.emit == Emit::Early).then_some(self.join.early)
     }
 
     fn topic(&self, given: &str, suffix: &str) -> String {

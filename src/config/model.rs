@@ -198,12 +198,14 @@ pub struct TrainConfig {
     /// Seed of the initial weights.
     pub seed: u64,
     /// Share of clicks to expect, above 0 and below 1: each head starts from it, its last bias at ln(p / (1 − p)). None: from one half, and
-    /// once the first batch is scored and trained from what that held.
+    /// once the first batch is scored and trained from what that held, unless its labels were early.
     pub base_rate: Option<f64>,
     /// Rows a batch closes at.
     pub batch_rows: usize,
     /// A batch that is not full closes this long after its first row.
     pub linger: Span,
+    /// Which unclicked impressions are trained.
+    pub negatives: NegativesConfig,
     /// Which heads there are.
     pub heads: Heads,
     /// Booster first, then light from the frozen booster.
@@ -227,6 +229,7 @@ impl Default for TrainConfig {
             base_rate: None,
             batch_rows: BATCH_ROWS,
             linger: LINGER,
+            negatives: NegativesConfig::default(),
             heads: Heads::Both,
             booster_first: BoosterFirstConfig::default(),
             hint: HintConfig::default(),
@@ -234,6 +237,21 @@ impl Default for TrainConfig {
             shared_grad: SharedGrad::All,
             optimizer: OptimizerConfig::default(),
         }
+    }
+}
+
+/// Sampling of unclicked impressions. What is served stays calibrated to the whole stream; training and prequential metrics are those of
+/// the sampled one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NegativesConfig {
+    /// Share that is trained, above 0; clicked ones all are. 1: no sampling.
+    pub keep: f64,
+}
+
+impl Default for NegativesConfig {
+    fn default() -> Self {
+        NegativesConfig { keep: 1.0 }
     }
 }
 

@@ -150,8 +150,12 @@ pub struct JoinConfig {
     pub window: Span,
     /// How much later than the watermark an event may still come.
     pub grace: Span,
-    /// When a clicked impression leaves.
+    /// When a sample leaves.
     pub emit: Emit,
+    /// What undoes the bias of samples that leave early.
+    pub early: EarlyLabels,
+    /// How long an impression waits for its click before it leaves early as unclicked. None: it does not.
+    pub wait: Option<Span>,
     /// How long closed impressions are remembered, to tell late and duplicate events from unknown ones.
     pub memory: Span,
     /// A partition without events for this long no longer holds the watermark back.
@@ -164,6 +168,8 @@ impl Default for JoinConfig {
             window: Span::from_secs(600),
             grace: Span::from_secs(30),
             emit: Emit::InOrder,
+            early: EarlyLabels::default(),
+            wait: None,
             memory: Span::from_secs(3600),
             idle: Span::from_secs(10),
         }
@@ -179,6 +185,19 @@ pub enum Emit {
     InOrder,
     /// At its click, else when its window closes: fresher, order depends on arrival.
     OnClick,
+    /// As unclicked before its window closes, and once more at its click: freshest. In the order of event times.
+    Early,
+}
+
+/// Importance weights that undo the bias of labels that are trained before they are final.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EarlyLabels {
+    /// Fake negative weighted: every impression leaves at once.
+    #[default]
+    Fnw,
+    /// Elapsed-time sampling: an impression waits for `wait` first.
+    EsDfm,
 }
 
 /// Metrics.

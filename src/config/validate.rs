@@ -3,8 +3,8 @@
 use std::fmt::{Debug, Display};
 
 use super::{
-    AdmissionConfig, ByteLength, Config, EmbeddingOptimizer, ExpiryConfig, FeatureConfig, FeatureKind, Heads, HintConfig, HintKind,
-    OWNED_KAFKA_PROPERTIES, SharedGrad, Span, StreamMode, USER_IMPRESSIONS_CAP,
+    AdmissionConfig, ByteLength, Config, EarlyLabels, EmbeddingOptimizer, Emit, ExpiryConfig, FeatureConfig, FeatureKind, Heads,
+    HintConfig, HintKind, HintSchedule, JoinConfig, OWNED_KAFKA_PROPERTIES, SharedGrad, Span, StreamMode, USER_IMPRESSIONS_CAP,
 };
 
 /// Below it a snapshot of ordinary size has thousands of records.
@@ -147,7 +147,31 @@ fn join(config: &Config) -> Checked {
     positive_span("join.idle", join.idle)?;
     let least = Span(join.window.0.saturating_add(join.grace.0));
     let allowed = format!("expected at least join.window + join.grace = {least}, or late clicks would count as unknown");
-    need(join.memory >= least, "join.memory", join.memory, allowed)
+    need(join.memory >= least, "join.memory", join.memory, allowed)?;
+    early(config)
+}
+
+/// Labels that are trained before they are final.
+fn early(config: &Config) -> Checked {
+    let JoinConfig { emit, early, wait, window, .. } = &config.join;
+    let waits = *emit == Emit::Early && *early == EarlyLabels::EsDfm;
+    let allowed = format!("join.early = \"es_dfm\" needs a time above zero and below join.window = {window}");
+    match wait {
+        None => need(!waits, "join.wait", "none", allowed)?,
+        Some(wait) => {
+            let alone = "only join.emit = \"early\" with join.early = \"es_dfm\" waits; leave it out";
+            need(waits, "join.wait", wait, alone)?;
+            need(wait.as_millis() > 0 && wait < window, "join.wait", wait, allowed)?;
+        }
+    }
+    if config.early_labels().is_none() {
+        return Ok(());
+    }
+    let (keep, schedule) = (config.train.negatives.keep, config.train.hint.schedule);
+    let allowed = "whether an impression that leaves early is a negative is not known then: expected 1, or another join.emit";
+    need(keep >= 1.0, "train.negatives.keep", keep, allowed)?;
+    let allowed = "it compares log losses, and labels that are trained early are not final: expected \"constant\", or another join.emit";
+    need(schedule == HintSchedule::Constant, "train.hint.schedule", serde_json::json!(schedule), allowed)
 }
 
 fn schema(config: &Config) -> Checked {
@@ -289,6 +313,8 @@ fn train(config: &Config) -> Checked {
     if let Some(rate) = train.base_rate {
         need(rate > 0.0 && rate < 1.0, "train.base_rate", rate, "expected a share above 0 and below 1")?;
     }
+    let keep = train.negatives.keep;
+    need(keep > 0.0 && keep <= 1.0, "train.negatives.keep", keep, "expected a share above 0, up to 1 for all")?;
     hint(&train.hint)?;
     not_negative("train.teacher.weight", train.teacher.weight)?;
     positive("train.teacher.temperature", train.teacher.temperature)?;

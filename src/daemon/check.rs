@@ -21,7 +21,7 @@ pub fn check(path: &Path, online: bool, environment: impl Iterator<Item = (Strin
     let spec = FeatureSpec::new(&config.schema)?;
     let inputs = spec.inputs(config.model.embedding.dim);
     say(out, &format!("features  ok  {} slots, {} numbers, {inputs} inputs", spec.slots().len(), spec.numbers().len()))?;
-    Learner::new(&config.model, &config.train, &spec)?;
+    Learner::new(&config.model, &config.train, config.early_labels(), &spec)?;
     say(out, &format!("device    ok  {}", config.train.device))?;
     if online { check_broker(&config, out) } else { Ok(()) }
 }

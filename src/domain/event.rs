@@ -29,6 +29,18 @@ pub enum Role {
 /// Clicked or not.
 pub type Label = bool;
 
+/// Which of its impression's samples a sample is. Where labels are not waited for, an impression that is clicked has two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// The only one: its label is final.
+    #[default]
+    Final,
+    /// The first: not clicked so far, its window is open.
+    Open,
+    /// The second: the click of an impression that left as [`Stage::Open`], and where that was read.
+    Delayed(Origin),
+}
+
 /// One feature's raw value, before hashing and transforms.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Field {
@@ -64,7 +76,7 @@ pub struct Event {
 /// A labelled example, ready for feature work.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// Every event it was made from: done when it is trained.
+    /// Every event it was made from that no sample before it was made from: done when it is trained.
     pub origins: Vec<Origin>,
     /// When the impression happened.
     pub time: EventTime,
@@ -74,6 +86,8 @@ pub struct Sample {
     pub user: UserId,
     /// Clicked or not.
     pub label: Label,
+    /// Whether that is final.
+    pub stage: Stage,
     /// One per feature of the schema, in its order.
     pub fields: Box<[Field]>,
 }

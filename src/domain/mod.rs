@@ -2,12 +2,16 @@
 
 mod books;
 mod event;
+mod open;
 mod position;
+mod scored;
 mod version;
 
 pub use books::Books;
-pub use event::{Event, EventTime, Field, ImpressionId, Label, Role, Sample, UserId};
+pub use event::{Event, EventTime, Field, ImpressionId, Label, Role, Sample, Stage, UserId};
+pub use open::OpenImpression;
 pub use position::{Origin, PartitionIndex, PartitionPosition, Record, TopicPartition};
+pub use scored::ScoredSample;
 pub use version::Version;
 
 /// The heads whose scores are kept apart in every metric.
@@ -57,6 +61,8 @@ pub enum DropReason {
     LateClick,
     /// No impression with this id came within window and grace.
     ClickWithoutImpression,
+    /// An unclicked impression that `train.negatives.keep` left out.
+    NotSampled,
     /// The step it belonged to had a loss or gradient that was not finite; the parameters are untouched.
     NonFiniteStep,
     /// The offset does not exist on the broker (compacted away, or a control record).
@@ -65,12 +71,13 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, for exhaustive counters.
-    pub const ALL: [DropReason; 7] = [
+    pub const ALL: [DropReason; 8] = [
         DropReason::Tombstone,
         DropReason::DuplicateImpression,
         DropReason::DuplicateClick,
         DropReason::LateClick,
         DropReason::ClickWithoutImpression,
+        DropReason::NotSampled,
         DropReason::NonFiniteStep,
         DropReason::MissingOffset,
     ];
@@ -84,6 +91,7 @@ impl DropReason {
             DropReason::DuplicateClick => "duplicate_click",
             DropReason::LateClick => "late_click",
             DropReason::ClickWithoutImpression => "click_without_impression",
+            DropReason::NotSampled => "not_sampled",
             DropReason::NonFiniteStep => "non_finite_step",
             DropReason::MissingOffset => "missing_offset",
         }

@@ -45,7 +45,8 @@ pub struct Record {
     pub timestamp_ms: Option<i64>,
 }
 
-/// What of one partition is done: everything below `low`, and the offsets of `done` at or above it.
+/// What of one partition is done: everything below `low`, and the offsets of `done` at or above it. An impression that was trained while its
+/// window is open is done, and holds `low` at its offset: the join needs it again after a restart.
 ///
 /// | next offset to read | in `done` | meaning |
 /// |---|---|---|
@@ -60,7 +61,7 @@ pub struct PartitionPosition {
     pub start: i64,
     /// Reading resumes here.
     pub low: i64,
-    /// Ranges `[from, to)` of offsets above `low` that are done, rising and apart.
+    /// Ranges `[from, to)` of offsets at or above `low` that are done, rising and apart.
     pub done: Vec<(i64, i64)>,
 }
 

@@ -1,4 +1,5 @@
 use super::{Captured, Rows, RowsError};
+use crate::domain::Stage;
 use crate::features::{CLICK_RATE_INPUTS, Counts, FeatureSpec, NO_KEY, click_rate_inputs};
 
 /// Click counts: all, or those added to since the capture before.
@@ -73,16 +74,19 @@ impl ClickCounts {
         }
     }
 
-    /// Counts a batch that was trained; `keys` is `[rows, click rates]`.
-    pub fn add(&mut self, keys: &[u64], labels: &[bool]) {
+    /// Counts a batch that was trained; `keys` is `[rows, click rates]`. An impression counts once: where its click comes as a sample of its
+    /// own, only the click is added then. No `stages`: every row is an impression.
+    pub fn add(&mut self, keys: &[u64], labels: &[bool], stages: &[Stage]) {
         let rates = self.priors.len();
         if rates == 0 {
             return;
         }
-        for (keys, &clicked) in keys.chunks_exact(rates).zip(labels) {
-            self.add_one(NO_KEY, clicked);
+        for (row, (keys, &clicked)) in keys.chunks_exact(rates).zip(labels).enumerate() {
+            let again = matches!(stages.get(row), Some(Stage::Delayed(_)));
+            let add = |counts: &mut Counts| if again { counts.add_click() } else { counts.add(clicked) };
+            self.change(NO_KEY, add);
             for &key in keys.iter().filter(|key| **key != NO_KEY) {
-                self.add_one(key, clicked);
+                self.change(key, add);
             }
         }
     }
@@ -119,10 +123,10 @@ impl ClickCounts {
     }
 
     /// Beyond 2³² − 1 keys nothing is counted any more.
-    fn add_one(&mut self, key: u64, clicked: bool) {
+    fn change(&mut self, key: u64, add: impl Fn(&mut Counts)) {
         let Some(row) = self.rows.find(key).or_else(|| self.rows.create(key)) else { return };
         let mut counts = counts(self.rows.get(row));
-        counts.add(clicked);
+        add(&mut counts);
         self.rows.get_mut(row).copy_from_slice(&[counts.impressions, counts.clicks]);
         self.rows.touch(row);
     }
@@ -135,6 +139,7 @@ fn counts(floats: &[f32]) -> Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Origin, PartitionIndex};
 
     fn two_rates() -> ClickCounts {
         ClickCounts { priors: vec![20.0, 5.0], rows: Rows::new(CountsState::WIDTH) }
@@ -150,7 +155,7 @@ mod tests {
     fn a_batch_reads_what_was_counted_before_it() {
         let mut counts = two_rates();
         assert_eq!(read(&counts, &[7, 8]), [9.0, 0.0, 0.0, 0.0, 0.0]);
-        counts.add(&[7, 8, 7, NO_KEY], &[true, false]);
+        counts.add(&[7, 8, 7, NO_KEY], &[true, false], &[]);
         let stream = Counts { impressions: 2.0, clicks: 1.0 };
         let seven = click_rate_inputs(Counts { impressions: 2.0, clicks: 1.0 }, stream, 20.0);
         let eight = click_rate_inputs(Counts { impressions: 1.0, clicks: 1.0 }, stream, 5.0);
@@ -162,11 +167,23 @@ mod tests {
     }
 
     #[test]
+    fn an_impression_whose_click_comes_as_a_sample_of_its_own_counts_once() {
+        let (mut once, mut twice) = (two_rates(), two_rates());
+        once.add(&[7, 8, 7, 9], &[true, false], &[]);
+        let origin = Origin { partition: PartitionIndex(0), offset: 0 };
+        twice.add(&[7, 8, 7, 9], &[false, false], &[Stage::Open, Stage::Open]);
+        twice.add(&[7, 8], &[true], &[Stage::Delayed(origin)]);
+        assert_eq!(once.capture(true), twice.capture(true));
+        twice.add(&[5, 5], &[true], &[Stage::Delayed(origin)]);
+        assert!(read(&twice, &[5, 5]).iter().all(|x| x.is_finite()), "a click without its impression");
+    }
+
+    #[test]
     fn increments_and_restored_counts_are_bit_equal() {
         let mut counts = two_rates();
-        counts.add(&[1, 2, 3, 4], &[true, false]);
+        counts.add(&[1, 2, 3, 4], &[true, false], &[]);
         assert_eq!(counts.capture(true).expect("has rates").keys, [NO_KEY, 1, 2, 3, 4]);
-        counts.add(&[1, 5], &[false]);
+        counts.add(&[1, 5], &[false], &[]);
         assert_eq!(counts.capture(false).expect("has rates").keys, [NO_KEY, 1, 5]);
         let state = counts.capture(true);
         let mut other = two_rates().restored(state.as_ref()).expect("fits");

@@ -9,10 +9,8 @@ use super::totals::{HintTotals, Standing, Totals};
 use super::user::{Impression, User};
 use super::windows::{Live, Windows};
 use super::{EvaluateError, Report, Rise, UserLine, UserStates};
-use crate::batch::Batch;
 use crate::config::{EvaluateConfig, USER_IMPRESSIONS_CAP};
-use crate::domain::{Head, UserId};
-use crate::train::StepReport;
+use crate::domain::{Head, ScoredSample, UserId};
 
 /// Lines that [`Evaluator::top_users`] gathers beyond the ones asked for before it ranks them: a scan holds few, and sorts seldom.
 const TOP_SLACK: usize = 1024;
@@ -82,23 +80,19 @@ impl Evaluator {
         })
     }
 
-    /// Takes the prequential scores of a trained batch. Not called for batches that were not applied; one is ignored. Returns the last rise
-    /// of the served head's log loss that came to light.
+    /// Takes samples in the order in which their labels became final. Returns the last rise of the served head's log loss that came to
+    /// light.
     ///
     /// # Errors
     /// [`EvaluateError`] of the store or a record.
-    pub fn observe(&mut self, batch: &Batch, report: &StepReport) -> Result<Option<Rise>, EvaluateError> {
-        if !report.applied {
-            return Ok(None);
-        }
+    pub fn observe(&mut self, samples: &[ScoredSample]) -> Result<Option<Rise>, EvaluateError> {
         let mut rise = None;
-        let scores = Head::ALL.map(|head| report.scores.head(head).unwrap_or_default());
-        for (row, ((user, time), label)) in batch.users.iter().zip(&batch.times).zip(&batch.labels).enumerate() {
-            let logits = scores.map(|logits| logits.get(row).copied().filter(|logit| logit.is_finite()).unwrap_or(f32::NAN));
-            // A step that was applied has finite scores; a row without one has no place in any sum.
+        for ScoredSample { user, time, label, logits, hint_share } in samples {
+            let logits = logits.map(|logit| logit.filter(|logit| logit.is_finite()).unwrap_or(f32::NAN));
+            // A sample without a score has no place in any sum.
             if time.0 >= self.from_ms && logits.iter().any(|logit| !logit.is_nan()) {
                 let impression = Impression { time: time.0, label: *label, logits };
-                self.measure(user, &impression, report.hint_share)?;
+                self.measure(user, &impression, *hint_share)?;
                 rise = self.state.drift.add(&impression, self.drift_delta).or(rise);
             }
         }
@@ -249,39 +243,31 @@ mod tests {
     use crate::config::Span;
     use crate::domain::EventTime;
     use crate::evaluate::MemoryUsers;
-    use crate::train::Scores;
 
     fn evaluator(config: &EvaluateConfig) -> Evaluator {
         Evaluator::new(config, Box::new(MemoryUsers::default()), AggregateState::default()).unwrap()
     }
 
+    fn sample(user: &str, time: i64, label: bool, logits: [Option<f32>; 3], hint_share: Option<f64>) -> ScoredSample {
+        ScoredSample { user: UserId(user.into()), time: EventTime(time), label, logits, hint_share }
+    }
+
     fn observe(evaluator: &mut Evaluator, rows: &[(&str, i64, bool, f32)]) {
-        let batch = Batch {
-            users: rows.iter().map(|row| UserId(row.0.into())).collect(),
-            times: rows.iter().map(|row| EventTime(row.1)).collect(),
-            labels: rows.iter().map(|row| row.2).collect(),
-            ..Batch::default()
+        let row = |(user, time, label, light): &(&str, i64, bool, f32)| {
+            sample(user, *time, *label, [Some(*light), Some(-light), None], Some(0.25))
         };
-        let light: Vec<f32> = rows.iter().map(|row| row.3).collect();
-        let scores = Scores { booster: Some(light.iter().map(|l| -l).collect()), light: Some(light), control: None };
-        let report = StepReport { scores, hint_share: Some(0.25), applied: true, ..StepReport::default() };
-        evaluator.observe(&batch, &report).unwrap();
+        evaluator.observe(&rows.iter().map(row).collect::<Vec<_>>()).unwrap();
     }
 
     #[test]
     fn a_head_alone_is_measured_and_nothing_is_said_of_the_others_or_the_hint() {
-        let logits = Some(vec![1.0, -1.0, 0.5]);
-        let batch = Batch {
-            users: ["a", "a", "b"].map(|user| UserId(user.into())).into(),
-            times: (0..3).map(EventTime).collect(),
-            labels: vec![true, false, false],
-            ..Batch::default()
-        };
-        for scores in [Scores { light: logits.clone(), ..Scores::default() }, Scores { booster: logits.clone(), ..Scores::default() }] {
-            let head = if scores.light.is_some() { "light" } else { "booster" };
+        for (place, head) in ["light", "booster"].into_iter().enumerate() {
+            let only = |logit| std::array::from_fn(|head| (head == place).then_some(logit));
+            let rows = [("a", true, 1.0), ("a", false, -1.0), ("b", false, 0.5)];
+            let samples: Vec<_> =
+                (0..).zip(rows).map(|(time, (user, label, logit))| sample(user, time, label, only(logit), None)).collect();
             let mut evaluator = evaluator(&EvaluateConfig::default());
-            let report = StepReport { scores, applied: true, ..StepReport::default() };
-            evaluator.observe(&batch, &report).unwrap();
+            evaluator.observe(&samples).unwrap();
             let report = evaluator.report();
             assert_eq!((report.rows, report.clicks, report.users, report.gauc_users_skipped), (3, 1, 2, 1));
             assert_eq!(report.heads.keys().collect::<Vec<_>>(), [head]);
@@ -308,13 +294,10 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_was_not_applied_and_scores_that_are_not_finite_leave_no_trace() {
+    fn scores_that_are_not_there_or_not_finite_leave_no_trace() {
         let mut evaluator = evaluator(&EvaluateConfig::default());
         observe(&mut evaluator, &[("a", 1, true, f32::NAN), ("b", 1, true, f32::INFINITY)]);
-        let report = StepReport::default();
-        evaluator
-            .observe(&Batch { users: vec![UserId("a".into())], times: vec![EventTime(0)], labels: vec![true], ..Batch::default() }, &report)
-            .unwrap();
+        evaluator.observe(&[sample("a", 1, true, [None; 3], None)]).unwrap();
         assert_eq!(evaluator.report().rows, 0);
         assert_eq!(evaluator.cached_users(), 0);
     }

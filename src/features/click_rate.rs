@@ -23,6 +23,11 @@ impl Counts {
         self.clicks += f32::from(u8::from(clicked));
     }
 
+    /// The click of an impression counted before; never more clicks than impressions.
+    pub fn add_click(&mut self) {
+        self.clicks = (self.clicks + 1.0).min(self.impressions);
+    }
+
     /// Laplace's estimate, `(clicks + 1) / (impressions + 2)`: above 0 and below 1.
     fn rate(self) -> f32 {
         (self.clicks + 1.0) / (self.impressions + 2.0)

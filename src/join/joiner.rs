@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::watermark::Watermark;
 use super::windows::{Turn, Windows, turn};
 use crate::config::{Emit, JoinConfig, StreamMode};
-use crate::domain::{DropReason, Event, EventTime, ImpressionId, Origin, PartitionIndex, Sample};
+use crate::domain::{DropReason, Event, EventTime, ImpressionId, Origin, PartitionIndex, Sample, Stage};
 
 /// What comes out of the join.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,11 +12,14 @@ pub enum JoinOutput {
     Sample(Sample),
     /// An event that ended here.
     Dropped(Origin, DropReason),
+    /// The window of the impression read here ended without a click, after it had left as [`Stage::Open`].
+    Closed(Origin),
 }
 
 /// The join's state machine. In `Labelled` mode events pass straight through.
 ///
-/// Every event pushed comes out exactly once: as an origin of a sample or as a drop; until then it is counted by [`Joiner::pending`].
+/// Every event pushed comes out exactly once: as an origin of a sample or as a drop; until then it is counted by [`Joiner::pending`]. An
+/// impression that has left as [`Stage::Open`] is heard of once more: in a [`Stage::Delayed`] or as closed.
 #[derive(Debug)]
 pub struct Joiner {
     mode: StreamMode,
@@ -64,6 +67,16 @@ impl Joiner {
             self.sorting.insert(turn(time, origin), event);
         }
         self.watermark.event(origin.partition, time.0, now_ms);
+        self.advance(out);
+    }
+
+    /// Takes an impression that left as [`Stage::Open`] before a restart: its window is open again, and a click in it counts.
+    ///
+    /// # Panics
+    /// On an event without impression id.
+    pub fn reopen(&mut self, event: Event, now_ms: i64, out: &mut Vec<JoinOutput>) {
+        self.watermark.event(event.origin.partition, event.time.0, now_ms);
+        self.windows.reopen(event, out);
         self.advance(out);
     }
 
@@ -115,13 +128,13 @@ impl Joiner {
 fn labelled(event: Event) -> Sample {
     let Event { origin, time, impression, user, label, fields, .. } = event;
     let label = label.expect("the decoder refuses labelled events without a label");
-    Sample { origins: vec![origin], time, impression, user, label, fields }
+    Sample { origins: vec![origin], time, impression, user, label, stage: Stage::Final, fields }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Span;
+    use crate::config::{EarlyLabels, Span};
     use crate::domain::{Field, Role, UserId};
 
     const WINDOW: i64 = 100;
@@ -139,10 +152,43 @@ mod tests {
         offset: i64,
     }
 
+    fn origin(role: Role, offset: i64) -> Origin {
+        Origin { partition: PartitionIndex(u32::from(role == Role::Click)), offset }
+    }
+
+    fn event_at(offset: i64, role: Role, time: i64, id: u128) -> Event {
+        Event {
+            origin: origin(role, offset),
+            role,
+            time: EventTime(time),
+            impression: Some(ImpressionId(id)),
+            user: UserId("u".into()),
+            label: None,
+            fields: Box::new([Field::Number(id as f64)]),
+        }
+    }
+
+    /// What left early: (id, stage, events) of samples, the impression's offset of closed windows.
+    #[derive(Debug, PartialEq)]
+    enum Left {
+        Sample(u128, Stage, Vec<Origin>),
+        Closed(i64),
+    }
+
     impl Bench {
         fn new(emit: Emit, memory: &[(i64, u128)]) -> Self {
+            Bench::waiting(emit, None, memory)
+        }
+
+        fn early(wait: Option<i64>) -> Self {
+            Bench::waiting(Emit::Early, wait, &[])
+        }
+
+        fn waiting(emit: Emit, wait: Option<i64>, memory: &[(i64, u128)]) -> Self {
             let span = |ms: i64| Span::from_millis(ms as u64);
-            let config = JoinConfig { window: span(WINDOW), grace: span(GRACE), emit, memory: span(MEMORY), idle: span(IDLE) };
+            let early = if wait.is_some() { EarlyLabels::EsDfm } else { EarlyLabels::Fnw };
+            let wait = wait.map(span);
+            let config = JoinConfig { window: span(WINDOW), grace: span(GRACE), emit, early, wait, memory: span(MEMORY), idle: span(IDLE) };
             let memory = memory.iter().map(|(time, id)| (EventTime(*time), ImpressionId(*id)));
             Bench { joiner: Joiner::new(StreamMode::Joined, &config, 2, memory), out: Vec::new(), offset: 0 }
         }
@@ -150,17 +196,7 @@ mod tests {
         fn event(&mut self, role: Role, time: i64, id: u128) -> i64 {
             let offset = self.offset;
             self.offset += 1;
-            let partition = PartitionIndex(u32::from(role == Role::Click));
-            let event = Event {
-                origin: Origin { partition, offset },
-                role,
-                time: EventTime(time),
-                impression: Some(ImpressionId(id)),
-                user: UserId("u".into()),
-                label: None,
-                fields: Box::new([Field::Number(id as f64)]),
-            };
-            self.joiner.push(event, 0, &mut self.out);
+            self.joiner.push(event_at(offset, role, time, id), 0, &mut self.out);
             offset
         }
 
@@ -185,9 +221,29 @@ mod tests {
                 match output {
                     JoinOutput::Sample(sample) => samples.push((sample.impression.unwrap().0, sample.label)),
                     JoinOutput::Dropped(origin, reason) => drops.push((origin.offset, reason)),
+                    JoinOutput::Closed(origin) => panic!("{origin:?} was not trained before"),
                 }
             }
             (samples, drops)
+        }
+
+        /// What left and what was dropped since the last call; those that only move time left out.
+        fn left(&mut self) -> (Vec<Left>, Vec<(i64, DropReason)>) {
+            let (mut left, mut drops) = (Vec::new(), Vec::new());
+            for output in self.out.drain(..) {
+                match output {
+                    JoinOutput::Sample(sample) if sample.impression.unwrap().0 >= 1_000_000 => {}
+                    JoinOutput::Sample(sample) => {
+                        let id = sample.impression.unwrap().0;
+                        assert_eq!(sample.label, sample.stage != Stage::Open);
+                        assert_eq!(*sample.fields, [Field::Number(id as f64)]);
+                        left.push(Left::Sample(id, sample.stage, sample.origins));
+                    }
+                    JoinOutput::Dropped(origin, reason) => drops.push((origin.offset, reason)),
+                    JoinOutput::Closed(origin) => left.push(Left::Closed(origin.offset)),
+                }
+            }
+            (left, drops)
         }
     }
 
@@ -206,7 +262,15 @@ mod tests {
         let mut out = Vec::new();
         joiner.push(event.clone(), 0, &mut out);
         let origins = vec![event.origin];
-        let sample = Sample { origins, time: event.time, impression: None, user: event.user, label: true, fields: event.fields };
+        let sample = Sample {
+            origins,
+            time: event.time,
+            impression: None,
+            user: event.user,
+            label: true,
+            stage: Stage::Final,
+            fields: event.fields,
+        };
         assert_eq!((out, joiner.pending()), (vec![JoinOutput::Sample(sample)], 0));
     }
 
@@ -321,6 +385,75 @@ mod tests {
         assert_eq!(bench.outcome(), (vec![(3, true)], vec![]), "its click was there before it");
         bench.move_to(1000 + WINDOW + GRACE);
         assert!(bench.outcome().0.contains(&(1, false)));
+    }
+
+    #[test]
+    fn early_an_impression_leaves_at_once_and_again_at_its_click_or_is_closed() {
+        let mut bench = Bench::early(None);
+        let (first, second) = (bench.impression(1000, 1), bench.impression(1001, 2));
+        assert_eq!(bench.joiner.pending(), 2, "they are not settled");
+        bench.move_to(1001 + GRACE);
+        let open = |id, offset| Left::Sample(id, Stage::Open, vec![origin(Role::Impression, offset)]);
+        assert_eq!(bench.left(), (vec![open(1, first), open(2, second)], vec![]));
+        let (click, again, twice) = (bench.click(1050, 2), bench.click(1051, 2), bench.impression(1052, 2));
+        bench.move_to(1052 + GRACE);
+        let delayed = Left::Sample(2, Stage::Delayed(origin(Role::Impression, second)), vec![origin(Role::Click, click)]);
+        let drops = vec![(again, DropReason::DuplicateClick), (twice, DropReason::DuplicateImpression)];
+        assert_eq!(bench.left(), (vec![delayed], drops));
+        bench.move_to(1000 + WINDOW + GRACE);
+        assert_eq!(bench.left().0, [Left::Closed(first)], "the clicked one has been");
+        let late = bench.click(1002 + WINDOW, 1);
+        bench.move_to(1002 + WINDOW + GRACE);
+        assert_eq!(bench.left().1, [(late, DropReason::LateClick)]);
+    }
+
+    #[test]
+    fn early_a_click_that_comes_before_its_impression_makes_it_leave_twice_at_once_unless_there_is_a_wait() {
+        for wait in [None, Some(20)] {
+            let mut bench = Bench::early(wait);
+            let click = bench.click(1000 - GRACE, 1);
+            let impression = bench.impression(1000, 1);
+            bench.joiner.finish(&mut bench.out);
+            let (impression, click) = (origin(Role::Impression, impression), origin(Role::Click, click));
+            let twice = vec![Left::Sample(1, Stage::Open, vec![impression]), Left::Sample(1, Stage::Delayed(impression), vec![click])];
+            let once = vec![Left::Sample(1, Stage::Final, vec![impression, click])];
+            assert_eq!(bench.left(), (if wait.is_none() { twice } else { once }, vec![]));
+            assert_eq!(bench.joiner.pending(), 0);
+        }
+    }
+
+    #[test]
+    fn early_with_a_wait_a_click_in_it_is_waited_for() {
+        const WAIT: i64 = 20;
+        for (delay, within) in [(0, true), (WAIT, true), (WAIT + 1, false), (WINDOW, false)] {
+            let mut bench = Bench::early(Some(WAIT));
+            let impression = bench.impression(1000, 1);
+            let click = bench.click(1000 + delay, 1);
+            bench.joiner.finish(&mut bench.out);
+            let (impression, click) = (origin(Role::Impression, impression), origin(Role::Click, click));
+            let once = vec![Left::Sample(1, Stage::Final, vec![impression, click])];
+            let twice = vec![Left::Sample(1, Stage::Open, vec![impression]), Left::Sample(1, Stage::Delayed(impression), vec![click])];
+            assert_eq!(bench.left(), (if within { once } else { twice }, vec![]), "{delay}");
+        }
+    }
+
+    #[test]
+    fn what_left_early_before_a_restart_is_opened_again_and_does_not_leave_again_as_unclicked() {
+        for wait in [None, Some(20)] {
+            let memory = [(990, 3)];
+            let mut bench = Bench::waiting(Emit::Early, wait, &memory);
+            for id in [1, 2, 3] {
+                let event = event_at(bench.offset, Role::Impression, 1000, id);
+                bench.offset += 1;
+                bench.joiner.reopen(event, 0, &mut bench.out);
+            }
+            assert_eq!((bench.left().0, bench.joiner.pending()), (vec![Left::Closed(2)], 0), "the third is remembered as closed");
+            let (click, again, known) = (bench.click(1050, 1), bench.click(1051, 1), bench.click(1052, 3));
+            bench.move_to(1000 + WINDOW + GRACE);
+            let delayed = Left::Sample(1, Stage::Delayed(origin(Role::Impression, 0)), vec![origin(Role::Click, click)]);
+            let drops = vec![(again, DropReason::DuplicateClick), (known, DropReason::DuplicateClick)];
+            assert_eq!(bench.left(), (vec![delayed, Left::Closed(1)], drops));
+        }
     }
 
     #[test]

@@ -13,6 +13,16 @@
 //! With `emit = "in_order"` events are sorted until they are settled and then taken in the order of (time, partition, offset): as long as
 //! nothing comes later than `grace` within its own partition, all output is the same for every interleaving of the partitions. With
 //! `emit = "on_click"` events are taken as they arrive.
+//!
+//! With `emit = "early"` they are taken in order, and an impression does not wait for its window to close. What leaves, and when, `wait`
+//! being 0 where there is none:
+//!
+//! | what happens to an impression | leaves as |
+//! |---|---|
+//! | clicked by `t_impression + wait` (never without a wait) | at its click, `Final` positive |
+//! | not clicked by then | at that time, `Open` negative |
+//! | clicked after that, in its window | at its click, `Delayed` positive |
+//! | not clicked in its window either | at its end, told as closed: it was a negative for good |
 
 mod joiner;
 mod watermark;

@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::JoinOutput;
-use crate::config::{Emit, JoinConfig};
-use crate::domain::{DropReason, Event, EventTime, Field, ImpressionId, Origin, Role, Sample, UserId};
+use crate::config::{Emit, JoinConfig, Span};
+use crate::domain::{DropReason, Event, EventTime, Field, ImpressionId, Origin, Role, Sample, Stage, UserId};
 
 /// The order in which events are taken: time, then partition, then offset.
 pub(super) type Turn = (i64, u32, i64);
@@ -19,18 +19,22 @@ pub(super) struct Windows {
     grace_ms: i64,
     memory_ms: i64,
     emit: Emit,
+    /// How long impressions wait before they leave early; `None`: not at all.
+    wait_ms: Option<i64>,
     /// Everything up to this event time is closed, given up or forgotten.
     settled: i64,
     open: HashMap<ImpressionId, Open>,
     /// The open impressions by turn: they close in this order, since their windows have one length.
     closing: BTreeMap<Turn, ImpressionId>,
+    /// Those of them that still wait to leave early.
+    leaving: BTreeMap<Turn, ImpressionId>,
     waiting: HashMap<ImpressionId, Vec<Click>>,
     /// The waiting clicks by turn: they are given up in this order.
     giving_up: BTreeMap<Turn, ImpressionId>,
     closed: HashMap<ImpressionId, Closed>,
     /// The closed impressions by time: they are forgotten in this order.
     forgetting: BTreeSet<(i64, ImpressionId)>,
-    /// Events in `open` and `waiting`.
+    /// Events in `open` and `waiting` that no sample has yet.
     held: u64,
 }
 
@@ -41,6 +45,8 @@ struct Open {
     user: UserId,
     fields: Box<[Field]>,
     click: Option<Origin>,
+    /// Has left as [`Stage::Open`].
+    left: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +59,7 @@ struct Click {
 #[derive(Debug, Clone, Copy)]
 struct Closed {
     time: i64,
-    /// Left at its click, before its window ended. Not known of impressions closed before a restart.
+    /// May have left at its click, before its window ended: a click within the window is a second one.
     at_click: bool,
 }
 
@@ -64,9 +70,11 @@ impl Windows {
             grace_ms: config.grace.as_millis(),
             memory_ms: config.memory.as_millis(),
             emit: config.emit,
+            wait_ms: config.wait.map(Span::as_millis),
             settled: i64::MIN,
             open: HashMap::new(),
             closing: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             waiting: HashMap::new(),
             giving_up: BTreeMap::new(),
             closed: HashMap::new(),
@@ -74,7 +82,7 @@ impl Windows {
             held: 0,
         };
         for (time, id) in memory {
-            windows.remember(id, time, false);
+            windows.remember(id, time, config.emit != Emit::InOrder);
         }
         windows
     }
@@ -99,10 +107,37 @@ impl Windows {
             out.push(JoinOutput::Dropped(event.origin, DropReason::DuplicateImpression));
             return;
         }
+        let turn = turn(event.time, event.origin);
+        self.held += 1;
+        self.begin(id, event, false);
+        if self.emit == Emit::Early {
+            match self.wait_ms {
+                Some(_) => drop(self.leaving.insert(turn, id)),
+                None => self.leave(turn, id, out),
+            }
+        }
+        self.take_waiting(id, out);
+    }
+
+    /// Opens the window of an impression that has left as [`Stage::Open`].
+    pub(super) fn reopen(&mut self, event: Event, out: &mut Vec<JoinOutput>) {
+        let id = event.impression.expect("the decoder refuses impressions without an impression id");
+        if self.open.contains_key(&id) || self.closed.contains_key(&id) {
+            out.push(JoinOutput::Closed(event.origin));
+            return;
+        }
+        self.begin(id, event, true);
+        self.take_waiting(id, out);
+    }
+
+    fn begin(&mut self, id: ImpressionId, event: Event, left: bool) {
         let Event { origin, time, user, fields, .. } = event;
         self.closing.insert(turn(time, origin), id);
-        self.open.insert(id, Open { origin, time, user, fields, click: None });
-        self.held += 1;
+        self.open.insert(id, Open { origin, time, user, fields, click: None, left });
+    }
+
+    /// The clicks that came before their impression.
+    fn take_waiting(&mut self, id: ImpressionId, out: &mut Vec<JoinOutput>) {
         for click in self.waiting.remove(&id).unwrap_or_default() {
             self.giving_up.remove(&turn(click.time, click.origin));
             self.held -= 1;
@@ -122,14 +157,15 @@ impl Windows {
             } else {
                 open.click = Some(click.origin);
                 self.held += 1;
-                if self.emit == Emit::OnClick {
+                if self.emit != Emit::InOrder {
                     let turn = turn(open.time, open.origin);
                     self.close(turn, click.id, out);
                 }
                 return;
             }
         } else if let Some(closed) = self.closed.get(&click.id) {
-            if closed.at_click { DropReason::DuplicateClick } else { DropReason::LateClick }
+            let within = click.time.0 <= closed.time.saturating_add(self.window_ms);
+            if closed.at_click && within { DropReason::DuplicateClick } else { DropReason::LateClick }
         } else if click.time.0.saturating_add(self.grace_ms) <= self.settled {
             DropReason::ClickWithoutImpression
         } else {
@@ -141,15 +177,18 @@ impl Windows {
         out.push(JoinOutput::Dropped(click.origin, reason));
     }
 
-    /// Settles event time up to and with `until`: closes, gives up and forgets what is due, in the order in which it is due.
+    /// Settles event time up to and with `until`: gives up, lets leave, closes and forgets what is due, in the order in which it is due.
     pub(super) fn settle(&mut self, until: i64, out: &mut Vec<JoinOutput>) {
         loop {
-            let close = due(&self.closing, self.window_ms, until);
-            let give_up = due(&self.giving_up, self.grace_ms, until);
-            match (close, give_up) {
-                (Some((closes, turn, id)), given) if given.is_none_or(|(gives_up, ..)| closes < gives_up) => self.close(turn, id, out),
-                (_, Some((_, turn, id))) => self.give_up(turn, id, out),
-                (_, None) => break,
+            let give_up = due(&self.giving_up, self.grace_ms, until).map(|due| (due, Due::GiveUp));
+            let leave = due(&self.leaving, self.wait_ms.unwrap_or(0), until).map(|due| (due, Due::Leave));
+            let close = due(&self.closing, self.window_ms, until).map(|due| (due, Due::Close));
+            let next = [give_up, leave, close].into_iter().flatten().min_by_key(|((at, ..), _)| *at);
+            let Some(((_, turn, id), what)) = next else { break };
+            match what {
+                Due::GiveUp => self.give_up(turn, id, out),
+                Due::Leave => self.leave(turn, id, out),
+                Due::Close => self.close(turn, id, out),
             }
         }
         self.settled = self.settled.max(until);
@@ -163,11 +202,34 @@ impl Windows {
 
     fn close(&mut self, turn: Turn, id: ImpressionId, out: &mut Vec<JoinOutput>) {
         self.closing.remove(&turn);
-        let Some(Open { origin, time, user, fields, click }) = self.open.remove(&id) else { return };
-        let origins: Vec<Origin> = std::iter::once(origin).chain(click).collect();
+        self.leaving.remove(&turn);
+        let Some(Open { origin, time, user, fields, click, left }) = self.open.remove(&id) else { return };
+        self.remember(id, time, self.emit != Emit::InOrder && click.is_some());
+        if left && click.is_none() {
+            out.push(JoinOutput::Closed(origin));
+            return;
+        }
+        let (impression, stage) = if left { (None, Stage::Delayed(origin)) } else { (Some(origin), Stage::Final) };
+        let origins: Vec<Origin> = impression.into_iter().chain(click).collect();
         self.held -= origins.len() as u64;
-        self.remember(id, time, self.emit == Emit::OnClick && click.is_some());
-        out.push(JoinOutput::Sample(Sample { origins, time, impression: Some(id), user, label: click.is_some(), fields }));
+        out.push(JoinOutput::Sample(Sample { origins, time, impression: Some(id), user, label: click.is_some(), stage, fields }));
+    }
+
+    /// An impression leaves as unclicked so far; its window stays open.
+    fn leave(&mut self, turn: Turn, id: ImpressionId, out: &mut Vec<JoinOutput>) {
+        self.leaving.remove(&turn);
+        let Some(open) = self.open.get_mut(&id) else { return };
+        open.left = true;
+        self.held -= 1;
+        out.push(JoinOutput::Sample(Sample {
+            origins: vec![open.origin],
+            time: open.time,
+            impression: Some(id),
+            user: open.user.clone(),
+            label: false,
+            stage: Stage::Open,
+            fields: open.fields.clone(),
+        }));
     }
 
     fn give_up(&mut self, turn: Turn, id: ImpressionId, out: &mut Vec<JoinOutput>) {
@@ -190,6 +252,14 @@ impl Windows {
         }
         self.forgetting.insert((time.0, id));
     }
+}
+
+/// What can be due.
+#[derive(Clone, Copy)]
+enum Due {
+    GiveUp,
+    Leave,
+    Close,
 }
 
 /// The first entry, if its turn's time plus `after` is not beyond `until`; with that time.

@@ -6,7 +6,9 @@ use super::attention::SequenceTensors;
 use super::dense::Dense;
 use super::layout::base_rate_bias;
 use super::loss::loss;
-use super::{Adam, DenseError, DenseState, InputShape, Inputs, Layout, LogitGradients, Loss, Part, Rule, Scores, Sequence, Targets};
+use super::{
+    Adam, Delays, DenseError, DenseState, InputShape, Inputs, Layout, LogitGradients, Loss, Part, Rule, Scores, Sequence, Targets,
+};
 use crate::config::{ModelConfig, SharedGrad, TrainConfig};
 
 /// Trunk and heads: their parameters and Adam's moments, each one flat vector on the device.
@@ -76,6 +78,8 @@ struct Logits {
     light_stopped: Option<Tensor<2>>,
     booster: Option<Tensor<2>>,
     control: Option<Tensor<2>>,
+    /// On the stopped trunk like control; only where gradients are wanted.
+    delays: Option<Delays<Tensor<2>>>,
 }
 
 /// Inputs on the device, matrices `[rows, inputs]`.
@@ -91,7 +95,12 @@ impl Nets {
     /// Fresh nets over input vectors of this shape: layers by `model`, heads and seed by `config`.
     #[must_use]
     pub fn new(model: &ModelConfig, config: &TrainConfig, inputs: impl Into<InputShape>, device: &Device) -> Self {
-        let layout = Layout::new(model, config.heads, inputs);
+        Nets::over(Layout::new(model, config.heads, inputs), config, device)
+    }
+
+    /// Fresh nets of this layout: seed and base rate by `config`.
+    #[must_use]
+    pub fn over(layout: Layout, config: &TrainConfig, device: &Device) -> Self {
         let (params, zeros) = (layout.initial(config.seed, config.base_rate), vec![0.0; layout.len()]);
         Nets {
             params: to_device(params, device),
@@ -131,10 +140,10 @@ impl Nets {
     #[must_use]
     pub fn no_scores(&self) -> Scores {
         let none = |part| (!self.layout.range(part).is_empty()).then(Vec::new);
-        Scores { light: none(Part::Light), booster: none(Part::Booster), control: none(Part::Control) }
+        Scores { light: none(Part::Light), booster: none(Part::Booster), control: none(Part::Control), delays: None }
     }
 
-    /// Logits.
+    /// Logits of clicks.
     #[must_use]
     pub fn predict(&self, inputs: impl Into<Inputs>, rows: usize) -> Scores {
         let x = self.matrices(inputs.into(), rows);
@@ -201,10 +210,11 @@ impl Nets {
         }
     }
 
-    /// Sets the bias of the logits of all but the `frozen` parts to that of a base rate p, ln(p / (1 − p)).
+    /// Sets the bias of the logits of clicks of all but the `frozen` parts to that of a base rate p, ln(p / (1 − p)).
     pub fn start_from(&mut self, base_rate: f64, frozen: &[Part]) {
         let bias = base_rate_bias(base_rate);
-        for range in self.layout.logit_biases().filter(|(part, _)| !frozen.contains(part)).map(|(_, range)| range) {
+        let heads = self.layout.logit_biases().filter(|(part, _)| !part.weighs_early_labels() && !frozen.contains(part));
+        for (_, range) in heads {
             let value = to_device(vec![bias; range.len()], &self.device);
             self.params = self.params.extract().slice_assign([range], value);
         }
@@ -260,7 +270,10 @@ impl Nets {
             (None, SharedGrad::BoosterOnly) => (head(Part::Light, &stopped), None),
         };
         let booster = part(Part::Booster).next().map(|_| self.booster_logit(layers, &trunk, x));
-        Logits { light, light_stopped, booster, control: head(Part::Control, &stopped) }
+        let delay = |which| rule.and_then(|_| head(which, &stopped));
+        let delays = delay(Part::DelayedPositive).zip(delay(Part::FakeNegative));
+        let delays = delays.map(|(delayed_positive, fake_negative)| Delays { delayed_positive, fake_negative });
+        Logits { light, light_stopped, booster, control: head(Part::Control, &stopped), delays }
     }
 
     /// The booster's logit: its copy of the shared layers where nothing is shared, attention beside their output, its layers, and beside
@@ -320,12 +333,15 @@ impl Matrices {
 impl Logits {
     fn scores(&self) -> Scores {
         let read = |logits: &Option<Tensor<2>>| logits.clone().map(|logits| to_host(logits.inner()));
-        Scores { light: read(&self.light), booster: read(&self.booster), control: read(&self.control) }
+        let delays = self.delays.clone().map(|delays| delays.map(|logits| to_host(logits.inner())));
+        Scores { light: read(&self.light), booster: read(&self.booster), control: read(&self.control), delays }
     }
 
     /// Σ logit · gradient, a scalar whose gradient by every parameter is the loss's.
     fn surrogate(self, by_logit: LogitGradients, device: &Device) -> Tensor<1> {
-        let LogitGradients { light_ce, light_hint, booster, control } = by_logit;
+        let LogitGradients { light_ce, light_hint, booster, control, delays } = by_logit;
+        let of_delays = self.delays.map(|logits| [logits.delayed_positive, logits.fake_negative].map(Some)).unwrap_or_default();
+        let by_delays = delays.map(|gradients| [gradients.delayed_positive, gradients.fake_negative].map(Some)).unwrap_or_default();
         let hinted = self.light_stopped.or_else(|| self.light.clone());
         let pairs = [(self.light, light_ce), (hinted, light_hint), (self.booster, booster), (self.control, control)];
         let along = |(logits, gradient): (Option<Tensor<2>>, Option<Vec<f32>>)| {
@@ -333,7 +349,12 @@ impl Logits {
             let rows = gradient.len();
             Some((logits * to_matrix(gradient, rows, device)).sum())
         };
-        pairs.into_iter().filter_map(along).reduce(|sum, term| sum + term).unwrap_or_else(|| Tensor::zeros([1], device))
+        pairs
+            .into_iter()
+            .chain(of_delays.into_iter().zip(by_delays))
+            .filter_map(along)
+            .reduce(|sum, term| sum + term)
+            .unwrap_or_else(|| Tensor::zeros([1], device))
     }
 }
 
@@ -385,7 +406,7 @@ mod tests {
     fn a_head_without_hidden_layers_is_a_logistic_regression() {
         let pass = zero_nets(Heads::Both).gradients(vec![3.0, -2.0], &[true], &Rule::new(&TrainConfig::default()));
         let zero = Some(vec![0.0]);
-        assert_eq!(pass.scores, Scores { light: zero.clone(), booster: zero.clone(), control: zero });
+        assert_eq!(pass.scores, Scores { light: zero.clone(), booster: zero.clone(), control: zero, delays: None });
         assert!((pass.loss.total - 3.0 * 2.0_f64.ln()).abs() < 1e-12);
         let gradients = pass.gradients.expect("finite");
         assert_eq!(gradients.dense(), [-1.5, 1.0, -0.5].repeat(3));
@@ -398,7 +419,7 @@ mod tests {
             let nets = zero_nets(heads);
             let pass = nets.gradients(vec![3.0, -2.0], &[true], &Rule::new(&TrainConfig::default()));
             let zero = |there: bool| there.then(|| vec![0.0]);
-            assert_eq!(pass.scores, Scores { light: zero(light), booster: zero(booster), control: None });
+            assert_eq!(pass.scores, Scores { light: zero(light), booster: zero(booster), ..Scores::default() });
             assert_eq!(nets.predict(vec![3.0, -2.0], 1), pass.scores);
             assert!((pass.loss.total - 2.0_f64.ln()).abs() < 1e-12);
             assert_eq!(pass.gradients.expect("finite").dense(), [-1.5, 1.0, -0.5]);

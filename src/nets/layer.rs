@@ -13,11 +13,15 @@ pub enum Part {
     Booster,
     /// The control head.
     Control,
+    /// Of early labels: how many delayed positives come per impression.
+    DelayedPositive,
+    /// Of early labels: how many of the observed negatives are fake.
+    FakeNegative,
 }
 
 impl Part {
     /// Every part, in the order of the flat vector.
-    pub const ALL: [Part; 4] = [Part::Shared, Part::Light, Part::Booster, Part::Control];
+    pub const ALL: [Part; 6] = [Part::Shared, Part::Light, Part::Booster, Part::Control, Part::DelayedPositive, Part::FakeNegative];
 
     /// First word of the names of its tensors.
     #[must_use]
@@ -27,7 +31,14 @@ impl Part {
             Part::Light => "light",
             Part::Booster => "booster",
             Part::Control => "control",
+            Part::DelayedPositive => "delayed_positive",
+            Part::FakeNegative => "fake_negative",
         }
+    }
+
+    /// Its logit is not that of a click.
+    pub(super) const fn weighs_early_labels(self) -> bool {
+        matches!(self, Part::DelayedPositive | Part::FakeNegative)
     }
 }
 

@@ -23,10 +23,10 @@ pub(super) fn base_rate_bias(p: f64) -> f32 {
 /// Name and shape of one tensor inside a flat vector.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TensorLayout {
-    /// `shared.0.weight` `[in, out]`, `shared.0.bias` `[out]`, `light.…`, `booster.…`, `control.…`; the last layer of a head is its
-    /// highest index, with out = 1. Cross layers are `booster.cross.0.weight` and so on, those of the attention unit of the first sequence
-    /// `booster.attention.0.0.weight` and so on. Hidden layers have, as configured, `norm.scale`,
-    /// `norm.shift`, `slope`, `mean` and `variance` besides, each `[out]`.
+    /// `shared.0.weight` `[in, out]`, `shared.0.bias` `[out]`, `light.…`, `booster.…` and so on by [`Part::name`]; the last layer of a head
+    /// is its highest index, with out = 1. Cross layers are `booster.cross.0.weight` and so on, those of the attention unit of the first
+    /// sequence `booster.attention.0.0.weight` and so on. Hidden layers have, as configured, `norm.scale`, `norm.shift`, `slope`, `mean` and
+    /// `variance` besides, each `[out]`.
     pub name: String,
     /// Dimensions.
     pub shape: Vec<usize>,
@@ -71,6 +71,16 @@ impl Layout {
             layout.push_head(Part::Control, small, trunk, &model.light);
         }
         layout
+    }
+
+    /// And the heads that weigh early labels by ES-DFM, of light's shape.
+    #[must_use]
+    pub fn with_delays(mut self, model: &ModelConfig) -> Self {
+        let trunk = self.layers.iter().rfind(|layer| layer.part == Part::Shared).map_or(self.inputs, |layer| layer.outputs);
+        for part in [Part::DelayedPositive, Part::FakeNegative] {
+            self.push_head(part, model.hidden, trunk, &model.light);
+        }
+        self
     }
 
     fn push(&mut self, part: Part, kind: Kind, index: usize, inputs: usize, outputs: usize) {
@@ -165,9 +175,11 @@ impl Layout {
         self.layers.iter().flat_map(tensors).collect()
     }
 
-    /// Initial parameters: in hidden layers, those of attention units too, He uniform (± √(6 / in)) and biases and LayerNorm's β of 0.001; before the logit or the weight of a row and in a
-    /// cross layer, Glorot uniform (± √(6 / (in + out))) and biases 0, but that of each logit at ln(p / (1 − p)) where a base rate p is
-    /// given. γ is 1, the slope of PReLU 0.25, that of Dice 0 with a running mean of 0 and a variance of 1.
+    /// Initial parameters: in hidden layers, those of attention units too, He uniform (± √(6 / in)) and biases and LayerNorm's β of 0.001;
+    /// before the logit or the weight of a row and in a cross layer, Glorot uniform (± √(6 / (in + out))) and biases 0, but that of each
+    /// logit at ln(p / (1 − p)) where a base rate p is given. The heads that weigh early labels start from odds of p / 2, half of the
+    /// clicks being late; p is one half where it is not given. γ is 1, the slope of PReLU 0.25, that of Dice 0 with a running mean of 0 and
+    /// a variance of 1.
     ///
     /// Drawn on the host by ChaCha8, so that every backend starts from the same bits. Each part draws from its own stream: the width of
     /// one head does not change another's start. Control draws light's stream: what sets them apart later is what they were trained on.
@@ -180,10 +192,13 @@ impl Layout {
                 Part::Shared => 0,
                 Part::Light | Part::Control => 1,
                 Part::Booster => 2,
+                Part::DelayedPositive => 3,
+                Part::FakeNegative => 4,
             });
             for layer in self.layers.iter().filter(|layer| layer.part == part) {
                 let (fan, bias) = match (layer.kind, base_rate) {
                     (Kind::Hidden(_) | Kind::Attention { is_last: false, .. }, _) => (layer.inputs, HIDDEN_BIAS),
+                    (Kind::Output, p) if part.weighs_early_labels() => (layer.inputs + layer.outputs, (p.unwrap_or(0.5) / 2.0).ln() as f32),
                     (Kind::Output, Some(p)) => (layer.inputs + layer.outputs, base_rate_bias(p)),
                     _ => (layer.inputs + layer.outputs, 0.0),
                 };
@@ -226,7 +241,7 @@ mod tests {
             "control.0.weight [5, 3]", "control.0.bias [3]", "control.1.weight [3, 1]", "control.1.bias [1]",
         ]);
         let ranges: Vec<Range<usize>> = Part::ALL.iter().map(|part| layout.range(*part)).collect();
-        assert_eq!(ranges, [0..40, 40..62, 62..99, 99..121]);
+        assert_eq!(ranges, [0..40, 40..62, 62..99, 99..121, 0..0, 0..0]);
         let floats: usize = layout.tensors().iter().map(|t| t.shape.iter().product::<usize>()).sum();
         assert_eq!(floats, layout.len());
         assert_eq!(Layout::new(&model(&[], &[]), Heads::Both, 7).range(Part::Shared), 0..0);

@@ -1,5 +1,7 @@
-use crate::config::{HintConfig, HintKind, SharedGrad, TrainConfig};
-use crate::domain::{Head, Label};
+use super::Targets;
+use super::early::{Delays, Importance};
+use crate::config::{EarlyLabels, HintConfig, HintKind, SharedGrad, TrainConfig};
+use crate::domain::{Head, Label, Stage};
 
 /// Logits from the forward pass before the update, `[rows]` per head; `None` where the model does not have the head.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -10,9 +12,18 @@ pub struct Scores {
     pub booster: Option<Vec<f32>>,
     /// Control.
     pub control: Option<Vec<f32>>,
+    /// Of the heads that weigh early labels, which predict no click.
+    pub delays: Option<Delays<Vec<f32>>>,
 }
 
 impl Scores {
+    /// Every logit of a click moved by `shift`.
+    #[must_use]
+    pub fn shifted(self, shift: f64) -> Self {
+        let moved = |logits: Option<Vec<f32>>| logits.map(|logits| logits.into_iter().map(|x| (f64::from(x) + shift) as f32).collect());
+        Scores { light: moved(self.light), booster: moved(self.booster), control: moved(self.control), delays: self.delays }
+    }
+
     /// Logits of one head.
     #[must_use]
     pub fn head(&self, head: Head) -> Option<&[f32]> {
@@ -21,22 +32,6 @@ impl Scores {
             Head::Booster => self.booster.as_deref(),
             Head::Control => self.control.as_deref(),
         }
-    }
-}
-
-/// What the logits of a batch are held against.
-#[derive(Debug, Clone, Copy)]
-pub struct Targets<'a> {
-    /// Labels `[rows]`.
-    pub labels: &'a [Label],
-    /// Logits of the frozen teacher `[rows]`, where there is one.
-    pub teacher: Option<&'a [f32]>,
-}
-
-/// Labels without a teacher.
-impl<'a, L: AsRef<[Label]> + ?Sized> From<&'a L> for Targets<'a> {
-    fn from(labels: &'a L) -> Self {
-        Targets { labels: labels.as_ref(), teacher: None }
     }
 }
 
@@ -65,10 +60,15 @@ pub struct Rule {
     pub gradient_block: bool,
     /// What light's terms may move of the trunk.
     pub shared_grad: SharedGrad,
+    /// Added to every logit in the cross-entropies: −ln r where a share r of the negatives is trained ([`crate::batch::NegativeSampling`]).
+    /// The hint compares what is served, logits without it.
+    pub shift: f64,
+    /// Labels that are trained before they are final, and how they are weighted.
+    pub early: Option<EarlyLabels>,
 }
 
 impl Rule {
-    /// Cross-entropies at weight 1, the hint as configured.
+    /// Cross-entropies at weight 1, the hint as configured, every label final.
     #[must_use]
     pub fn new(config: &TrainConfig) -> Self {
         Rule {
@@ -81,6 +81,8 @@ impl Rule {
             teacher_temperature: config.teacher.temperature,
             gradient_block: config.hint.gradient_block,
             shared_grad: config.shared_grad,
+            shift: -config.negatives.keep.ln(),
+            early: None,
         }
     }
 }
@@ -164,25 +166,41 @@ pub struct LogitGradients {
     pub booster: Option<Vec<f32>>,
     /// Of control's cross-entropy.
     pub control: Option<Vec<f32>>,
+    /// Of those of the heads that weigh early labels.
+    pub delays: Option<Delays<Vec<f32>>>,
 }
 
 /// Loss and its gradient by the logits, in f64.
 ///
-/// H is binary cross-entropy on the logit x, `max(x, 0) − x·y + ln(1 + e^−|x|)`, with gradient `σ(x) − y`; the hint's gradient is
-/// λ·∂D/∂l by l and, where the gradient block is off, λ·∂D/∂z by z; all divided by the number of rows.
+/// H is binary cross-entropy on the shifted logit x, `max(x, 0) − x·y + ln(1 + e^−|x|)`, with gradient `σ(x) − y`; the hint's gradient is
+/// λ·∂D/∂l by l and, where the gradient block is off, λ·∂D/∂z by z; all divided by the number of rows. Labels that are not final weigh H
+/// of their row, value and gradient (`early.rs`), and not the hint.
 #[must_use]
 pub fn loss<'a>(rule: &Rule, targets: impl Into<Targets<'a>>, scores: &Scores) -> (Loss, LogitGradients) {
-    let Targets { labels, teacher } = targets.into();
-    let entropy = |weight, logits: &Option<Vec<f32>>| logits.as_ref().map(|logits| entropy(weight, labels, logits));
+    let targets = targets.into();
+    let importance = Importance::new(rule.early, &targets, scores.delays.as_ref());
+    let entropy = |weight: f64, logits: &Option<Vec<f32>>| {
+        let logits = logits.as_ref()?;
+        let rows = targets.labels.iter().zip(logits).enumerate().map(|(row, (&label, &x))| {
+            let x = f64::from(x) + rule.shift;
+            (weight * importance.of(row, label, sigmoid(x)), label, x)
+        });
+        Some(entropy(rows))
+    };
     let light = entropy(rule.light, &scores.light);
     let mut booster = entropy(rule.booster, &scores.booster);
     let control = entropy(rule.control, &scores.control);
-    let mut total: f64 = [&light, &booster, &control].into_iter().flatten().map(|term| term.value).sum();
+    let delays = scores.delays.as_ref().map(|delays| delay_terms(&targets, delays));
+    let clicks = [&light, &booster, &control].into_iter().flatten();
+    let mut total: f64 = clicks.map(|term| term.value).sum();
+    if let Some(Delays { delayed_positive, fake_negative }) = &delays {
+        total += delayed_positive.value + fake_negative.value;
+    }
     let mut light_hint = None;
     let (mut hint_mse, mut hint_share) = (None, None);
     if let ((Some(l), Some(z)), Some(light), Some(booster)) = ((&scores.light, &scores.booster), &light, &mut booster) {
         let mut hint = hint(rule, l, z);
-        if let Some(teacher) = teacher {
+        if let Some(teacher) = targets.teacher {
             hint.add_teacher(rule, l, teacher);
         }
         total += hint.value;
@@ -195,7 +213,9 @@ pub fn loss<'a>(rule: &Rule, targets: impl Into<Targets<'a>>, scores: &Scores) -
         light_hint = Some(narrow(&hint.by_light));
     }
     let gradient = |term: Option<Entropy>| term.map(|term| narrow(&term.gradient));
-    let gradients = LogitGradients { light_ce: gradient(light), light_hint, booster: gradient(booster), control: gradient(control) };
+    let delays = delays.map(|delays| delays.map(|term| narrow(&term.gradient)));
+    let gradients =
+        LogitGradients { light_ce: gradient(light), light_hint, booster: gradient(booster), control: gradient(control), delays };
     (Loss { total, hint_mse, hint_share }, gradients)
 }
 
@@ -206,15 +226,30 @@ struct Entropy {
     gradient: Vec<f64>,
 }
 
-fn entropy(weight: f64, labels: &[Label], logits: &[f32]) -> Entropy {
-    let weight = weight / labels.len() as f64;
-    let mut sum = Entropy { value: 0.0, gradient: Vec::with_capacity(labels.len()) };
-    for (&label, &x) in labels.iter().zip(logits) {
-        let x = f64::from(x);
+/// Of (weight, label, logit) of each row.
+fn entropy(rows: impl ExactSizeIterator<Item = (f64, Label, f64)>) -> Entropy {
+    let count = rows.len();
+    let mut sum = Entropy { value: 0.0, gradient: Vec::with_capacity(count) };
+    for (weight, label, x) in rows {
+        let weight = weight / count as f64;
         sum.value += weight * cross_entropy(x, label);
         sum.gradient.push(weight * (sigmoid(x) - target(label)));
     }
     sum
+}
+
+/// Cross-entropies of the heads that weigh early labels, each over the samples that its table in `early.rs` names.
+fn delay_terms(targets: &Targets<'_>, delays: &Delays<Vec<f32>>) -> Delays<Entropy> {
+    let term = |logits: &[f32], takes: fn(Stage) -> bool| {
+        entropy(logits.iter().enumerate().map(|(row, &x)| {
+            let stage = targets.stage(row);
+            (f64::from(u8::from(takes(stage))), matches!(stage, Stage::Delayed(_)), f64::from(x))
+        }))
+    };
+    Delays {
+        delayed_positive: term(&delays.delayed_positive, |_| true),
+        fake_negative: term(&delays.fake_negative, |stage| stage != Stage::Final),
+    }
 }
 
 /// λ·mean(D), and the teacher's term.
@@ -288,6 +323,8 @@ fn cross_entropy(x: f64, label: Label) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::NegativesConfig;
+    use crate::domain::{Origin, PartitionIndex};
 
     const LABELS: [Label; 3] = [true, false, true];
     const KINDS: [Hint; 4] = [Hint::LogitsMse, Hint::ProbMse, Hint::Kd { temperature: 4.0 }, Hint::Kd { temperature: 0.5 }];
@@ -297,7 +334,12 @@ mod tests {
     }
 
     fn scores() -> Scores {
-        Scores { light: Some(vec![0.5, -1.25, 2.0]), booster: Some(vec![1.5, 0.25, -0.75]), control: Some(vec![0.125, -0.5, 0.75]) }
+        Scores {
+            light: Some(vec![0.5, -1.25, 2.0]),
+            booster: Some(vec![1.5, 0.25, -0.75]),
+            control: Some(vec![0.125, -0.5, 0.75]),
+            delays: None,
+        }
     }
 
     /// Central difference of the loss by one logit; `Scores` are f32, so the step is a power of two that f32 holds exactly.
@@ -391,7 +433,7 @@ mod tests {
         for gradient_block in [true, false] {
             let rule = Rule { teacher: 1.8, teacher_temperature: 4.0, ..rule(0.3, Hint::LogitsMse, gradient_block) };
             let (without, plain) = loss(&rule, &LABELS, &scores());
-            let (with, gradients) = loss(&rule, Targets { labels: &LABELS, teacher: Some(&taught) }, &scores());
+            let (with, gradients) = loss(&rule, Targets { teacher: Some(&taught), ..Targets::from(&LABELS) }, &scores());
             let sigma = |x: f64| 1.0 / (1.0 + (-x).exp());
             let (mut term, light) = (0.0, scores().light.expect("there"));
             for (i, (l, t)) in light.iter().zip(taught).enumerate() {
@@ -407,6 +449,64 @@ mod tests {
     }
 
     #[test]
+    fn a_shift_moves_the_logits_of_the_cross_entropies_and_leaves_the_hint() {
+        for kind in KINDS {
+            let (shift, rule) = (1.75, rule(0.3, kind, false));
+            let (_, shifted) = loss(&Rule { shift, ..rule }, &LABELS, &scores());
+            let (_, moved) = loss(&rule, &LABELS, &scores().shifted(shift));
+            let (_, plain) = loss(&rule, &LABELS, &scores());
+            assert_eq!((&shifted.light_ce, &shifted.control), (&moved.light_ce, &moved.control), "{kind:?}");
+            assert_eq!(shifted.light_hint, plain.light_hint, "{kind:?}");
+            assert_ne!(shifted.light_ce, plain.light_ce);
+        }
+        let config = TrainConfig { negatives: NegativesConfig { keep: 0.25 }, ..TrainConfig::default() };
+        assert_eq!(Rule::new(&config).shift, 4.0_f64.ln());
+    }
+
+    #[test]
+    fn early_labels_weigh_the_cross_entropies_of_their_rows_and_not_the_hint() {
+        let origin = Origin { partition: PartitionIndex(0), offset: 0 };
+        let stages = [Stage::Final, Stage::Open, Stage::Delayed(origin)];
+        let targets = Targets { stages: &stages, ..Targets::from(&LABELS) };
+        let sigma = |x: f32| 1.0 / (1.0 + (-f64::from(x)).exp());
+        let (d, f) = ([-1.0_f32, -2.0, 0.5], [-0.5_f32, -1.5, 1.0]);
+        let delays = Some(Delays { delayed_positive: d.to_vec(), fake_negative: f.to_vec() });
+        let scores = Scores { delays, ..scores() };
+        let plain = rule(0.3, Hint::LogitsMse, true);
+        let (_, unweighted) = loss(&plain, &LABELS, &self::scores());
+        for early in [EarlyLabels::Fnw, EarlyLabels::EsDfm] {
+            let (found, gradients) = loss(&Rule { early: Some(early), ..plain }, targets, &scores);
+            let mut total = 0.0;
+            let heads =
+                [(&scores.light, &gradients.light_ce), (&scores.booster, &gradients.booster), (&scores.control, &gradients.control)];
+            for (logits, gradient) in heads {
+                let (logits, gradient) = (logits.as_ref().expect("given"), gradient.as_ref().expect("given"));
+                for row in 0..3 {
+                    let (p, y) = (sigma(logits[row]), f64::from(u8::from(LABELS[row])));
+                    let odds = |x: f32| f64::from(x).exp().min(1.0);
+                    let weight = match early {
+                        EarlyLabels::Fnw => (1.0 + p) * if LABELS[row] { 1.0 } else { 1.0 - p },
+                        EarlyLabels::EsDfm => (1.0 + odds(d[row])) * if LABELS[row] { 1.0 } else { 1.0 - odds(f[row]) },
+                    };
+                    assert!((f64::from(gradient[row]) - weight * (p - y) / 3.0).abs() < 1e-7, "{early:?} row {row}");
+                    total -= weight * (y * p.ln() + (1.0 - y) * (1.0 - p).ln()) / 3.0;
+                }
+            }
+            assert_eq!(gradients.light_hint, unweighted.light_hint);
+            let of = gradients.delays.expect("given");
+            for (row, (delayed, is_theirs)) in [(0.0, 0.0), (0.0, 1.0), (1.0, 1.0)].into_iter().enumerate() {
+                let (by_d, by_f) = ((sigma(d[row]) - delayed) / 3.0, is_theirs * (sigma(f[row]) - delayed) / 3.0);
+                assert!((f64::from(of.delayed_positive[row]) - by_d).abs() < 1e-7, "row {row}");
+                assert!((f64::from(of.fake_negative[row]) - by_f).abs() < 1e-7, "row {row}");
+                let cross_entropy = |x: f32| -(delayed * sigma(x).ln() + (1.0 - delayed) * (1.0 - sigma(x)).ln()) / 3.0;
+                total += cross_entropy(d[row]) + is_theirs * cross_entropy(f[row]);
+            }
+            let mse = found.hint_mse.expect("both are there");
+            assert!((found.total - total - 0.3 * mse).abs() < 1e-9, "{early:?}: {} against {total}", found.total);
+        }
+    }
+
+    #[test]
     fn logloss_is_that_of_the_loss() {
         let Scores { light, .. } = scores();
         let (alone, _) = loss(&rule(0.0, Hint::LogitsMse, true), &LABELS, &Scores { light: light.clone(), ..Scores::default() });
@@ -416,7 +516,7 @@ mod tests {
 
     #[test]
     fn stays_finite_at_extreme_logits() {
-        let scores = Scores { light: Some(vec![1e4, -1e4, -1e4]), booster: Some(vec![-1e4, 1e4, 1e4]), control: None };
+        let scores = Scores { light: Some(vec![1e4, -1e4, -1e4]), booster: Some(vec![-1e4, 1e4, 1e4]), ..Scores::default() };
         for kind in KINDS {
             let (found, gradients) = loss(&rule(0.0, kind, true), &LABELS, &scores);
             assert!((found.total - 1e4).abs() < 1e-5, "{}", found.total);

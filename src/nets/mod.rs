@@ -6,8 +6,9 @@
 //!                                         └─ control ─ c      H(y,c), trunk stopped
 //! ```
 //!
-//! A head may be absent, and without sharing light has inputs and lower layers of its own. All dense parameters are one flat vector, Adam's moments two more, so that an optimizer step is a dozen operations however many
-//! layers there are. A pass is: forward on the device, loss and its gradient by each logit on the host in f64 ([`loss`]), backward from
+//! A head may be absent, and without sharing light has inputs and lower layers of its own. Where labels come early by `es_dfm`, two heads
+//! more stand on the stopped trunk, which say how rows are weighted and are not served. All dense parameters are one flat vector, Adam's
+//! moments two more, so that an optimizer step is a dozen operations however many layers there are. A pass is: forward on the device, loss and its gradient by each logit on the host in f64 ([`loss`]), backward from
 //! those on the device.
 //!
 //! architecture invariant: Burn code and nothing else; the only room besides `train` that knows Burn.
@@ -16,6 +17,7 @@ mod adam;
 mod attention;
 mod cost;
 mod dense;
+mod early;
 mod forward;
 mod inputs;
 mod interaction;
@@ -24,12 +26,15 @@ mod layout;
 mod loss;
 mod rate;
 mod state;
+mod targets;
 
 pub use adam::Adam;
+pub use early::Delays;
 pub use forward::{Gradients, Nets, Pass};
 pub use inputs::{InputShape, Inputs, Sequence, SequenceShape};
 pub use layer::Part;
 pub use layout::{Layout, TensorLayout};
-pub use loss::{Hint, LogitGradients, Loss, Rule, Scores, Targets, logloss, loss};
+pub use loss::{Hint, LogitGradients, Loss, Rule, Scores, logloss, loss};
 pub use rate::LearningRate;
 pub use state::{DenseError, DenseState};
+pub use targets::Targets;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::reader::Chunk;
-use super::seen::Seen;
+use super::seen::{Read, Seen};
 use super::shared::Shared;
-use crate::batch::{Batch, BatchBuilder, Ended};
-use crate::domain::{DropReason, Record, TopicPartition};
+use crate::batch::{Batch, BatchBuilder, Ended, NegativeSampling};
+use crate::domain::{DropReason, Origin, Record, TopicPartition};
 use crate::join::{JoinOutput, Joiner};
 use crate::stream::{DeadLetter, DeadLetterSink};
 use crate::wire::{Decoded, EventDecoder};
@@ -28,6 +28,7 @@ pub(super) struct Ingest {
     pub(super) seen: Vec<Seen>,
     pub(super) decoder: EventDecoder,
     pub(super) joiner: Joiner,
+    pub(super) negatives: NegativeSampling,
     pub(super) builder: BatchBuilder,
     pub(super) dead_letters: Box<dyn DeadLetterSink>,
     pub(super) batches: Sender<Batch>,
@@ -75,8 +76,17 @@ impl Ingest {
         let now_ms = self.now_ms();
         let mut letters = Vec::new();
         for record in records {
-            if !self.is_new(&record, now_ms) {
-                continue;
+            match self.look(&record, now_ms) {
+                Read::New => {}
+                Read::Old => {
+                    self.joiner.saw(record.origin.partition, now_ms);
+                    continue;
+                }
+                Read::Open => {
+                    self.reopen(&record, now_ms);
+                    self.hand_on_joined()?;
+                    continue;
+                }
             }
             self.shared.count_read();
             match self.decoder.decode(&record) {
@@ -106,18 +116,30 @@ impl Ingest {
         self.bury(&letters)
     }
 
-    /// Offsets already done or already seen are skipped; offsets that do not exist are booked as missing.
-    fn is_new(&mut self, record: &Record, now_ms: i64) -> bool {
+    /// What the offset read is; offsets before it that do not exist are booked as missing.
+    fn look(&mut self, record: &Record, now_ms: i64) -> Read {
         let partition = record.origin.partition;
+        let seen = &mut self.seen[partition.0 as usize];
         let mut missing = Vec::new();
-        let new = self.seen[partition.0 as usize].take(record.origin.offset, &mut missing);
+        let read = seen.take(record.origin.offset, &mut missing);
+        while let Some(offset) = seen.lost() {
+            self.builder.close(Origin { partition, offset }, now_ms);
+        }
         for (from, to) in missing {
             self.builder.end(Ended::Missing { partition, from, to }, now_ms);
         }
-        if !new {
-            self.joiner.saw(partition, now_ms);
+        read
+    }
+
+    /// Gives the join an impression that was trained before this start and whose window is open. One that cannot be read any more, by
+    /// another schema, gets no click.
+    fn reopen(&mut self, record: &Record, now_ms: i64) {
+        if let Ok(Decoded::Event(event)) = self.decoder.decode(record) {
+            self.joiner.reopen(event, now_ms, &mut self.joined);
+        } else {
+            self.joiner.saw(record.origin.partition, now_ms);
+            self.builder.close(record.origin, now_ms);
         }
-        new
     }
 
     /// Sends dead letters until they are acknowledged, then books them. A stop in between leaves them to be read again.
@@ -146,10 +168,16 @@ impl Ingest {
         let mut joined = std::mem::take(&mut self.joined);
         for output in joined.drain(..) {
             match output {
+                JoinOutput::Sample(sample) if !self.negatives.keeps(&sample) => {
+                    for origin in sample.origins {
+                        self.builder.end(Ended::NotSampled(origin, sample.time, sample.impression), now_ms);
+                    }
+                }
                 JoinOutput::Sample(sample) => {
                     let batch = self.builder.push(sample, now_ms);
                     self.send(batch)?;
                 }
+                JoinOutput::Closed(origin) => self.builder.close(origin, now_ms),
                 JoinOutput::Dropped(origin, reason) => self.builder.end(Ended::Dropped(origin, reason), now_ms),
             }
         }
@@ -157,7 +185,8 @@ impl Ingest {
         Ok(())
     }
 
-    /// What is left: all of it, or only the events that have already ended.
+    /// What is left: all of it, or only the events that have already ended. Windows closed since the last batch close once more after the
+    /// next start, in their place among the samples.
     fn flush(&mut self, samples_too: bool) -> Result<(), Closed> {
         let left = self.builder.flush().map(|batch| if samples_too { batch } else { Batch { ended: batch.ended, ..Batch::default() } });
         self.send(left.filter(|batch| !batch.is_empty()))

@@ -10,13 +10,12 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, select, tick};
 use super::PipelineError;
 use super::shared::Shared;
 use super::teaching::School;
-use crate::batch::Batch;
 use crate::checkpoint::{CheckpointStore, Commit, Draft, ProbeSample};
-use crate::domain::{Books, EventTime, ImpressionId, PartitionPosition, Version};
+use crate::domain::{Books, EventTime, ImpressionId, OpenImpression, PartitionPosition, ScoredSample, TopicPartition, Version};
 use crate::evaluate::{AggregateState, Evaluator, Report, Rise, UserLine};
 use crate::publish::{PublishError, Published, Publisher};
 use crate::telemetry::names;
-use crate::train::{LearnerState, StepReport};
+use crate::train::LearnerState;
 
 /// How often the report that `status` shows is made anew while samples come.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
@@ -28,8 +27,8 @@ pub(super) type PublishReply = Sender<Result<Published, String>>;
 
 /// What the evaluating thread is told, in the order in which it happened.
 pub(super) enum Evaluation {
-    /// A batch was trained.
-    Observe(Box<Batch>, Box<StepReport>),
+    /// The labels of these are final.
+    Observe(Vec<ScoredSample>),
     /// Make users durable under this number and answer with the aggregates.
     Checkpoint(u64, Sender<(AggregateState, Report)>),
     /// This checkpoint is committed.
@@ -54,8 +53,8 @@ pub(super) fn evaluate(
     loop {
         select! {
             recv(inbox) -> message => match message {
-                Ok(Evaluation::Observe(batch, report)) => {
-                    if let Some(Rise { time_ms, before, after }) = evaluator.observe(&batch, &report)? {
+                Ok(Evaluation::Observe(samples)) => {
+                    if let Some(Rise { time_ms, before, after }) = evaluator.observe(&samples)? {
                         tracing::warn!(time_ms, before, after, "drift: the log loss of what is served has risen");
                     }
                     fresh = true;
@@ -85,6 +84,7 @@ pub(super) struct CheckpointJob {
     pub(super) number: u64,
     pub(super) learner: LearnerState,
     pub(super) memory: Vec<(EventTime, ImpressionId)>,
+    pub(super) open: Vec<(TopicPartition, Vec<OpenImpression>)>,
     pub(super) probes: Vec<ProbeSample>,
     pub(super) positions: Vec<PartitionPosition>,
     pub(super) books: Books,
@@ -127,6 +127,7 @@ impl Keeper {
             number,
             learner: job.learner,
             memory: job.memory,
+            open: job.open,
             probes: job.probes,
             positions: job.positions,
             books: job.books,

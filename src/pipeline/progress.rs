@@ -1,12 +1,16 @@
-//! The books: which offsets are done, and as what.
+//! The books: which offsets are done, and as what; and which impressions that were trained have no final label yet.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use roaring::RoaringTreemap;
 
 use super::seen::Seen;
 use crate::batch::{Batch, Ended};
-use crate::domain::{Books, DropReason, EventTime, ImpressionId, Origin, PartitionIndex, PartitionPosition, TopicPartition};
+use crate::domain::{
+    Books, DropReason, EventTime, Head, ImpressionId, Label, OpenImpression, Origin, PartitionIndex, PartitionPosition, ScoredSample,
+    Stage, TopicPartition,
+};
+use crate::train::StepReport;
 
 /// What a commit record says was done.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +18,15 @@ pub(super) struct Recovered {
     pub(super) positions: Vec<PartitionPosition>,
     pub(super) books: Books,
     pub(super) memory: Vec<(EventTime, ImpressionId)>,
+    pub(super) open: Vec<(TopicPartition, Vec<OpenImpression>)>,
+}
+
+impl Recovered {
+    /// Where labels do not come early any more, no second sample of an open impression can be trained: its window is over.
+    pub(super) fn close_for_good(&mut self) {
+        let open = self.open.drain(..).flat_map(|(_, open)| open);
+        self.memory.extend(open.filter_map(|open| Some((open.sample.time, open.impression?))));
+    }
 }
 
 /// Owned by the training thread alone, so that positions, books and weights are always as of the same batch.
@@ -32,11 +45,30 @@ pub(super) struct Progress {
 struct Track {
     partition: TopicPartition,
     start: i64,
+    /// The first offset that is not done.
     low: i64,
+    /// Those above it that are.
     done: RoaringTreemap,
+    /// Trained impressions whose windows are open, by offset: the first of them holds the position.
+    open: BTreeMap<i64, OpenImpression>,
 }
 
 impl Track {
+    fn new(partition: &TopicPartition, start: i64) -> Self {
+        Track { partition: partition.clone(), start, low: start, done: RoaringTreemap::new(), open: BTreeMap::new() }
+    }
+
+    /// As it was when `position` was taken.
+    fn recovered(position: PartitionPosition, open: Vec<OpenImpression>) -> Self {
+        let PartitionPosition { partition, start, low, done } = position;
+        let open = open.into_iter().map(|impression| (impression.offset, impression)).collect();
+        let mut track = Track { partition, start, low, done: RoaringTreemap::new(), open };
+        for (from, to) in done {
+            track.mark(from, to);
+        }
+        track
+    }
+
     fn mark(&mut self, from: i64, to: i64) {
         if from == self.low {
             self.low = to;
@@ -49,15 +81,21 @@ impl Track {
     }
 
     fn position(&self) -> PartitionPosition {
-        let mut done: Vec<(i64, i64)> = Vec::new();
+        let held = self.open.first_key_value().map(|(offset, _)| *offset).filter(|offset| *offset < self.low);
+        let mut done: Vec<(i64, i64)> = held.map(|offset| (offset, self.low)).into_iter().collect();
         for offset in self.done.iter().map(|offset| i64::try_from(offset).unwrap_or(i64::MAX)) {
             match done.last_mut() {
                 Some((_, to)) if *to == offset => *to += 1,
                 _ => done.push((offset, offset + 1)),
             }
         }
-        PartitionPosition { partition: self.partition.clone(), start: self.start, low: self.low, done }
+        PartitionPosition { partition: self.partition.clone(), start: self.start, low: held.unwrap_or(self.low), done }
     }
+}
+
+/// Events in the batch's samples.
+fn events(batch: &Batch) -> u64 {
+    batch.origins.iter().map(Vec::len).sum::<usize>() as u64
 }
 
 /// Offsets are never negative; what is, is below every track.
@@ -65,27 +103,19 @@ fn key(offset: i64) -> u64 {
     u64::try_from(offset).unwrap_or(0)
 }
 
-fn bitmap(ranges: &[(i64, i64)]) -> RoaringTreemap {
-    let mut bitmap = RoaringTreemap::new();
-    for (from, to) in ranges {
-        bitmap.insert_range(key(*from)..key(*to));
-    }
-    bitmap
-}
-
 impl Progress {
-    /// `partitions` and `starts` are the source's; what `recovered` says wins over `starts`.
+    /// `partitions` and `starts` are the source's; what `recovered` says wins over `starts`. Open impressions of a partition that the source
+    /// no longer has are forgotten: nobody can close them.
     pub(super) fn new(partitions: &[TopicPartition], starts: &[i64], recovered: Recovered, memory_ms: i64) -> Self {
         let mut positions: HashMap<TopicPartition, PartitionPosition> =
             recovered.positions.into_iter().map(|position| (position.partition.clone(), position)).collect();
+        let mut open: HashMap<TopicPartition, Vec<OpenImpression>> = recovered.open.into_iter().collect();
         let tracks = partitions
             .iter()
             .zip(starts)
             .map(|(partition, start)| match positions.remove(partition) {
-                Some(position) => {
-                    Track { partition: partition.clone(), start: position.start, low: position.low, done: bitmap(&position.done) }
-                }
-                None => Track { partition: partition.clone(), start: *start, low: *start, done: RoaringTreemap::new() },
+                Some(position) => Track::recovered(position, open.remove(partition).unwrap_or_default()),
+                None => Track::new(partition, *start),
             })
             .collect();
         let mut retired: Vec<_> = positions.into_values().collect();
@@ -94,34 +124,80 @@ impl Progress {
         Progress { tracks, retired, books: recovered.books, memory: recovered.memory.into(), memory_ms, newest }
     }
 
-    /// What of the source's partitions is done already: to be skipped when read again.
+    /// What of the source's partitions is done already: to be skipped when read again, but for open impressions.
     pub(super) fn seen(&self) -> Vec<Seen> {
-        self.tracks.iter().map(|track| Seen::new(track.low, track.position().done)).collect()
+        let seen = |track: &Track| {
+            let position = track.position();
+            Seen::new(position.low, position.done, track.open.keys().copied())
+        };
+        self.tracks.iter().map(seen).collect()
     }
 
-    /// The batch's samples were trained.
-    pub(super) fn trained(&mut self, batch: &Batch) {
-        for origin in batch.origins.iter().flatten() {
-            self.mark(*origin);
-            self.books.trained += 1;
-        }
+    /// The batch's samples were trained. Returns the scores of those whose label is final now, in the order in which it became so.
+    pub(super) fn trained(&mut self, batch: Batch, report: &StepReport) -> Vec<ScoredSample> {
         self.books.samples += batch.rows() as u64;
-        for (time, impression) in batch.times.iter().zip(&batch.impressions) {
-            if let Some(impression) = impression {
-                self.newest = self.newest.max(*time);
-                self.memory.push_back((*time, *impression));
+        self.books.trained += events(&batch);
+        self.rows(batch, Some(report))
+    }
+
+    /// The batch's samples were not trained. Returns as [`Progress::trained`].
+    pub(super) fn dropped(&mut self, batch: Batch, reason: DropReason) -> Vec<ScoredSample> {
+        *self.books.dropped.entry(reason).or_default() += events(&batch);
+        self.rows(batch, None)
+    }
+
+    /// `report`: of the step, if they were trained. An open impression that was not has no score, but its click may come all the same.
+    fn rows(&mut self, batch: Batch, report: Option<&StepReport>) -> Vec<ScoredSample> {
+        let mut last = Vec::with_capacity(batch.rows());
+        let mut closed = batch.closed.as_slice();
+        for (row, user) in batch.users.into_iter().enumerate() {
+            let before = closed.partition_point(|(before, _)| *before <= row);
+            last.extend(self.closed(&closed[..before]));
+            closed = &closed[before..];
+            batch.origins[row].iter().for_each(|origin| self.mark(*origin));
+            let (time, label, impression) = (batch.times[row], batch.labels[row], batch.impressions[row]);
+            let logit = |head| report.and_then(|report| report.scores.head(head)?.get(row).copied());
+            let hint_share = report.and_then(|report| report.hint_share);
+            let sample = ScoredSample { user, time, label, logits: Head::ALL.map(logit), hint_share };
+            match batch.stages[row] {
+                Stage::Final if report.is_some() => {
+                    self.remember(time, impression);
+                    last.push(sample);
+                }
+                Stage::Final => {}
+                Stage::Open => batch.origins[row].iter().for_each(|origin| self.hold(*origin, impression, &sample)),
+                Stage::Delayed(origin) => last.extend(self.release(origin, true)),
             }
         }
+        last.extend(self.closed(closed));
+        last
+    }
+
+    /// The windows of these impressions ended without a click. Returns as [`Progress::trained`].
+    pub(super) fn closed(&mut self, closed: &[(usize, Origin)]) -> Vec<ScoredSample> {
+        closed.iter().filter_map(|(_, origin)| self.release(*origin, false)).collect()
+    }
+
+    fn hold(&mut self, origin: Origin, impression: Option<ImpressionId>, sample: &ScoredSample) {
+        if let Some(track) = self.tracks.get_mut(origin.partition.0 as usize) {
+            track.open.insert(origin.offset, OpenImpression { offset: origin.offset, impression, sample: sample.clone() });
+        }
+    }
+
+    /// The label of an open impression is final.
+    fn release(&mut self, origin: Origin, label: Label) -> Option<ScoredSample> {
+        let OpenImpression { impression, sample, .. } = self.tracks.get_mut(origin.partition.0 as usize)?.open.remove(&origin.offset)?;
+        self.remember(sample.time, impression);
+        Some(ScoredSample { label, ..sample })
+    }
+
+    fn remember(&mut self, time: EventTime, impression: Option<ImpressionId>) {
+        let Some(impression) = impression else { return };
+        self.newest = self.newest.max(time);
+        self.memory.push_back((time, impression));
         let horizon = self.newest.0.saturating_sub(self.memory_ms);
         while self.memory.front().is_some_and(|(time, _)| time.0 < horizon) {
             self.memory.pop_front();
-        }
-    }
-
-    /// The batch's samples were not trained.
-    pub(super) fn dropped(&mut self, batch: &Batch, reason: DropReason) {
-        for origin in batch.origins.iter().flatten() {
-            self.drop_one(*origin, reason);
         }
     }
 
@@ -129,6 +205,10 @@ impl Progress {
     pub(super) fn ended(&mut self, ended: Ended) {
         match ended {
             Ended::Dropped(origin, reason) => self.drop_one(origin, reason),
+            Ended::NotSampled(origin, time, impression) => {
+                self.drop_one(origin, DropReason::NotSampled);
+                self.remember(time, impression);
+            }
             Ended::DeadLettered(origin) => {
                 self.mark(origin);
                 self.books.dead_lettered += 1;
@@ -163,6 +243,12 @@ impl Progress {
         self.memory.iter().copied().collect()
     }
 
+    /// Trained impressions whose windows are open, by partition.
+    pub(super) fn open(&self) -> Vec<(TopicPartition, Vec<OpenImpression>)> {
+        let open = |track: &Track| (track.partition.clone(), track.open.values().cloned().collect());
+        self.tracks.iter().filter(|track| !track.open.is_empty()).map(open).collect()
+    }
+
     /// Positions of every partition ever read.
     pub(super) fn positions(&self) -> Vec<PartitionPosition> {
         self.tracks.iter().map(Track::position).chain(self.retired.iter().cloned()).collect()
@@ -176,13 +262,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::UserId;
+    use crate::train::Scores;
 
     fn partition() -> TopicPartition {
         TopicPartition { topic: "t".into(), partition: 0 }
     }
 
+    fn origin(offset: i64) -> Origin {
+        Origin { partition: PartitionIndex(0), offset }
+    }
+
     fn letter(offset: i64) -> Ended {
-        Ended::DeadLettered(Origin { partition: PartitionIndex(0), offset })
+        Ended::DeadLettered(origin(offset))
     }
 
     proptest! {
@@ -202,7 +294,7 @@ mod tests {
             prop_assert_eq!(&found, &expected);
             prop_assert_eq!(position.count(), progress.books().done());
 
-            let recovered = Recovered { positions: progress.positions(), books: progress.books().clone(), memory: Vec::new() };
+            let recovered = Recovered { positions: progress.positions(), books: progress.books().clone(), ..Recovered::default() };
             let mut again = Progress::new(&[partition()], &[position.low], recovered, 0);
             for offset in &order[cut..] {
                 again.ended(letter(*offset));
@@ -212,11 +304,81 @@ mod tests {
         }
     }
 
+    /// Rows of (offset of the event, time, stage), scored by their offset.
+    fn batch(rows: &[(i64, i64, Stage)], closed: Vec<(usize, Origin)>) -> (Batch, StepReport) {
+        let batch = Batch {
+            labels: rows.iter().map(|(.., stage)| *stage != Stage::Open).collect(),
+            stages: rows.iter().map(|(.., stage)| *stage).collect(),
+            users: rows.iter().map(|(offset, ..)| UserId(offset.to_string().into())).collect(),
+            times: rows.iter().map(|(_, time, _)| EventTime(*time)).collect(),
+            impressions: rows.iter().map(|(_, time, _)| Some(ImpressionId(*time as u128))).collect(),
+            origins: rows.iter().map(|(offset, ..)| vec![origin(*offset)]).collect(),
+            closed,
+            ..Batch::default()
+        };
+        let light = Some(rows.iter().map(|(offset, ..)| *offset as f32).collect());
+        (batch, StepReport { scores: Scores { light, ..Scores::default() }, applied: true, ..StepReport::default() })
+    }
+
+    /// (user, label, light's logit).
+    fn said(scored: &[ScoredSample]) -> Vec<(&str, bool, Option<f32>)> {
+        scored.iter().map(|sample| (&*sample.user.0, sample.label, sample.logits[Head::Light.index()])).collect()
+    }
+
+    #[test]
+    fn an_open_impression_holds_the_position_and_its_first_scores_until_its_label_is_final() {
+        let mut progress = Progress::new(&[partition()], &[10], Recovered::default(), 1000);
+        let (first, report) = batch(&[(10, 1, Stage::Final), (11, 2, Stage::Open), (12, 3, Stage::Open), (13, 4, Stage::Open)], vec![]);
+        assert_eq!(said(&progress.trained(first, &report)), [("10", true, Some(10.0))]);
+        let position = progress.positions().remove(0);
+        assert_eq!((position.low, position.done.as_slice(), position.count()), (11, [(11, 14)].as_slice(), 4));
+        assert_eq!(progress.memory(), [(EventTime(1), ImpressionId(1))]);
+
+        // The second is clicked, the third closes before that row, the first after it.
+        let (second, report) = batch(&[(15, 3, Stage::Delayed(origin(12)))], vec![(0, origin(13)), (1, origin(11))]);
+        let recovered = Recovered {
+            positions: progress.positions(),
+            books: progress.books().clone(),
+            memory: progress.memory(),
+            open: progress.open(),
+        };
+        let again = Progress::new(&[partition()], &[11], recovered, 1000);
+        for mut progress in [progress, again] {
+            let scored = progress.trained(second.clone(), &report);
+            assert_eq!(said(&scored), [("13", false, Some(13.0)), ("12", true, Some(12.0)), ("11", false, Some(11.0))]);
+            let position = progress.positions().remove(0);
+            assert_eq!((position.low, position.done.as_slice(), position.count()), (14, [(15, 16)].as_slice(), 5));
+            assert_eq!((progress.books().samples, progress.books().trained, progress.open()), (5, 5, vec![]));
+            assert_eq!(progress.memory().iter().map(|(time, _)| time.0).collect::<Vec<_>>(), [1, 4, 3, 2]);
+        }
+    }
+
+    #[test]
+    fn an_open_impression_that_was_not_trained_is_held_without_a_score() {
+        let mut progress = Progress::new(&[partition()], &[0], Recovered::default(), 1000);
+        let (first, _) = batch(&[(0, 1, Stage::Open), (1, 2, Stage::Final)], vec![]);
+        assert_eq!(said(&progress.dropped(first, DropReason::NonFiniteStep)), []);
+        assert_eq!((progress.positions()[0].low, progress.books().dropped[&DropReason::NonFiniteStep]), (0, 2));
+        assert_eq!(said(&progress.closed(&[(0, origin(0))])), [("0", false, None)]);
+        assert_eq!(progress.positions()[0].low, 2);
+    }
+
+    #[test]
+    fn where_labels_do_not_come_early_any_more_what_was_open_is_remembered_as_closed() {
+        let mut progress = Progress::new(&[partition()], &[0], Recovered::default(), 1000);
+        let (first, report) = batch(&[(0, 1, Stage::Open)], vec![]);
+        progress.trained(first, &report);
+        let mut recovered = Recovered { positions: progress.positions(), open: progress.open(), ..Recovered::default() };
+        recovered.close_for_good();
+        assert_eq!(recovered.memory, [(EventTime(1), ImpressionId(1))]);
+        assert_eq!(Progress::new(&[partition()], &[0], recovered, 1000).positions()[0].low, 1);
+    }
+
     #[test]
     fn partitions_that_left_keep_their_count() {
         let mut progress = Progress::new(&[partition()], &[0], Recovered::default(), 0);
         progress.ended(Ended::Missing { partition: PartitionIndex(0), from: 0, to: 7 });
-        let recovered = Recovered { positions: progress.positions(), books: progress.books().clone(), memory: Vec::new() };
+        let recovered = Recovered { positions: progress.positions(), books: progress.books().clone(), ..Recovered::default() };
         let other = TopicPartition { topic: "u".into(), partition: 0 };
         let progress = Progress::new(&[other], &[3], recovered, 0);
         assert_eq!(progress.positions().iter().map(PartitionPosition::count).sum::<u64>(), 7);

@@ -58,7 +58,11 @@ impl Recovery {
         status.checkpoint = Some(Version(commit.number));
         status.checkpoint_ms = Some(commit.created_ms);
         tracing::info!(checkpoint = commit.number, samples = commit.books.samples, "recovered");
-        let recovered = Recovered { positions: commit.positions.clone(), books: commit.books.clone(), memory: loaded.memory };
+        let (positions, books) = (commit.positions.clone(), commit.books.clone());
+        let mut recovered = Recovered { positions, books, memory: loaded.memory, open: loaded.open };
+        if config.early_labels().is_none() {
+            recovered.close_for_good();
+        }
         let probes = loaded.probes.iter().filter_map(raw_event).collect();
         Ok(Recovery { store: Some(store), evaluator, recovered, status, probes })
     }

@@ -13,7 +13,7 @@ use super::shared::Shared;
 use super::teaching::Teaching;
 use super::trainer::{Checkpoints, Schedule, Trainer};
 use super::{Control, Status, reader};
-use crate::batch::{BatchBuilder, Pace};
+use crate::batch::{BatchBuilder, NegativeSampling, Pace};
 use crate::checkpoint::CheckpointError;
 use crate::config::Config;
 use crate::domain::PartitionPosition;
@@ -131,7 +131,7 @@ impl Running {
     pub fn start(parts: Parts) -> Result<Self, PipelineError> {
         let Parts { config, state, source, dead_letters, publisher, health, finish_at_end } = parts;
         let spec = FeatureSpec::new(&config.schema)?;
-        let mut learner = Learner::new(&config.model, &config.train, &spec)?;
+        let mut learner = Learner::new(&config.model, &config.train, config.early_labels(), &spec)?;
         let Recovery { mut store, evaluator, recovered, mut status, probes } = Recovery::open(&config, state, &mut learner)?;
         let source = source(&recovered.positions)?;
         let memory_ms = config.join.memory.as_millis();
@@ -158,6 +158,7 @@ impl Running {
             seen: progress.seen(),
             decoder: EventDecoder::new(&config.schema),
             joiner: Joiner::new(config.topics.mode, &config.join, source.partitions().len(), memory),
+            negatives: NegativeSampling::new(config.train.negatives.keep, config.train.seed),
             builder: BatchBuilder::new(spec.clone(), pace, RAW_EVERY),
             dead_letters,
             batches: batches_in,

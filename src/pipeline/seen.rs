@@ -1,4 +1,4 @@
-//! Which offsets of a partition are new, which were done before this start, and which do not exist.
+//! Which offsets of a partition are new, which were done before this start, which of those are still wanted, and which do not exist.
 
 use std::collections::VecDeque;
 
@@ -7,21 +7,34 @@ use std::collections::VecDeque;
 pub(super) struct Seen {
     /// Offset expected next.
     next: i64,
-    /// Ranges `[from, to)` above the start that were done before, rising.
+    /// Ranges `[from, to)` from the start on that were done before, rising.
     done: VecDeque<(i64, i64)>,
+    /// Those of them whose window is open, rising.
+    open: VecDeque<i64>,
+}
+
+/// What an offset that was read is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    /// Not done.
+    New,
+    /// Done, or delivered before.
+    Old,
+    /// Done, but its window is open: the join wants it again.
+    Open,
 }
 
 impl Seen {
-    /// Reading begins at `low`; `done` is what a position says beyond it.
-    pub(super) fn new(low: i64, done: impl IntoIterator<Item = (i64, i64)>) -> Self {
-        Seen { next: low, done: done.into_iter().collect() }
+    /// Reading begins at `low`; `done` is what a position says from there on, `open` which of it has an open window.
+    pub(super) fn new(low: i64, done: impl IntoIterator<Item = (i64, i64)>, open: impl IntoIterator<Item = i64>) -> Self {
+        Seen { next: low, done: done.into_iter().collect(), open: open.into_iter().collect() }
     }
 
-    /// Takes the next offset read. True: it is new. Ranges before it that nobody delivered and that were not done are added to `missing`.
-    /// An offset below what is expected was delivered before: not new.
-    pub(super) fn take(&mut self, offset: i64, missing: &mut Vec<(i64, i64)>) -> bool {
+    /// Takes the next offset read. Ranges before it that nobody delivered and that were not done are added to `missing`. An offset below
+    /// what is expected was delivered before.
+    pub(super) fn take(&mut self, offset: i64, missing: &mut Vec<(i64, i64)>) -> Read {
         if offset < self.next {
-            return false;
+            return Read::Old;
         }
         let mut from = self.next;
         self.next = offset + 1;
@@ -39,12 +52,18 @@ impl Seen {
             self.done.pop_front();
         }
         if from > offset {
-            return false;
+            let open = self.open.pop_front_if(|open| *open == offset);
+            return if open.is_some() { Read::Open } else { Read::Old };
         }
         if offset > from {
             missing.push((from, offset));
         }
-        true
+        Read::New
+    }
+
+    /// An offset with an open window that reading has passed without its being delivered: the broker does not have it any more.
+    pub(super) fn lost(&mut self) -> Option<i64> {
+        self.open.pop_front_if(|open| *open < self.next)
     }
 }
 
@@ -71,13 +90,13 @@ mod tests {
                     _ => ranges.push((*offset, offset + 1)),
                 }
             }
-            let mut seen = Seen::new(low, ranges);
+            let mut seen = Seen::new(low, ranges, []);
             let (mut told_new, mut missing) = (BTreeSet::new(), Vec::new());
             for offset in new.union(&done) {
-                if seen.take(*offset, &mut missing) {
+                if seen.take(*offset, &mut missing) == Read::New {
                     told_new.insert(*offset);
                 }
-                prop_assert!(!seen.take(*offset, &mut missing), "a second delivery is not new");
+                prop_assert_eq!(seen.take(*offset, &mut missing), Read::Old, "a second delivery is not new");
             }
             let told_missing: BTreeSet<i64> = missing.iter().flat_map(|(from, to)| *from..*to).collect();
             prop_assert_eq!(missing.iter().map(|(from, to)| to - from).sum::<i64>(), told_missing.len() as i64);
@@ -85,5 +104,21 @@ mod tests {
             let last = new.union(&done).max().copied().unwrap_or(i64::MIN);
             prop_assert_eq!(told_missing, absent.into_iter().filter(|offset| *offset < last).collect::<BTreeSet<_>>());
         }
+    }
+
+    #[test]
+    fn what_is_done_but_open_is_told_once_and_what_is_not_delivered_is_lost() {
+        let mut seen = Seen::new(5, [(5, 9), (11, 13)], [5, 7, 8, 12]);
+        let mut missing = Vec::new();
+        let mut take = |offset| {
+            let read = seen.take(offset, &mut missing);
+            (read, std::iter::from_fn(|| seen.lost()).collect::<Vec<_>>())
+        };
+        assert_eq!(take(5), (Read::Open, vec![]));
+        assert_eq!(take(5), (Read::Old, vec![]));
+        assert_eq!(take(6), (Read::Old, vec![]));
+        assert_eq!(take(9), (Read::New, vec![7, 8]));
+        assert_eq!(take(12), (Read::Open, vec![]));
+        assert_eq!(missing, [(10, 11)]);
     }
 }

@@ -14,7 +14,7 @@ use super::teaching::Teaching;
 use crate::batch::{Batch, BatchBuilder, Pace};
 use crate::checkpoint::ProbeSample;
 use crate::config::Config;
-use crate::domain::{Books, DropReason, EventTime, Field, Sample, UserId};
+use crate::domain::{Books, DropReason, EventTime, Field, Sample, ScoredSample, Stage, UserId};
 use crate::features::FeatureSpec;
 use crate::telemetry::{Health, names};
 use crate::train::Learner;
@@ -127,7 +127,8 @@ impl Trainer {
             self.progress.ended(ended);
         }
         if batch.rows() == 0 {
-            return Some(());
+            let closed = self.progress.closed(&batch.closed);
+            return self.observe(closed);
         }
         if let Some(version) = self.teaching.attend(&mut self.learner, self.progress.books().samples) {
             self.shared.update(|status| status.teacher = Some(version));
@@ -137,17 +138,22 @@ impl Trainer {
         metrics::histogram!(names::STEP_SECONDS).record(started.elapsed());
         if !report.applied {
             tracing::error!(rows = batch.rows(), loss = report.loss, "step not applied: loss or gradient is not finite");
-            self.progress.dropped(&batch, DropReason::NonFiniteStep);
-            return Some(());
+            let closed = self.progress.dropped(batch, DropReason::NonFiniteStep);
+            return self.observe(closed);
         }
-        self.progress.trained(&batch);
         for (row, fields) in std::mem::take(&mut batch.raw) {
             if self.schedule.probes.len() >= self.config.publish.probes {
                 self.schedule.probes.pop_front();
             }
             self.schedule.probes.push_back((batch.times[row], fields));
         }
-        self.evaluations.send(Evaluation::Observe(Box::new(batch), Box::new(report))).ok()
+        let scored = self.progress.trained(batch, &report);
+        self.observe(scored)
+    }
+
+    /// Hands on samples whose labels are final. `None`: the evaluating thread is gone.
+    fn observe(&self, scored: Vec<ScoredSample>) -> Option<()> {
+        if scored.is_empty() { Some(()) } else { self.evaluations.send(Evaluation::Observe(scored)).ok() }
     }
 
     /// Starts a checkpoint if one is due and none is on its way. `None`: the checkpointing thread is gone.
@@ -201,8 +207,8 @@ impl Trainer {
         self.schedule.since_full = Some(if full { 0 } else { self.schedule.since_full.unwrap_or(0) + 1 });
         self.schedule.in_flight = true;
         let learner = self.learner.capture(full);
-        let memory = self.progress.memory();
-        checkpoints.jobs.send(CheckpointJob { number, learner, memory, probes, positions, books, evaluation, publish, replies }).ok()
+        let (memory, open) = (self.progress.memory(), self.progress.open());
+        checkpoints.jobs.send(CheckpointJob { number, learner, memory, open, probes, positions, books, evaluation, publish, replies }).ok()
     }
 
     fn landed(&mut self, committed: bool) {
@@ -225,6 +231,7 @@ impl Trainer {
                 impression: None,
                 user: UserId("".into()),
                 label: false,
+                stage: Stage::Final,
                 fields: fields.clone(),
             };
             builder.push(sample, 0);

@@ -62,8 +62,8 @@ metrics! {
     Gauge TABLE_ROWS = "rocket_table_rows", "Rows in the embedding table.";
     Gauge AUC = "rocket_auc", "Prequential AUC since start, by `head`; absent while it is not defined.";
     Gauge GAUC = "rocket_gauc", "Prequential GAUC since start, by `head`; absent while it is not defined.";
-    Gauge LOGLOSS = "rocket_logloss_nats", "Prequential log loss since start, by `head`.";
-    Gauge CALIBRATION = "rocket_calibration_ratio", "Predicted over observed clicks since start, by `head`.";
+    Gauge LOGLOSS = "rocket_logloss_nats", "Prequential log loss since start, by `head`; of the sampled stream where `train.negatives.keep` is below 1.";
+    Gauge CALIBRATION = "rocket_calibration_ratio", "Predicted over observed clicks since start, by `head`; of the sampled stream likewise.";
     Gauge GAUC_USERS_SKIPPED = "rocket_gauc_users_skipped", "Users with one class only, who are in neither sum of GAUC.";
     Gauge HINT_MSE = "rocket_hint_mse", "Mean squared distance between the logits of light and booster.";
     Gauge HINT_GRADIENT_SHARE = "rocket_hint_gradient_share_ratio", "Mean share of the light head's gradient norm that the hint supplies.";

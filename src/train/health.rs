@@ -54,7 +54,7 @@ mod tests {
     fn observe(health: &mut Health, batches: usize, logit: f32) {
         let labels: Vec<bool> = (0..ROWS).map(|row| row % 2 == 0).collect();
         let booster = labels.iter().map(|label| if *label { logit } else { -logit }).collect();
-        let scores = Scores { light: Some(vec![0.0; ROWS]), booster: Some(booster), control: None };
+        let scores = Scores { light: Some(vec![0.0; ROWS]), booster: Some(booster), ..Scores::default() };
         (0..batches).for_each(|_| health.observe(&labels, &scores));
     }
 
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn a_light_net_without_loss_needs_no_hint() {
         let mut health = Health::default();
-        let perfect = Scores { light: Some(vec![1e4; ROWS]), booster: Some(vec![1e4; ROWS]), control: None };
+        let perfect = Scores { light: Some(vec![1e4; ROWS]), booster: Some(vec![1e4; ROWS]), ..Scores::default() };
         (0..100).for_each(|_| health.observe(&[true; ROWS], &perfect));
         assert_eq!(health.factor(), 0.0);
     }

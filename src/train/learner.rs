@@ -5,16 +5,16 @@ use super::phase::Phase;
 use super::teacher::{Teacher, Teachers};
 use super::{Compute, Course, LearnerState, Scores, TrainError};
 use crate::batch::Batch;
-use crate::config::{BoosterFirstConfig, Heads, HintSchedule, ModelConfig, TrainConfig};
+use crate::config::{BoosterFirstConfig, EarlyLabels, Heads, HintSchedule, ModelConfig, TrainConfig};
 use crate::domain::{Head, Label};
 use crate::embedding::{ClickCounts, InputLayout, SequenceLayout, SlotLayout};
 use crate::features::FeatureSpec;
-use crate::nets::{Adam, Gradients, InputShape, Inputs, Loss, Nets, Rule, SequenceShape, Targets};
+use crate::nets::{Adam, Gradients, InputShape, Inputs, Layout, Loss, Nets, Rule, SequenceShape, Targets};
 
 /// What a step did.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StepReport {
-    /// Prequential logits.
+    /// Prequential logits; where negatives are sampled, those of the sampled stream ([`Rule::shift`]).
     pub scores: Scores,
     /// Total loss (cross-entropies of all heads that learn, weighted hint), mean over the batch.
     pub loss: f64,
@@ -48,7 +48,7 @@ pub struct Learner {
     rule: Rule,
     schedule: HintSchedule,
     booster_first: BoosterFirstConfig,
-    /// What heads start from; none: what their first batch holds.
+    /// What heads start from; none: what their first batch holds, where its labels are final.
     base_rate: Option<f64>,
     /// 0: no bound.
     clip_norm: f64,
@@ -57,16 +57,22 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// A fresh learner: weights from `config.seed`.
+    /// A fresh learner: weights from `config.seed`; `early` as [`crate::config::Config::early_labels`] says.
     ///
     /// # Errors
     /// [`TrainError::Device`].
-    pub fn new(model: &ModelConfig, config: &TrainConfig, spec: &FeatureSpec) -> Result<Self, TrainError> {
+    pub fn new(model: &ModelConfig, config: &TrainConfig, early: Option<EarlyLabels>, spec: &FeatureSpec) -> Result<Self, TrainError> {
         let inputs = InputLayout::new(spec, model.embedding.dim).with_sequences(SequenceLayout::of(spec, &model.booster_attention));
-        Self::over(model, config, inputs, ClickCounts::new(spec))
+        Self::over(model, config, early, inputs, ClickCounts::new(spec))
     }
 
-    fn over(model: &ModelConfig, config: &TrainConfig, inputs: InputLayout, click_counts: ClickCounts) -> Result<Self, TrainError> {
+    fn over(
+        model: &ModelConfig,
+        config: &TrainConfig,
+        early: Option<EarlyLabels>,
+        inputs: InputLayout,
+        click_counts: ClickCounts,
+    ) -> Result<Self, TrainError> {
         let compute = Compute::new(&config.device, config.threads)?;
         // Nobody but the booster attends to them.
         let inputs = if config.heads == Heads::Light { inputs.with_sequences(Vec::new()) } else { inputs };
@@ -76,7 +82,9 @@ impl Learner {
             slots: inputs.slots().iter().map(SlotLayout::dim).collect(),
             sequences: inputs.sequences().iter().map(sequence).collect(),
         };
-        let nets = Nets::new(model, config, shape, compute.device());
+        let layout = Layout::new(model, config.heads, shape);
+        let layout = if early == Some(EarlyLabels::EsDfm) { layout.with_delays(model) } else { layout };
+        let nets = Nets::over(layout, config, compute.device());
         Ok(Learner {
             compute,
             shared: Lookup::new(&model.embedding, &inputs, config),
@@ -85,7 +93,7 @@ impl Learner {
             click_counts,
             nets,
             teacher: None,
-            rule: Rule::new(config),
+            rule: Rule { early, ..Rule::new(config) },
             schedule: config.hint.schedule,
             booster_first: config.booster_first.clone(),
             base_rate: config.base_rate,
@@ -110,8 +118,10 @@ impl Learner {
         self.read_click_rates(batch, &mut inputs);
         let pass = self.compute.run(|| {
             let taught = self.teacher.as_ref().and_then(|teacher| teacher.logits(&self.inputs, &self.click_counts, batch));
-            self.nets.gradients(inputs, Targets { labels: &batch.labels, teacher: taught.as_deref() }, &rule)
+            let targets = Targets { labels: &batch.labels, stages: &batch.stages, teacher: taught.as_deref() };
+            self.nets.gradients(inputs, targets, &rule)
         });
+        let scores = pass.scores.shifted(rule.shift);
         // The rows' gradients are checked before the nets change: a batch is applied whole or not at all.
         let gradients = pass.gradients.filter(|gradients| self.scatter(batch, gradients.inputs()));
         let applied = gradients.is_some();
@@ -122,8 +132,8 @@ impl Learner {
             let is_first = self.nets.steps() == self.course.steps_before;
             let gradients = self.clip(gradients);
             self.compute.run(|| self.nets.apply(gradients, &self.adam, phase.frozen(), self.course.steps_before));
-            if is_first && self.base_rate.is_none() {
-                self.nets.start_from(laplace(&batch.labels), phase.frozen());
+            if is_first && self.base_rate.is_none() && rule.early.is_none() {
+                self.nets.start_from(of_the_whole(laplace(&batch.labels), rule.shift), phase.frozen());
             }
             if phase.moves_shared_rows() {
                 self.shared.apply(batch.time());
@@ -131,12 +141,12 @@ impl Learner {
             if let Some(own) = self.own.as_mut().filter(|_| phase.moves_light_rows()) {
                 own.apply(batch.time());
             }
-            self.click_counts.add(&batch.click_rates, &batch.labels);
+            self.click_counts.add(&batch.click_rates, &batch.labels, &batch.stages);
             self.course.samples += batch.labels.len() as u64;
-            self.course.health.observe(&batch.labels, &pass.scores);
+            self.course.health.observe(&batch.labels, &scores);
         }
         let Loss { total, hint_mse, hint_share } = pass.loss;
-        StepReport { scores: pass.scores, loss: total, hint_mse, hint_share, hint_weight: rule.hint, applied }
+        StepReport { scores, loss: total, hint_mse, hint_share, hint_weight: rule.hint, applied }
     }
 
     /// The rule with λ as scheduled.
@@ -249,6 +259,12 @@ impl Learner {
 fn laplace(labels: &[Label]) -> f64 {
     let clicks = labels.iter().filter(|label| **label).count();
     (clicks as f64 + 1.0) / (labels.len() as f64 + 2.0)
+}
+
+/// The share of clicks in the whole stream where it is `share` in one whose odds are e^`shift` times the whole's ([`Rule::shift`]).
+fn of_the_whole(share: f64, shift: f64) -> f64 {
+    let odds = share / (1.0 - share) * (-shift).exp();
+    odds / (1.0 + odds)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rocket_launching::config::{self, AttentionPair, Config, FeatureKind, Pooling};
+use rocket_launching::config::{self, AttentionPair, Config, EarlyLabels, Emit, FeatureKind, Pooling, Span};
 use rocket_launching::domain::{Origin, PartitionIndex, PartitionPosition, Record, Role, TopicPartition};
 use rocket_launching::pipeline::{Parts, Running, State, Summary};
 use rocket_launching::publish::Publisher;
@@ -90,6 +90,13 @@ pub fn attend(config: &mut Config) {
     let tags = config.schema.features.iter_mut().find(|feature| feature.name == "tags").expect("the schema has it");
     tags.kind = FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".to_owned(), last: Some(2) };
     config.model.booster_attention.of = vec![AttentionPair { sequence: "tags".to_owned(), target: "item_id".to_owned() }];
+}
+
+/// Labels come early: at once, or after a wait of so many milliseconds.
+pub fn early(config: &mut Config, wait_ms: Option<u64>) {
+    config.join.emit = Emit::Early;
+    config.join.early = if wait_ms.is_some() { EarlyLabels::EsDfm } else { EarlyLabels::Fnw };
+    config.join.wait = wait_ms.map(Span::from_millis);
 }
 
 fn impression(rng: &mut ChaCha8Rng, number: usize) -> (serde_json::Value, bool) {

@@ -3,8 +3,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::config::{
-    Activation, Decay, EmbeddingConfig, FeatureConfig, FeatureKind, Heads, HiddenConfig, HintConfig, HintKind, OptimizerConfig, Pooling,
-    SchemaConfig, SharedGrad, TeacherConfig, TimeUnit,
+    Activation, Decay, EmbeddingConfig, FeatureConfig, FeatureKind, Heads, HiddenConfig, HintConfig, HintKind, NegativesConfig,
+    OptimizerConfig, Pooling, SchemaConfig, SharedGrad, TeacherConfig, TimeUnit,
 };
 use crate::features::NO_KEY;
 use crate::nets::Part;
@@ -48,7 +48,7 @@ fn click_counts() -> ClickCounts {
 }
 
 fn learner(config: &TrainConfig) -> Learner {
-    Learner::over(&model(), config, layout(), click_counts()).expect("the CPU is always there")
+    Learner::over(&model(), config, None, layout(), click_counts()).expect("the CPU is always there")
 }
 
 /// A small stream with something to learn: even items click. Bags and the number are noise; every batch brings new ids.
@@ -94,7 +94,7 @@ fn predicts_before_it_trains_and_learns() {
 #[test]
 fn ids_alone_are_enough_to_learn_from() {
     let model = ModelConfig { embedding: EmbeddingConfig { dim: 4, ..EmbeddingConfig::default() }, ..model() };
-    let mut learner = Learner::over(&model, &config(1), layout(), click_counts()).expect("the CPU is always there");
+    let mut learner = Learner::over(&model, &config(1), None, layout(), click_counts()).expect("the CPU is always there");
     let mut losses = Vec::new();
     for number in 0..150 {
         let mut batch = batch(number, 64);
@@ -104,6 +104,18 @@ fn ids_alone_are_enough_to_learn_from() {
     }
     let (first, last): (f64, f64) = (losses[..10].iter().sum(), losses[140..].iter().sum());
     assert!(last < 0.5 * first, "loss {first} came only to {last}");
+}
+
+#[test]
+fn where_negatives_are_sampled_the_report_is_of_the_sampled_stream_and_the_prediction_of_the_whole() {
+    let config = TrainConfig { negatives: NegativesConfig { keep: 0.25 }, ..config(1) };
+    let mut learner = learner(&config);
+    for number in 0..3 {
+        let batch = batch(number, 64);
+        let served = learner.predict(&batch);
+        assert_eq!(learner.step(&batch).scores, served.shifted(4.0_f64.ln()), "step {number}");
+    }
+    assert!((of_the_whole(0.5, 4.0_f64.ln()) - 0.2).abs() < 1e-12, "one of two, where three of four negatives are left out");
 }
 
 #[test]
@@ -193,7 +205,7 @@ fn capture_and_restore_are_bit_equal_on_four_threads() {
 fn dice() -> Learner {
     let dice = HiddenConfig { layer_norm: false, activation: Activation::Dice };
     let model = ModelConfig { hidden: dice, booster_hidden: dice, booster_fm: true, ..model() };
-    Learner::over(&model, &config(1), layout(), click_counts()).expect("the CPU is always there")
+    Learner::over(&model, &config(1), None, layout(), click_counts()).expect("the CPU is always there")
 }
 
 /// Everything that steadies a step: a bound that every batch exceeds, warm-up, decay, a base rate.
@@ -207,8 +219,8 @@ fn a_long_gradient_is_scaled_to_the_bound_over_dense_and_rows_together_and_a_sho
     let with = |sharing: bool, clip_norm: f64| {
         let optimizer = OptimizerConfig { clip_norm, ..config(1).optimizer };
         let model = ModelConfig { sharing, control: false, ..model() };
-        let mut learner =
-            Learner::over(&model, &TrainConfig { optimizer, ..config(1) }, layout(), click_counts()).expect("the CPU is always there");
+        let mut learner = Learner::over(&model, &TrainConfig { optimizer, ..config(1) }, None, layout(), click_counts())
+            .expect("the CPU is always there");
         assert!(learner.step(&batch(0, 64)).applied);
         learner.capture(true)
     };
@@ -278,7 +290,7 @@ fn without_one_heads_start_from_what_their_first_batch_holds_once_it_is_scored()
 fn apart(samples: u64) -> Learner {
     let model = ModelConfig { sharing: false, control: false, ..model() };
     let config = TrainConfig { booster_first: BoosterFirstConfig { samples }, ..config(1) };
-    Learner::over(&model, &config, layout(), click_counts()).expect("the CPU is always there")
+    Learner::over(&model, &config, None, layout(), click_counts()).expect("the CPU is always there")
 }
 
 /// Light on the booster's trunk; the booster comes first for `samples`.
@@ -291,7 +303,7 @@ fn attentive(config: &TrainConfig) -> Learner {
     let layout = InputLayout::of(&[(Pooling::Sum, 4), (Pooling::Mean, 4)], 1, 1);
     let layout = layout.with_sequences(vec![SequenceLayout { slot: 1, length: 3, target: 0 }]);
     let model = ModelConfig { control: config.heads == Heads::Both, ..model() };
-    Learner::over(&model, config, layout, click_counts()).expect("the CPU is always there")
+    Learner::over(&model, config, None, layout, click_counts()).expect("the CPU is always there")
 }
 
 /// Items are clicked that stand in the newest three of the bag.
@@ -317,7 +329,7 @@ fn attention_finds_the_target_in_the_sequence_where_pooling_does_not() {
     let booster = TrainConfig { heads: Heads::Booster, ..config(1) };
     let model = ModelConfig { control: false, ..model() };
     let pooled = InputLayout::of(&[(Pooling::Sum, 4), (Pooling::Mean, 4)], 1, 1);
-    let pooled = Learner::over(&model, &booster, pooled, click_counts()).expect("the CPU is always there");
+    let pooled = Learner::over(&model, &booster, None, pooled, click_counts()).expect("the CPU is always there");
     let [attentive, pooled] = [attentive(&booster), pooled].map(|mut learner| {
         let losses: Vec<f64> = (0..600).map(|number| learner.step(&match_batch(number)).loss).collect();
         losses[500..].iter().sum::<f64>() / 100.0
@@ -385,7 +397,7 @@ fn booster_and_trunk_learn_first_then_light_from_them_while_they_keep_every_bit(
 fn booster_first_moves_the_booster_as_a_booster_alone() {
     let alone = TrainConfig { heads: Heads::Booster, ..config(1) };
     let mut alone =
-        Learner::over(&ModelConfig { control: false, ..model() }, &alone, layout(), click_counts()).expect("the CPU is always there");
+        Learner::over(&ModelConfig { control: false, ..model() }, &alone, None, layout(), click_counts()).expect("the CPU is always there");
     let mut first = booster_first(u64::MAX);
     for number in 0..5 {
         let [alone, first] = [&mut alone, &mut first].map(|learner| learner.step(&batch(number, 64)));
