@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rocket_launching::config::{ByteLength, Config, KafkaConfig, Span, StartAt, StreamMode};
-use rocket_launching::domain::{Origin, PartitionIndex, PartitionPosition, Record, Role, TopicPartition};
+use rocket_launching::domain::{PartitionPosition, Record, Role, TopicPartition};
 use rocket_launching::stream::{
     DeadLetter, DeadLetterSink, KafkaDeadLetters, KafkaLogReader, KafkaLogWriter, KafkaProducer, KafkaSource, LogReader, LogRecord,
     LogWriter, Polled, Source, StreamError, check_topics, create_topics, read_dead_letters,
@@ -204,14 +204,10 @@ fn a_closed_port_is_unreachable() {
 
 fn letter(offset: i64, payload: Vec<u8>) -> DeadLetter {
     DeadLetter {
-        record: Record {
-            origin: Origin { partition: PartitionIndex(0), offset },
-            role: Role::Labelled,
-            key: Some(b"k".to_vec()),
-            payload: Some(payload),
-            timestamp_ms: Some(5),
-        },
         partition: TopicPartition { topic: "letters.events".into(), partition: 2 },
+        offset,
+        key: Some(b"k".to_vec()),
+        payload: Some(payload),
         stage: "decode",
         class: "DecodeError::WrongType".to_owned(),
         message: "column `user` is null".to_owned(),

@@ -26,6 +26,28 @@ fn every_event_ends_in_exactly_one_place() {
 }
 
 #[test]
+fn the_events_of_a_step_that_is_not_finite_are_dead_letters_that_name_where_they_lie() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let stream = world::joined_stream(2000, 1);
+    let events = stream.1.len() as u64;
+    let mut config = world::config(dir.path(), "joined", "");
+    // The first step throws the weights out of all bounds: none after it is finite.
+    config.train.optimizer.dense_lr = 1e30;
+    let (summary, letters) = world::run(&config, State::Durable, stream, None, true);
+    let books = &summary.status.books;
+    assert_eq!((books.done(), summary.status.pending), (events, 0));
+    assert_eq!(books.samples, config.train.batch_rows as u64, "the first step alone was applied");
+    let (refused, broken): (Vec<_>, Vec<_>) = letters.letters().into_iter().partition(|letter| letter.stage == "train");
+    assert_eq!((books.dead_lettered, books.trained > 0), ((refused.len() + broken.len()) as u64, true));
+    let mut places: Vec<_> =
+        refused.iter().map(|letter| (letter.partition.partition, letter.partition.topic.clone(), letter.offset)).collect();
+    places.sort_unstable();
+    places.dedup();
+    assert_eq!(places.len(), refused.len(), "each event once");
+    assert!(refused.iter().all(|letter| letter.payload.is_none() && letter.message.contains("not finite")));
+}
+
+#[test]
 fn a_negative_that_is_not_sampled_is_dropped_for_that_reason_and_no_click_is() {
     for mode in ["labelled", "joined"] {
         let run = |keep| {

@@ -35,7 +35,7 @@ pub(super) fn run(config: Config, file: &Path, progress: Progress) -> Result<(Su
 pub(super) fn say_unusable(letters: &MemoryDeadLetters) {
     let letters = letters.letters();
     let Some(first) = letters.first() else { return };
-    let (count, partition, offset) = (letters.len(), &first.partition, first.record.origin.offset);
+    let (count, partition, offset) = (letters.len(), &first.partition, first.offset);
     eprintln!("{count} events could not be used; the first, {partition} offset {offset}: {}", first.message);
 }
 

@@ -63,22 +63,19 @@ pub enum DropReason {
     ClickWithoutImpression,
     /// An unclicked impression that `train.negatives.keep` left out.
     NotSampled,
-    /// The step it belonged to had a loss or gradient that was not finite; the parameters are untouched.
-    NonFiniteStep,
     /// The offset does not exist on the broker (compacted away, or a control record).
     MissingOffset,
 }
 
 impl DropReason {
     /// Every reason, for exhaustive counters.
-    pub const ALL: [DropReason; 8] = [
+    pub const ALL: [DropReason; 7] = [
         DropReason::Tombstone,
         DropReason::DuplicateImpression,
         DropReason::DuplicateClick,
         DropReason::LateClick,
         DropReason::ClickWithoutImpression,
         DropReason::NotSampled,
-        DropReason::NonFiniteStep,
         DropReason::MissingOffset,
     ];
 
@@ -92,7 +89,6 @@ impl DropReason {
             DropReason::LateClick => "late_click",
             DropReason::ClickWithoutImpression => "click_without_impression",
             DropReason::NotSampled => "not_sampled",
-            DropReason::NonFiniteStep => "non_finite_step",
             DropReason::MissingOffset => "missing_offset",
         }
     }

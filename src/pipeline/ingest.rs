@@ -3,20 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::letters::Letters;
 use super::reader::Chunk;
 use super::seen::{Read, Seen};
 use super::shared::Shared;
 use crate::batch::{Batch, BatchBuilder, Ended, NegativeSampling};
 use crate::domain::{DropReason, Origin, Record, TopicPartition};
 use crate::join::{JoinOutput, Joiner};
-use crate::stream::{DeadLetter, DeadLetterSink};
+use crate::stream::DeadLetter;
 use crate::wire::{Decoded, EventDecoder};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 /// How often idle partitions and lingering batches are looked at.
 const TICK: Duration = Duration::from_millis(20);
-/// First and longest pause before dead letters are sent again.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Nobody takes batches any more.
 struct Closed;
@@ -30,7 +29,7 @@ pub(super) struct Ingest {
     pub(super) joiner: Joiner,
     pub(super) negatives: NegativeSampling,
     pub(super) builder: BatchBuilder,
-    pub(super) dead_letters: Box<dyn DeadLetterSink>,
+    pub(super) letters: Letters,
     pub(super) batches: Sender<Batch>,
     pub(super) shared: Arc<Shared>,
     pub(super) finish_at_end: bool,
@@ -74,7 +73,7 @@ impl Ingest {
 
     fn records(&mut self, records: Vec<Record>) -> Result<(), Closed> {
         let now_ms = self.now_ms();
-        let mut letters = Vec::new();
+        let (mut letters, mut ended) = (Vec::new(), Vec::new());
         for record in records {
             match self.look(&record, now_ms) {
                 Read::New => {}
@@ -101,19 +100,28 @@ impl Ingest {
                 Err(error) => {
                     self.joiner.saw(record.origin.partition, now_ms);
                     let partition = self.partitions[record.origin.partition.0 as usize].clone();
+                    let Record { origin, key, payload, .. } = record;
                     letters.push(DeadLetter {
-                        record,
                         partition,
+                        offset: origin.offset,
+                        key,
+                        payload,
                         stage: "decode",
                         class: error.class().to_owned(),
                         message: error.to_string(),
                     });
+                    ended.push(Ended::DeadLettered(origin));
                 }
             }
         }
         self.joiner.tick(now_ms, &mut self.joined);
         self.hand_on_joined()?;
-        self.bury(&letters)
+        // A stop in between leaves them to be read again.
+        self.letters.bury(&letters).map_err(|_unsent| Closed)?;
+        for ended in ended {
+            self.builder.end(ended, now_ms);
+        }
+        Ok(())
     }
 
     /// What the offset read is; offsets before it that do not exist are booked as missing.
@@ -140,27 +148,6 @@ impl Ingest {
             self.joiner.saw(record.origin.partition, now_ms);
             self.builder.close(record.origin, now_ms);
         }
-    }
-
-    /// Sends dead letters until they are acknowledged, then books them. A stop in between leaves them to be read again.
-    fn bury(&mut self, letters: &[DeadLetter]) -> Result<(), Closed> {
-        if letters.is_empty() {
-            return Ok(());
-        }
-        let mut pause = RETRY.0;
-        while let Err(error) = self.dead_letters.send(letters) {
-            tracing::warn!(%error, letters = letters.len(), "dead letters were not acknowledged; trying again");
-            if self.shared.stopping() {
-                return Err(Closed);
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(RETRY.1);
-        }
-        let now_ms = self.now_ms();
-        for letter in letters {
-            self.builder.end(Ended::DeadLettered(letter.record.origin), now_ms);
-        }
-        Ok(())
     }
 
     fn hand_on_joined(&mut self) -> Result<(), Closed> {

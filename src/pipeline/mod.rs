@@ -15,6 +15,7 @@
 mod control;
 mod ingest;
 mod keeper;
+mod letters;
 mod progress;
 mod reader;
 mod recover;

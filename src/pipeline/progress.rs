@@ -140,9 +140,9 @@ impl Progress {
         self.rows(batch, Some(report))
     }
 
-    /// The batch's samples were not trained. Returns as [`Progress::trained`].
-    pub(super) fn dropped(&mut self, batch: Batch, reason: DropReason) -> Vec<ScoredSample> {
-        *self.books.dropped.entry(reason).or_default() += events(&batch);
+    /// The batch's samples were not trained, their events are dead letters. Returns as [`Progress::trained`].
+    pub(super) fn dead_lettered(&mut self, batch: Batch) -> Vec<ScoredSample> {
+        self.books.dead_lettered += events(&batch);
         self.rows(batch, None)
     }
 
@@ -233,6 +233,11 @@ impl Progress {
         if let Some(track) = self.tracks.get_mut(partition.0 as usize) {
             track.mark(from, to);
         }
+    }
+
+    /// Where an event was read.
+    pub(super) fn partition(&self, origin: Origin) -> TopicPartition {
+        self.tracks[origin.partition.0 as usize].partition.clone()
     }
 
     pub(super) fn books(&self) -> &Books {
@@ -357,8 +362,8 @@ mod tests {
     fn an_open_impression_that_was_not_trained_is_held_without_a_score() {
         let mut progress = Progress::new(&[partition()], &[0], Recovered::default(), 1000);
         let (first, _) = batch(&[(0, 1, Stage::Open), (1, 2, Stage::Final)], vec![]);
-        assert_eq!(said(&progress.dropped(first, DropReason::NonFiniteStep)), []);
-        assert_eq!((progress.positions()[0].low, progress.books().dropped[&DropReason::NonFiniteStep]), (0, 2));
+        assert_eq!(said(&progress.dead_lettered(first)), []);
+        assert_eq!((progress.positions()[0].low, progress.books().dead_lettered), (0, 2));
         assert_eq!(said(&progress.closed(&[(0, origin(0))])), [("0", false, None)]);
         assert_eq!(progress.positions()[0].low, 2);
     }

@@ -7,6 +7,7 @@ use crossbeam_channel::bounded;
 
 use super::ingest::Ingest;
 use super::keeper::{self, Keeper};
+use super::letters::Letters;
 use super::progress::Progress;
 use super::recover::Recovery;
 use super::shared::Shared;
@@ -153,6 +154,7 @@ impl Running {
         let mut threads = Threads { list: Vec::new(), shared: Arc::clone(&shared) };
 
         let pace = Pace { rows: config.train.batch_rows, linger_ms: config.train.linger.as_millis() };
+        let letters = Letters::new(dead_letters, Arc::clone(&shared));
         let ingest = Ingest {
             partitions: source.partitions().to_vec(),
             seen: progress.seen(),
@@ -160,7 +162,7 @@ impl Running {
             joiner: Joiner::new(config.topics.mode, &config.join, source.partitions().len(), memory),
             negatives: NegativeSampling::new(config.train.negatives.keep, config.train.seed),
             builder: BatchBuilder::new(spec.clone(), pace, RAW_EVERY),
-            dead_letters,
+            letters: letters.clone(),
             batches: batches_in,
             shared: Arc::clone(&shared),
             finish_at_end,
@@ -220,6 +222,7 @@ impl Running {
             spec,
             learner,
             teaching,
+            letters,
             progress,
             evaluations: evaluations_in,
             checkpoints,

@@ -8,14 +8,16 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
 
 use super::PipelineError;
 use super::keeper::{CheckpointJob, Evaluation, PublishReply};
+use super::letters::Letters;
 use super::progress::Progress;
 use super::shared::Shared;
 use super::teaching::Teaching;
 use crate::batch::{Batch, BatchBuilder, Pace};
 use crate::checkpoint::ProbeSample;
 use crate::config::Config;
-use crate::domain::{Books, DropReason, EventTime, Field, Sample, ScoredSample, Stage, UserId};
+use crate::domain::{Books, EventTime, Field, Origin, Sample, ScoredSample, Stage, UserId};
 use crate::features::FeatureSpec;
+use crate::stream::DeadLetter;
 use crate::telemetry::{Health, names};
 use crate::train::Learner;
 use crate::wire::snapshot::field_to_json;
@@ -45,6 +47,7 @@ pub(super) struct Trainer {
     pub(super) spec: FeatureSpec,
     pub(super) learner: Learner,
     pub(super) teaching: Teaching,
+    pub(super) letters: Letters,
     pub(super) progress: Progress,
     pub(super) evaluations: Sender<Evaluation>,
     pub(super) checkpoints: Option<Checkpoints>,
@@ -121,7 +124,7 @@ impl Trainer {
         self.finish()
     }
 
-    /// One step. `None`: the evaluating thread is gone.
+    /// One step. `None`: the evaluating thread is gone, or a stop came before dead letters were acknowledged.
     fn batch(&mut self, mut batch: Batch) -> Option<()> {
         for ended in std::mem::take(&mut batch.ended) {
             self.progress.ended(ended);
@@ -137,9 +140,7 @@ impl Trainer {
         let report = self.learner.step(&batch);
         metrics::histogram!(names::STEP_SECONDS).record(started.elapsed());
         if !report.applied {
-            tracing::error!(rows = batch.rows(), loss = report.loss, "step not applied: loss or gradient is not finite");
-            let closed = self.progress.dropped(batch, DropReason::NonFiniteStep);
-            return self.observe(closed);
+            return self.refused(batch, report.loss);
         }
         for (row, fields) in std::mem::take(&mut batch.raw) {
             if self.schedule.probes.len() >= self.config.publish.probes {
@@ -149,6 +150,26 @@ impl Trainer {
         }
         let scored = self.progress.trained(batch, &report);
         self.observe(scored)
+    }
+
+    /// The step of this batch had something in it that was not finite: its events become dead letters, and nothing was learnt from them.
+    fn refused(&mut self, batch: Batch, loss: f64) -> Option<()> {
+        let rows = batch.rows();
+        tracing::error!(rows, loss, "step not applied: loss or gradient is not finite");
+        metrics::counter!(names::STEPS_REFUSED).increment(1);
+        let letter = |origin: &Origin| DeadLetter {
+            partition: self.progress.partition(*origin),
+            offset: origin.offset,
+            key: None,
+            payload: None,
+            stage: "train",
+            class: "NonFiniteStep".to_owned(),
+            message: format!("the loss ({loss}) or a gradient of its batch of {rows} samples is not finite; nothing was learnt from it"),
+        };
+        let letters: Vec<_> = batch.origins.iter().flatten().map(letter).collect();
+        self.letters.bury(&letters).ok()?;
+        let closed = self.progress.dead_lettered(batch);
+        self.observe(closed)
     }
 
     /// Hands on samples whose labels are final. `None`: the evaluating thread is gone.

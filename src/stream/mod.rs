@@ -63,10 +63,14 @@ pub trait Source: Send {
 /// A record that could not be used, and why.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeadLetter {
-    /// The record as read.
-    pub record: Record,
-    /// Where it was read.
+    /// Where it was read ...
     pub partition: TopicPartition,
+    /// ... and its offset there.
+    pub offset: i64,
+    /// Key as read.
+    pub key: Option<Vec<u8>>,
+    /// Value as read; `None` from stage `train`, which has decoded it: the whole is where it was read.
+    pub payload: Option<Vec<u8>>,
     /// `decode` or `train`.
     pub stage: &'static str,
     /// The error's class name, e.g. `DecodeError::WrongType`.

@@ -76,6 +76,7 @@ metrics! {
     Gauge READY = "rocket_ready", "1 when recovered and reading.";
     Gauge UPTIME = "rocket_uptime_seconds", "Seconds since start.";
     // The trainer: measured where it happens.
+    Counter STEPS_REFUSED = "rocket_steps_refused_total", "Steps not applied because something was not finite; their events are dead letters.";
     Histogram STEP_SECONDS = "rocket_step_seconds", "One co-training step.";
     Histogram CHECKPOINT_SECONDS = "rocket_checkpoint_seconds", "One checkpoint, from the copy of the state to the commit record.";
     Histogram PUBLISH_SECONDS = "rocket_publish_seconds", "One publish, from reading the checkpoint to the pointer's acknowledgement.";

@@ -29,7 +29,7 @@ const MESSAGE_BYTES_MAX: usize = 4 << 10;
 /// What is kept of a payload (and of a key) that the topic does not take whole. Below every sensible `max.message.bytes`.
 const CUT_BYTES: usize = 16 << 10;
 
-/// Dead letters to Kafka, with Kafka Connect's `__connect.errors.*` headers, key and payload as read.
+/// Dead letters to Kafka, with Kafka Connect's `__connect.errors.*` headers, key and payload as read, where the letter has them.
 ///
 /// A letter that the topic refuses for its size is sent with its payload cut, and a header that says so.
 pub struct KafkaDeadLetters {
@@ -51,8 +51,8 @@ impl KafkaDeadLetters {
     fn whole<'a>(&'a self, letter: &'a DeadLetter) -> Outgoing<'a> {
         Outgoing {
             topic: &self.topic,
-            key: letter.record.key.as_deref(),
-            payload: letter.record.payload.as_deref(),
+            key: letter.key.as_deref(),
+            payload: letter.payload.as_deref(),
             headers: Some(self.headers(letter)),
             ..Outgoing::default()
         }
@@ -68,7 +68,7 @@ impl KafkaDeadLetters {
 
     fn headers(&self, letter: &DeadLetter) -> OwnedHeaders {
         let partition = letter.partition.partition.to_string();
-        let offset = letter.record.origin.offset.to_string();
+        let offset = letter.offset.to_string();
         let message = cut(&letter.message, MESSAGE_BYTES_MAX);
         // There is no stack in a value that was judged: class and text are what an operator needs.
         let trace = format!("{}: {message}", letter.class);
