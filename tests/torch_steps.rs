@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use rocket_launching::batch::Batch;
-use rocket_launching::config::{FeatureConfig, FeatureKind, ModelConfig, Pooling, SchemaConfig, TimeUnit, TrainConfig};
-use rocket_launching::domain::Head;
+use rocket_launching::config::{EarlyLabels, FeatureConfig, FeatureKind, ModelConfig, Pooling, SchemaConfig, TimeUnit, TrainConfig};
+use rocket_launching::domain::{Head, Origin, PartitionIndex, Stage};
 use rocket_launching::features::FeatureSpec;
 use rocket_launching::train::{DenseState, Learner, RowsState};
 use serde::Deserialize;
@@ -40,6 +40,8 @@ struct Examples {
     ids: Vec<Vec<Vec<u64>>>,
     numbers: Vec<f32>,
     labels: Vec<bool>,
+    /// What each sample is of its impression's, by way of early labelling.
+    stages: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -58,6 +60,7 @@ struct Arm {
 struct ArmConfig {
     model: ModelConfig,
     train: TrainConfig,
+    early: Option<EarlyLabels>,
     #[serde(default)]
     course: Course,
 }
@@ -92,7 +95,7 @@ struct TeacherState {
 #[test]
 fn one_step_of_every_arm_is_pytorchs() {
     let fixture: Fixture = serde_json::from_str(FIXTURE).expect("the fixture is what the script writes");
-    assert!(fixture.arms.len() >= 24);
+    assert!(fixture.arms.len() >= 28);
     for device in DEVICES {
         for arm in &fixture.arms {
             assert_step(&format!("{} on {device}", arm.name), device, &fixture, arm);
@@ -101,9 +104,9 @@ fn one_step_of_every_arm_is_pytorchs() {
 }
 
 fn assert_step(what: &str, device: &str, fixture: &Fixture, arm: &Arm) {
-    let ArmConfig { model, train, course } = &arm.config;
+    let ArmConfig { model, train, early, course } = &arm.config;
     let train = TrainConfig { device: (*device).to_owned(), ..train.clone() };
-    let mut learner = Learner::new(model, &train, None, &spec()).expect("the backend is in this build");
+    let mut learner = Learner::new(model, &train, *early, &spec()).expect("the backend is in this build");
     let mut start = learner.capture(true);
     let names: Vec<_> = arm.dense.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice())).collect();
     let layout: Vec<_> = start.dense.layout.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice())).collect();
@@ -123,7 +126,7 @@ fn assert_step(what: &str, device: &str, fixture: &Fixture, arm: &Arm) {
     }
     learner.restore(start).expect("the fixture's state fits");
 
-    let report = learner.step(&batch(&fixture.batch));
+    let report = learner.step(&batch(&fixture.batch, *early));
     assert!(report.applied, "{what}");
     for head in Head::ALL {
         let expected = arm.logits.get(head.name()).map(Vec::as_slice);
@@ -195,7 +198,7 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
 
 /// One slot with one id, one pooled to its mean, and a number as it is.
 fn spec() -> FeatureSpec {
-    let bag = FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".to_owned(), last: None };
+    let bag = FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".to_owned(), last: Some(3) };
     let features = [("item", FeatureKind::Categorical), ("tags", bag), ("x", FeatureKind::Standardise { mean: 0.0, std: 1.0 })];
     let schema = SchemaConfig {
         time: "time".to_owned(),
@@ -209,8 +212,21 @@ fn spec() -> FeatureSpec {
     FeatureSpec::new(&schema).expect("a sound schema")
 }
 
-fn batch(examples: &Examples) -> Batch {
-    let mut batch = Batch { bounds: vec![0], numbers: examples.numbers.clone(), labels: examples.labels.clone(), ..Batch::default() };
+fn batch(examples: &Examples, early: Option<EarlyLabels>) -> Batch {
+    let name = early.map(|early| serde_json::to_value(early).expect("a word"));
+    let stages = name.and_then(|name| examples.stages.get(name.as_str()?)).into_iter().flatten();
+    let stages = stages.map(|stage| match stage.as_str() {
+        "final" => Stage::Final,
+        "open" => Stage::Open,
+        _ => Stage::Delayed(Origin { partition: PartitionIndex(0), offset: 0 }),
+    });
+    let mut batch = Batch {
+        bounds: vec![0],
+        numbers: examples.numbers.clone(),
+        labels: examples.labels.clone(),
+        stages: stages.collect(),
+        ..Batch::default()
+    };
     for slot in examples.ids.iter().flatten() {
         batch.ids.extend(slot);
         batch.bounds.push(batch.ids.len() as u32);
