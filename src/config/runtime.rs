@@ -193,10 +193,10 @@ pub enum Emit {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EarlyLabels {
-    /// Fake negative weighted: every impression leaves at once.
+    /// Fake negative weighted: every impression leaves as soon as it is settled.
     #[default]
     Fnw,
-    /// Elapsed-time sampling: an impression waits for `wait` first.
+    /// Elapsed-time sampling: an impression leaves `wait` later.
     EsDfm,
 }
 

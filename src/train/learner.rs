@@ -143,7 +143,10 @@ impl Learner {
             }
             self.click_counts.add(&batch.click_rates, &batch.labels, &batch.stages);
             self.course.samples += batch.labels.len() as u64;
-            self.course.health.observe(&batch.labels, &scores);
+            // Log losses can be compared on final labels alone.
+            if rule.early.is_none() {
+                self.course.health.observe(&batch.labels, &scores);
+            }
         }
         let Loss { total, hint_mse, hint_share } = pass.loss;
         StepReport { scores, loss: total, hint_mse, hint_share, hint_weight: rule.hint, applied }
