@@ -8,21 +8,25 @@ mod model;
 mod place;
 mod runtime;
 mod schema;
+mod train;
 mod units;
 mod validate;
 
 pub use feature::{FeatureConfig, FeatureKind, Pooling};
 pub use load::{ConfigError, load, parse};
 pub use model::{
-    Activation, AdmissionConfig, AttentionPair, BoosterAttentionConfig, BoosterCrossConfig, BoosterFirstConfig, Decay, EmbeddingConfig,
-    EmbeddingOptimizer, ExpiryConfig, Heads, HiddenConfig, HintConfig, HintKind, HintSchedule, ModelConfig, NegativesConfig,
-    OptimizerConfig, SharedGrad, TeacherConfig, TrainConfig,
+    Activation, AdmissionConfig, AttentionPair, BoosterAttentionConfig, BoosterCrossConfig, EmbeddingConfig, ExpiryConfig, HiddenConfig,
+    ModelConfig,
 };
 pub use runtime::{
     AdminConfig, CheckpointConfig, EarlyLabels, Emit, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, LogFormat,
     OWNED_KAFKA_PROPERTIES, PublishConfig, StartAt, StateConfig, StreamMode, TopicsConfig, USER_IMPRESSIONS_CAP,
 };
 pub use schema::{FeatureFault, SchemaConfig, TimeUnit};
+pub use train::{
+    BoosterFirstConfig, Decay, EmbeddingOptimizer, Heads, HintConfig, HintKind, HintSchedule, NegativesConfig, OptimizerConfig, SharedGrad,
+    TeacherConfig, TrainConfig,
+};
 pub use units::{ByteLength, Span};
 
 use std::path::PathBuf;
