@@ -40,6 +40,9 @@ class Nets:
     shared: list[int] = field(default_factory=list)
     light: list[int] = field(default_factory=lambda: [64, 32])
     booster: list[int] = field(default_factory=lambda: [256, 128, 64])
+    layer_norm: bool = False
+    booster_layer_norm: bool = False
+    cross_layers: int = 0
     control: bool = True
     dim: int = 16
     init_scale: float = 0.0
@@ -70,6 +73,7 @@ def load(path: Path) -> Config:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CompareError(f"{path}: {error}; name a configuration of the trainer by --config, e.g. config/kuairand.toml") from error
+    refuse_other_nets(document, path)
     nets = nets_of(document)
     return Config(schema_of(document.get("schema", {}), path, nets.batch_rows), nets)
 
@@ -93,12 +97,32 @@ def nets_of(document: dict[str, Any]) -> Nets:
     model, train = document.get("model", {}), document.get("train", {})
     flat = {
         **model,
+        "layer_norm": model.get("hidden", {}).get("layer_norm", False),
+        "booster_layer_norm": model.get("booster_hidden", {}).get("layer_norm", False),
+        "cross_layers": model.get("booster_cross", {}).get("layers", 0),
         **model.get("embedding", {}),
         **train,
         **train.get("optimizer", {}),
         **{{"weight": "hint_weight"}.get(key, key): value for key, value in train.get("hint", {}).items()},
     }
     return Nets(**{key: value for key, value in flat.items() if key in Nets.__dataclass_fields__})
+
+
+def refuse_other_nets(document: dict[str, Any], path: Path) -> None:
+    """Nets and features that the peers do not have would be compared with something else."""
+    model, train = document.get("model", {}), document.get("train", {})
+    features = document.get("schema", {}).get("features", [])
+    others = {
+        "model.hidden.activation": model.get("hidden", {}).get("activation", "relu") != "relu",
+        "model.booster_hidden.activation": model.get("booster_hidden", {}).get("activation", "relu") != "relu",
+        "model.booster_fm": model.get("booster_fm", False),
+        "model.booster_attention": bool(model.get("booster_attention", {}).get("of")),
+        "train.teacher.weight": train.get("teacher", {}).get("weight", 0.0) != 0.0,
+        "train.negatives.keep": train.get("negatives", {}).get("keep", 1.0) != 1.0,
+        "schema.features `dim` or `table`": any({"dim", "table"} & feature.keys() for feature in features),
+    }
+    for key in (key for key, differs in others.items() if differs):
+        raise CompareError(f"{path}: the peers do not know {key}; compare with a configuration that leaves it out")
 
 
 def texts(value: Any) -> list[str]:

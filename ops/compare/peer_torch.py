@@ -57,14 +57,14 @@ class Optimizers:
         self.adam.step()
 
 
-def mlp(inputs: int, hidden: list[int], *, logit: bool = True) -> nn.Sequential:
+def mlp(inputs: int, hidden: list[int], *, logit: bool = True, layer_norm: bool = False) -> nn.Sequential:
     """Dense layers with ReLUs between; they start as in src/nets/layout.rs: He uniform before a ReLU, Glorot before the logit, biases 0."""
     layers = nn.Sequential()
     for outputs in hidden:
         linear = nn.Linear(inputs, outputs)
         nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu")
         nn.init.zeros_(linear.bias)
-        layers.extend([linear, nn.ReLU()])
+        layers.extend([linear, *([nn.LayerNorm(outputs)] if layer_norm else []), nn.ReLU()])
         inputs = outputs
     if logit:
         linear = nn.Linear(inputs, 1)
@@ -72,6 +72,24 @@ def mlp(inputs: int, hidden: list[int], *, logit: bool = True) -> nn.Sequential:
         nn.init.zeros_(linear.bias)
         layers.extend([linear, nn.Flatten(0)])
     return layers
+
+
+class Cross(nn.Module):
+    """Cross layers (DCN-v2): x₀ ⊙ (W x + b) + x."""
+
+    def __init__(self, width: int, layers: int):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
+        for layer in self.layers:
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, first: Tensor) -> Tensor:
+        """`[rows, width]` → `[rows, width]`."""
+        x = first
+        for layer in self.layers:
+            x = first * layer(x) + x
+        return x
 
 
 def rocket_loss(logits: dict[str, Tensor], light_stopped: Tensor, labels: Tensor, nets: Nets) -> Tensor:
@@ -87,10 +105,11 @@ class Rocket(nn.Module):
     def __init__(self, inputs: int, nets: Nets):
         super().__init__()
         self.nets = nets
-        self.shared = mlp(inputs, nets.shared, logit=False)
+        self.shared = mlp(inputs, nets.shared, logit=False, layer_norm=nets.layer_norm)
         trunk = nets.shared[-1] if nets.shared else inputs
-        self.light, self.booster = mlp(trunk, nets.light), mlp(trunk, nets.booster)
-        self.control = mlp(trunk, nets.light) if nets.control else None
+        self.light = mlp(trunk, nets.light, layer_norm=nets.layer_norm)
+        self.booster = nn.Sequential(Cross(trunk, nets.cross_layers), mlp(trunk, nets.booster, layer_norm=nets.booster_layer_norm))
+        self.control = mlp(trunk, nets.light, layer_norm=nets.layer_norm) if nets.control else None
         if self.control is not None:
             # What sets them apart later is what they were trained on.
             self.control.load_state_dict(self.light.state_dict())

@@ -6,8 +6,8 @@ use crate::domain::Head;
 
 impl Layout {
     /// Multiplications of one example's logit: Σ inputs · outputs over the dense layers that it passes, shared ones included, the width
-    /// once more for a cross layer, the factorization machine's, and attention's over sequences of full length. Lookups, pooling, biases, normalisation and activations are not
-    /// counted. `None` for a head that is not there.
+    /// once more for a cross layer, the factorization machine's, and attention's over sequences of full length. Lookups, pooling, biases,
+    /// normalisation and activations are not counted. `None` for a head that is not there.
     ///
     /// The paper counts likewise, but its last layer has two outputs (a softmax) where ours has one: with w the width of the last hidden
     /// layer, its count is ours + w.

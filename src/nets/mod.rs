@@ -8,8 +8,8 @@
 //!
 //! A head may be absent, and without sharing light has inputs and lower layers of its own. Where labels come early by `es_dfm`, two heads
 //! more stand on the stopped trunk, which say how rows are weighted and are not served. All dense parameters are one flat vector, Adam's
-//! moments two more, so that an optimizer step is a dozen operations however many layers there are. A pass is: forward on the device, loss and its gradient by each logit on the host in f64 ([`loss`]), backward from
-//! those on the device.
+//! moments two more, so that an optimizer step is a dozen operations however many layers there are. A pass is: forward on the device, loss
+//! and its gradient by each logit on the host in f64 ([`loss`]), backward from those on the device.
 //!
 //! architecture invariant: Burn code and nothing else; the only room besides `train` that knows Burn.
 

@@ -68,7 +68,8 @@ impl View for &Tensor {
 ///
 /// # Shapes
 /// `embedding.keys` U64 `[rows]`, `embedding.rows` F32 `[rows, dim]`, likewise of further tables ([`Architecture::tables`]), `shared.*` and
-/// `light.*` F32 as in the learner's layout; where the schema has click rates, `click_rates.keys` U64 `[keys]` and `click_rates.counts` F32 `[keys, 2]`, the stream's own under key 0.
+/// `light.*` F32 as in the learner's layout; where the schema has click rates, `click_rates.keys` U64 `[keys]` and `click_rates.counts` F32
+/// `[keys, 2]`, the stream's own under key 0.
 pub(super) fn encode(learner: &LearnerState) -> Result<LightArtifact, ArtifactError> {
     let mut tensors = served_layers(&learner.dense)?;
     let tables = learner.served_rows();
