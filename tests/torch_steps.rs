@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use rocket_launching::batch::Batch;
-use rocket_launching::config::{EarlyLabels, FeatureConfig, FeatureKind, ModelConfig, Pooling, SchemaConfig, TimeUnit, TrainConfig};
+use rocket_launching::config::{EarlyLabels, FeatureConfig, FeatureKind, ModelConfig, Pooling, SchemaConfig, TrainConfig};
 use rocket_launching::domain::{Head, Origin, PartitionIndex, Stage};
 use rocket_launching::features::FeatureSpec;
 use rocket_launching::train::{DenseState, Learner, RowsState};
@@ -200,15 +200,7 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
 fn spec() -> FeatureSpec {
     let bag = FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".to_owned(), last: Some(3) };
     let features = [("item", FeatureKind::Categorical), ("tags", bag), ("x", FeatureKind::Standardise { mean: 0.0, std: 1.0 })];
-    let schema = SchemaConfig {
-        time: "time".to_owned(),
-        time_unit: TimeUnit::Ms,
-        user: "user".to_owned(),
-        item: "item".to_owned(),
-        label: "label".to_owned(),
-        impression: None,
-        features: features.map(|(name, kind)| FeatureConfig::new(name, kind)).to_vec(),
-    };
+    let schema = SchemaConfig::labelled(features.map(|(name, kind)| FeatureConfig::new(name, kind)).to_vec());
     FeatureSpec::new(&schema).expect("a sound schema")
 }
 

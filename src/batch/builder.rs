@@ -92,7 +92,7 @@ fn empty() -> Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{FeatureConfig, FeatureKind, Pooling, SchemaConfig, TimeUnit};
+    use crate::config::{FeatureConfig, FeatureKind, Pooling, SchemaConfig};
     use crate::domain::{DropReason, EventTime, Field, PartitionIndex, Stage, UserId};
     use crate::features::slot_key;
 
@@ -102,15 +102,7 @@ mod tests {
             ("x", FeatureKind::Standardise { mean: 0.0, std: 1.0 }),
             ("tags", FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".into(), last: None }),
         ];
-        let schema = SchemaConfig {
-            time: "ts".into(),
-            time_unit: TimeUnit::Ms,
-            user: "user".into(),
-            item: "item".into(),
-            label: "label".into(),
-            impression: None,
-            features: kinds.into_iter().map(|(name, kind)| FeatureConfig::new(name, kind)).collect(),
-        };
+        let schema = SchemaConfig::labelled(kinds.into_iter().map(|(name, kind)| FeatureConfig::new(name, kind)).collect());
         BatchBuilder::new(FeatureSpec::new(&schema).unwrap(), Pace { rows, linger_ms: 100 }, raw_every)
     }
 

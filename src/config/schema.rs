@@ -45,6 +45,13 @@ pub enum TimeUnit {
 }
 
 impl SchemaConfig {
+    /// Labelled events with these features, in columns `time` (milliseconds), `user`, `item` and `label`.
+    #[must_use]
+    pub fn labelled(features: Vec<FeatureConfig>) -> Self {
+        let [time, user, item] = ["time", "user", "item"].map(str::to_owned);
+        SchemaConfig { time, time_unit: TimeUnit::default(), user, item, label: default_label(), impression: None, features }
+    }
+
     /// The first feature that cannot be: names, tables, dims, bounds, standard deviations, separators, what it is made of.
     #[must_use]
     pub fn feature_fault(&self) -> Option<FeatureFault> {

@@ -11,7 +11,7 @@ const LINGER: Span = Span::from_millis(1000);
 const ACCUMULATOR: f32 = 1e-8;
 /// λ on the margin of one logit, mean over the batch. The published CTR run has 0.3 on a softmax of two logits and passes its rows many
 /// times; in one pass, while the booster is not ahead yet, that costs the light net more than it gives: on 300,000 events of the demo's
-/// stream, light beside light alone, AUC −.0036 ± .0007 at 0.3, +.0009 ± .0003 at 0.01 (`rocketctl ablate`, README).
+/// stream, light beside light alone, AUC −.0019 at 0.3, +.0019 ± .0008 at 0.01 (`rocketctl ablate`, README).
 const HINT_WEIGHT: f32 = 0.01;
 /// Steps of `decay`: 25 million samples at the default batch, a day of a busy stream.
 const DECAY_STEPS: u64 = 100_000;

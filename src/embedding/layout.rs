@@ -145,26 +145,18 @@ impl InputLayout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{FeatureConfig, SchemaConfig, TimeUnit};
+    use crate::config::{FeatureConfig, SchemaConfig};
 
     #[test]
     fn a_layout_is_as_wide_as_the_features_say() {
         let feature = |name: &str, kind| FeatureConfig::new(name, kind);
         let bag = FeatureKind::Bag { pooling: Pooling::Mean, separator: ",".to_owned(), last: None };
-        let schema = SchemaConfig {
-            time: "time".to_owned(),
-            time_unit: TimeUnit::Ms,
-            user: "user".to_owned(),
-            item: "item".to_owned(),
-            label: "label".to_owned(),
-            impression: None,
-            features: vec![
-                feature("item", FeatureKind::Categorical),
-                feature("price", FeatureKind::Log1p),
-                FeatureConfig { dim: Some(3), ..feature("tags", bag) },
-                feature("hour", FeatureKind::Hour),
-            ],
-        };
+        let schema = SchemaConfig::labelled(vec![
+            feature("item", FeatureKind::Categorical),
+            feature("price", FeatureKind::Log1p),
+            FeatureConfig { dim: Some(3), ..feature("tags", bag) },
+            feature("hour", FeatureKind::Hour),
+        ]);
         let spec = FeatureSpec::new(&schema).expect("a sound schema");
         let layout = InputLayout::new(&spec, 8);
         assert_eq!(layout, InputLayout::of(&[(Pooling::Sum, 8), (Pooling::Mean, 3), (Pooling::Sum, 8)], 1, 0));

@@ -1,22 +1,14 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{FeatureConfig, TimeUnit};
+use crate::config::FeatureConfig;
 
 fn feature(name: &str, kind: FeatureKind) -> FeatureConfig {
     FeatureConfig::new(name, kind)
 }
 
 fn schema(features: Vec<FeatureConfig>) -> SchemaConfig {
-    SchemaConfig {
-        time: "ts".into(),
-        time_unit: TimeUnit::Ms,
-        user: "user".into(),
-        item: "item".into(),
-        label: "label".into(),
-        impression: None,
-        features,
-    }
+    SchemaConfig::labelled(features)
 }
 
 fn every_kind() -> FeatureSpec {

@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::config::{
     Activation, Decay, EmbeddingConfig, FeatureConfig, FeatureKind, Heads, HiddenConfig, HintConfig, HintKind, NegativesConfig,
-    OptimizerConfig, Pooling, SchemaConfig, SharedGrad, TeacherConfig, TimeUnit,
+    OptimizerConfig, Pooling, SchemaConfig, SharedGrad, TeacherConfig,
 };
 use crate::features::NO_KEY;
 use crate::nets::Part;
@@ -35,15 +35,7 @@ fn layout() -> InputLayout {
 fn click_counts() -> ClickCounts {
     let item = FeatureConfig { embed: false, ..FeatureConfig::new("item", FeatureKind::Categorical) };
     let rate = FeatureConfig::new("item_rate", FeatureKind::ClickRate { of: vec!["item".to_owned()], prior: 2.0 });
-    let schema = SchemaConfig {
-        time: "time".to_owned(),
-        time_unit: TimeUnit::Ms,
-        user: "user".to_owned(),
-        item: "item".to_owned(),
-        label: "label".to_owned(),
-        impression: None,
-        features: vec![item, rate],
-    };
+    let schema = SchemaConfig::labelled(vec![item, rate]);
     ClickCounts::new(&FeatureSpec::new(&schema).expect("a sound schema"))
 }
 
