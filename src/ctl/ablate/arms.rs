@@ -75,11 +75,12 @@ const KINDS: &[Kind] = &[
     Kind { name: "kd", about: "hint by distillation at a temperature", change: |config, _| config.train.hint.kind = HintKind::Kd },
     Kind {
         name: "rocket_kd",
-        about: "rocket, and distillation from the booster as it was, at the published weight unless configured",
-        change: |config, _| {
+        about: "rocket, and distillation from the booster as it was some rows ago, at the published weight unless configured",
+        change: |config, rows| {
             if config.train.teacher.weight == 0.0 {
                 config.train.teacher.weight = TEACHER;
             }
+            config.publish.every_samples = rows;
         },
     },
     Kind { name: "mimic", about: "booster first, then light from the frozen booster's logits", change: booster_first },

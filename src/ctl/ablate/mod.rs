@@ -34,7 +34,8 @@ pub(super) struct AblateArgs {
     /// Measure only impressions from this time on; training covers all. RFC 3339, e.g. 2022-04-27T00:00:00Z.
     #[arg(long, value_name = "TIME", value_parser = backtest::rfc3339)]
     eval_from: Option<String>,
-    /// Rows that train the booster alone, in the arms where it comes first; measure later rows only, by --eval-from.
+    /// Rows that train the booster alone, in the arms where it comes first (measure later rows only, by --eval-from); in `rocket_kd`, rows
+    /// after which the booster becomes the teacher, again and again.
     #[arg(long, value_name = "ROWS", default_value_t = arms::BOOSTER_FIRST)]
     booster_first: u64,
     /// Directory for ablation.json and the charts; made if it is not there.
