@@ -84,8 +84,8 @@ pub enum Activation {
     Relu,
     /// y above zero, a·y below, with a trained per output (He et al. 2015).
     Prelu,
-    /// p·y + (1 − p)·a·y, p = σ((y − E[y]) / √(Var[y] + ε)), with a trained per output (Zhou et al. 2018, DIN). E and Var are running ones
-    /// of the batches before, in training as in serving: a score does not depend on what else is in its batch.
+    /// p·y + (1 − p)·a·y, p = σ((y − μ) / √(σ² + ε)), with a trained per output (Zhou et al. 2018, DIN). Mean μ and variance σ² are running
+    /// ones of the batches before, in training as in serving: a score does not depend on what else is in its batch.
     Dice,
 }
 
