@@ -124,17 +124,22 @@ impl Shared {
         told.waiting = why;
     }
 
-    /// Counts a refusal and keeps its text.
+    /// Counts a refusal and keeps its text: who sees the one sees the other.
     pub(super) fn rejected(&self, reason: &'static str, what: &str) {
         metrics::counter!(names::SNAPSHOT_REJECTED, "reason" => reason).increment(1);
-        *self.told().rejected.entry(reason.to_owned()).or_default() += 1;
-        self.failed(what);
+        self.tell(what, |told| *told.rejected.entry(reason.to_owned()).or_default() += 1);
     }
 
     /// Keeps the text of what went wrong.
     pub(super) fn failed(&self, what: &str) {
+        self.tell(what, |_| {});
+    }
+
+    fn tell(&self, what: &str, also: impl FnOnce(&mut SubscriberStatus)) {
         tracing::warn!("snapshots: {what}");
-        self.told().last_error = Some(Incident { at_ms: now_ms(), what: what.to_owned() });
+        let mut told = self.told();
+        told.last_error = Some(Incident { at_ms: now_ms(), what: what.to_owned() });
+        also(&mut told);
     }
 
     pub(super) fn refused(&self, what: &str) {
