@@ -145,6 +145,12 @@ impl FeatureConfig {
         }
     }
 
+    /// Floats per row of its slot; `default` where it has no dim of its own.
+    #[must_use]
+    pub fn dim(&self, default: usize) -> usize {
+        self.dim.unwrap_or(default)
+    }
+
     /// Whether its ids have embeddings of their own.
     #[must_use]
     pub fn has_slot(&self) -> bool {

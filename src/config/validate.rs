@@ -234,7 +234,7 @@ fn model(config: &Config) -> Checked {
 /// A row has one dim, so features that share rows have one; so have all slots where the booster multiplies them by one another.
 fn dims(config: &Config) -> Checked {
     let features = &config.schema.features;
-    let dim = |feature: &FeatureConfig| feature.dim.unwrap_or(config.model.embedding.dim);
+    let dim = |feature: &FeatureConfig| feature.dim(config.model.embedding.dim);
     for (index, feature) in features.iter().enumerate().filter(|(_, feature)| feature.has_slot()) {
         let shares = |other: &FeatureConfig| other.has_slot() && other.table() == feature.table() && dim(other) != dim(feature);
         let Some(before) = features[..index].iter().position(shares) else { continue };
@@ -274,7 +274,7 @@ fn attention(config: &Config) -> Checked {
         let (key, target) = place("target", &pair.target)?;
         let one = features[target].has_many_ids(&features[..target]) == Some(false);
         need_text(one, &key, &pair.target, "it may have several ids: expected a feature with one")?;
-        let [of_sequence, of_target] = [sequence, target].map(|place| features[place].dim.unwrap_or(config.model.embedding.dim));
+        let [of_sequence, of_target] = [sequence, target].map(|place| features[place].dim(config.model.embedding.dim));
         let allowed = format!("its dim is {of_target}, that of `{}` {of_sequence}: expected the same", pair.sequence);
         need_text(of_sequence == of_target, &key, &pair.target, allowed)?;
         let again = pairs[..index].contains(pair);

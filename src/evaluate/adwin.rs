@@ -128,11 +128,10 @@ impl Adwin {
     }
 
     fn oldest_first(&self) -> impl Iterator<Item = Stretch> {
-        let of_level = |(level, buckets): (usize, &Vec<Sums>)| {
+        self.levels.iter().enumerate().rev().flat_map(|(level, buckets)| {
             let n = size(level);
-            buckets.iter().map(move |sums| Stretch { n, sums: *sums }).collect::<Vec<_>>()
-        };
-        self.levels.iter().enumerate().rev().flat_map(of_level)
+            buckets.iter().map(move |sums| Stretch { n, sums: *sums })
+        })
     }
 }
 

@@ -165,7 +165,11 @@ impl Progress {
                     last.push(sample);
                 }
                 Stage::Final => {}
-                Stage::Open => batch.origins[row].iter().for_each(|origin| self.hold(*origin, impression, &sample)),
+                Stage::Open => {
+                    if let Some(origin) = batch.origins[row].first() {
+                        self.hold(*origin, impression, sample);
+                    }
+                }
                 Stage::Delayed(origin) => last.extend(self.release(origin, true)),
             }
         }
@@ -178,9 +182,9 @@ impl Progress {
         closed.iter().filter_map(|(_, origin)| self.release(*origin, false)).collect()
     }
 
-    fn hold(&mut self, origin: Origin, impression: Option<ImpressionId>, sample: &ScoredSample) {
+    fn hold(&mut self, origin: Origin, impression: Option<ImpressionId>, sample: ScoredSample) {
         if let Some(track) = self.tracks.get_mut(origin.partition.0 as usize) {
-            track.open.insert(origin.offset, OpenImpression { offset: origin.offset, impression, sample: sample.clone() });
+            track.open.insert(origin.offset, OpenImpression { offset: origin.offset, impression, sample });
         }
     }
 

@@ -117,7 +117,8 @@ impl Learner {
         };
         self.read_click_rates(batch, &mut inputs);
         let pass = self.compute.run(|| {
-            let taught = self.teacher.as_ref().and_then(|teacher| teacher.logits(&self.inputs, &self.click_counts, batch));
+            let teacher = self.teacher.as_ref().filter(|_| rule.teacher != 0.0);
+            let taught = teacher.and_then(|teacher| teacher.logits(&self.inputs, &self.click_counts, batch));
             let targets = Targets { labels: &batch.labels, stages: &batch.stages, teacher: taught.as_deref() };
             self.nets.gradients(inputs, targets, &rule)
         });
