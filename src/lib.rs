@@ -31,6 +31,8 @@ pub mod domain;
 pub mod embedding;
 #[cfg(feature = "trainer")]
 pub mod evaluate;
+#[doc(hidden)]
+pub mod failpoint;
 pub mod features;
 #[cfg(feature = "trainer")]
 pub mod join;

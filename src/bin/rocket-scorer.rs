@@ -75,6 +75,8 @@ impl From<anyhow::Error> for Failure {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    rocket_launching::failpoint::arm();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {

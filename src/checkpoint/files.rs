@@ -10,6 +10,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use super::{CheckpointError, FileEntry, ProbeSample};
 use crate::domain::{EventTime, ImpressionId, OpenImpression, TopicPartition};
+use crate::failpoint;
 use crate::train::{Course, DenseState, TensorLayout};
 
 /// Metadata key of the safetensors files. One key, so that the same state gives the same bytes.
@@ -39,11 +40,14 @@ pub(super) struct Extra {
 pub(super) fn write_durable(dir: &Path, name: &str, bytes: &[u8]) -> Result<FileEntry, CheckpointError> {
     let path = dir.join(name);
     let temporary = dir.join(format!("{name}.tmp"));
-    let mut file = File::create(&temporary).map_err(CheckpointError::io("creating", &temporary))?;
-    file.write_all(bytes).map_err(CheckpointError::io("writing", &temporary))?;
-    file.sync_all().map_err(CheckpointError::io("syncing", &temporary))?;
-    fs::rename(&temporary, &path).map_err(CheckpointError::io("renaming to", &path))?;
-    sync_dir(dir)?;
+    let kind = name.split('-').next().unwrap_or(name);
+    let at = |stage: &str| failpoint::reach(format_args!("{kind}.{stage}"));
+    let mut file = at("create").and_then(|()| File::create(&temporary)).map_err(CheckpointError::io("creating", &temporary))?;
+    at("write").and_then(|()| file.write_all(bytes)).map_err(CheckpointError::io("writing", &temporary))?;
+    at("sync").and_then(|()| file.sync_all()).map_err(CheckpointError::io("syncing", &temporary))?;
+    at("rename").and_then(|()| fs::rename(&temporary, &path)).map_err(CheckpointError::io("renaming to", &path))?;
+    at("sync_dir").and_then(|()| File::open(dir)?.sync_all()).map_err(CheckpointError::io("syncing directory", dir))?;
+    at("durable").map_err(CheckpointError::io("writing", &path))?;
     Ok(FileEntry { name: name.to_owned(), bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() })
 }
 

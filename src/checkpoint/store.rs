@@ -6,6 +6,7 @@ use super::files::{self, Extra};
 use super::{CheckpointError, Commit, FileEntry, chain, tables};
 use crate::domain::{Books, EventTime, ImpressionId, OpenImpression, PartitionPosition, TopicPartition};
 use crate::evaluate::{AggregateState, Report};
+use crate::failpoint;
 use crate::train::LearnerState;
 
 /// Directory of weights, rows and the rest.
@@ -256,17 +257,20 @@ fn retain(dir: &Path, keep: usize, also_keep: Option<u64>) -> Result<(), Checkpo
             }
         } else {
             let path = commits_dir.join(files::name("commit", number, "json"));
-            fs::remove_file(&path).map_err(CheckpointError::io("removing", &path))?;
+            remove(&path)?;
         }
     }
     files::sync_dir(&commits_dir)?;
     for name in names_in(&files_dir)? {
         if !needed.contains(&name) {
-            let path = files_dir.join(&name);
-            fs::remove_file(&path).map_err(CheckpointError::io("removing", &path))?;
+            remove(&files_dir.join(&name))?;
         }
     }
     Ok(())
+}
+
+fn remove(path: &Path) -> Result<(), CheckpointError> {
+    failpoint::reach(format_args!("retention.remove")).and_then(|()| fs::remove_file(path)).map_err(CheckpointError::io("removing", path))
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::shared::Shared;
-use crate::stream::{DeadLetter, DeadLetterSink};
+use crate::failpoint;
+use crate::stream::{DeadLetter, DeadLetterSink, StreamError};
 
 /// First and longest pause before dead letters are sent again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -31,9 +32,7 @@ impl Letters {
         }
         let mut pause = RETRY.0;
         loop {
-            // A thread that panicked while it sent has ended the pipeline.
-            let sent = self.sink.lock().unwrap_or_else(PoisonError::into_inner).send(letters);
-            let Err(error) = sent else { return Ok(()) };
+            let Err(error) = self.send(letters) else { return Ok(()) };
             tracing::warn!(%error, letters = letters.len(), "dead letters were not acknowledged; trying again");
             if self.shared.stopping() {
                 return Err(Unsent);
@@ -41,5 +40,16 @@ impl Letters {
             std::thread::sleep(pause);
             pause = (pause * 2).min(RETRY.1);
         }
+    }
+
+    fn send(&self, letters: &[DeadLetter]) -> Result<(), StreamError> {
+        let at = |stage: &str| {
+            let failed = |error: std::io::Error| StreamError::Client { doing: "sending dead letters", why: error.to_string() };
+            failpoint::reach(format_args!("letters.{stage}")).map_err(failed)
+        };
+        at("send")?;
+        // A thread that panicked while it sent has ended the pipeline.
+        self.sink.lock().unwrap_or_else(PoisonError::into_inner).send(letters)?;
+        at("acknowledged")
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::manifest::hex;
 use crate::domain::Version;
+use crate::failpoint;
 use crate::serving::{Catalog, CatalogError, ServedModel};
 use crate::stream::{LogReader, LogWriter, StreamError};
 use crate::wire::snapshot::{Key, Manifest};
@@ -77,7 +78,15 @@ impl Topic {
 
     /// Appends in order; everything is acknowledged when this returns.
     pub(super) fn append(&self, entries: &[Entry]) -> Result<(), StreamError> {
-        self.writer.append(entries)
+        let first = entries.first().map_or("", |(key, _)| str::from_utf8(key).unwrap_or_default());
+        let kind = first.split('/').next().unwrap_or_default();
+        let at = |stage: &str| {
+            let failed = |error: std::io::Error| StreamError::Client { doing: "appending to the snapshot topic", why: error.to_string() };
+            failpoint::reach(format_args!("topic.{kind}.{stage}")).map_err(failed)
+        };
+        at("send")?;
+        self.writer.append(entries)?;
+        at("acknowledged")
     }
 
     /// Fetches a version and opens it as a subscriber would.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Marks, ModelError, ServedModel};
 use crate::domain::Version;
+use crate::failpoint;
 use crate::wire::snapshot::{Manifest, PROTOCOL, RECORD_BYTES_MAX, RecordError, open, seal};
 
 const SEEN: &str = "seen.json";
@@ -173,7 +174,9 @@ impl SnapshotCache {
             // The manifest first: without it the version does not exist.
             for extension in [MANIFEST, ARTIFACT] {
                 let path = self.path(*version, extension);
-                fs::remove_file(&path).map_err(io_error("removing", &path))?;
+                failpoint::reach(format_args!("cache.remove"))
+                    .and_then(|()| fs::remove_file(&path))
+                    .map_err(io_error("removing", &path))?;
             }
         }
         // What was moved aside is looked at soon or never.
@@ -256,11 +259,22 @@ impl SnapshotCache {
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(format!(".{UNFINISHED}"));
         let unfinished = PathBuf::from(unfinished);
-        File::create(&unfinished)
-            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&unfinished, path))
-            .map_err(io_error("writing", path))?;
-        self.sync_dir()
+        let kind = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        let at = |stage: &str| failpoint::reach(format_args!("cache.{kind}.{stage}"));
+        let write = || {
+            at("create")?;
+            let mut file = File::create(&unfinished)?;
+            at("write")?;
+            file.write_all(bytes)?;
+            at("sync")?;
+            file.sync_all()?;
+            at("rename")?;
+            fs::rename(&unfinished, path)?;
+            at("sync_dir")
+        };
+        write().map_err(io_error("writing", path))?;
+        self.sync_dir()?;
+        at("durable").map_err(io_error("writing", path))
     }
 
     fn sync_dir(&self) -> Result<(), CacheError> {

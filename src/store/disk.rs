@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::StoreError;
+use crate::failpoint;
 
 /// sled's log.
 const LOG: &str = "db";
@@ -71,8 +72,13 @@ impl Durability {
     }
 
     pub(super) fn flush(&mut self, db: &sled::Db) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let at = |stage: &str| failpoint::reach(format_args!("users.{stage}")).map_err(|e| failed(&path, &e.into()));
+        at("flush")?;
         db.flush().map_err(|e| failed(&self.path, &e))?;
-        self.sync().map_err(|e| failed(&self.path, &e.into()))
+        at("sync")?;
+        self.sync().map_err(|e| failed(&self.path, &e.into()))?;
+        at("durable")
     }
 
     fn sync(&mut self) -> io::Result<()> {

@@ -5,6 +5,7 @@ use super::record::{self, Record, Value};
 use super::{StoreError, keys, migrate};
 use crate::domain::UserId;
 use crate::evaluate::{EvaluateError, UserStates};
+use crate::failpoint;
 
 /// Records per batch that sled applies at once: bounds the memory of a write.
 const BATCH_RECORDS: usize = 1024;
@@ -78,9 +79,11 @@ impl SledUsers {
             }
             changes += 1;
             if changes % BATCH_RECORDS == 0 {
+                self.at("users.take_back")?;
                 db.apply_batch(std::mem::take(&mut batch)).map_err(|e| disk::failed(&self.path, &e))?;
             }
         }
+        self.at("users.take_back")?;
         // Last: until then the next start takes back the rest.
         batch.insert(keys::WRITTEN, &committed.to_le_bytes());
         db.apply_batch(batch).map_err(|e| disk::failed(&self.path, &e))?;
@@ -104,9 +107,14 @@ impl SledUsers {
                 let value = record::encode(&key, &record);
                 batch.insert(key, value);
             }
+            self.at("users.batch")?;
             self.db.apply_batch(batch).map_err(|e| disk::failed(&self.path, &e))?;
         }
         self.durability.flush(&self.db)
+    }
+
+    fn at(&self, point: &str) -> Result<(), StoreError> {
+        failpoint::reach(format_args!("{point}")).map_err(|e| disk::failed(&self.path, &e.into()))
     }
 
     fn get(&self, user: &UserId) -> Result<Option<Vec<u8>>, StoreError> {

@@ -1,6 +1,6 @@
 //! The real `rocketd` as a child process, asked over its admin socket.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,25 +27,41 @@ pub fn write_config(config: &Config) -> PathBuf {
 impl Daemon {
     /// Starts it and waits until it answers.
     pub fn start(config: &Config) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    /// Likewise, with these variables in its environment.
+    pub fn start_with(config: &Config, environment: &[(&str, &str)]) -> Self {
+        let mut daemon = Self::spawn(config, environment);
+        let started = Instant::now();
+        while daemon.status().is_none() {
+            if let Some(status) = daemon.ended() {
+                panic!("rocketd ended early with {status}; its log:\n{}", read_log(config));
+            }
+            assert!(started.elapsed() < PATIENCE, "rocketd does not answer; its log:\n{}", read_log(config));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        daemon
+    }
+
+    /// Starts it; it may end before it ever answers.
+    pub fn spawn(config: &Config, environment: &[(&str, &str)]) -> Self {
         let file = write_config(config);
         let log = std::fs::File::options().create(true).append(true).open(file.with_extension("log")).expect("log file");
         let child = Command::new(env!("CARGO_BIN_EXE_rocketd"))
             .args(["run", "--config"])
             .arg(&file)
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .expect("rocketd starts");
-        let mut daemon = Daemon { child, socket: config.admin_socket() };
-        let started = Instant::now();
-        while ask(&daemon.socket, &Request::Status).is_err() {
-            if let Some(status) = daemon.child.try_wait().expect("the child can be asked") {
-                panic!("rocketd ended early with {status}; its log:\n{}", read_log(&file));
-            }
-            assert!(started.elapsed() < PATIENCE, "rocketd does not answer; its log:\n{}", read_log(&file));
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        daemon
+        Daemon { child, socket: config.admin_socket() }
+    }
+
+    /// How it ended, once it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child can be asked")
     }
 
     /// One look; `None` once it no longer answers.
@@ -83,7 +99,7 @@ impl Daemon {
         assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
         let started = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait().expect("the child can be asked") {
+            if let Some(status) = self.ended() {
                 return status;
             }
             assert!(started.elapsed() < PATIENCE, "rocketd does not leave");
@@ -100,6 +116,7 @@ impl Drop for Daemon {
     }
 }
 
-fn read_log(config: &Path) -> String {
-    std::fs::read_to_string(config.with_extension("log")).unwrap_or_default()
+/// What it wrote to standard error, in all its runs.
+pub fn read_log(config: &Config) -> String {
+    std::fs::read_to_string(config.state.dir.with_extension("log")).unwrap_or_default()
 }

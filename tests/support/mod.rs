@@ -3,6 +3,7 @@
 
 pub mod broker;
 pub mod daemon;
+pub mod kills;
 pub mod world;
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,158 @@
+//! A stream with everything in it, a daemon that is killed over it and started again, and what must hold at its end.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rocket_launching::checkpoint::{CheckpointStore, Commit, Loaded};
+use rocket_launching::config::{Config, Span};
+use rocket_launching::domain::{Books, Role, Version};
+use rocket_launching::evaluate::Report;
+use rocket_launching::pipeline::{State, Status};
+use rocket_launching::serving::{Subscriber, SubscriberConfig};
+use rocket_launching::stream::{KafkaLogReader, KafkaProducer, LogReader, read_dead_letters};
+
+use super::daemon::{Daemon, PATIENCE};
+use super::world;
+
+/// Impressions and clicks on a broker, duplicates, late ones and broken ones among them, and what one undisturbed pass in memory makes of
+/// them: the reference for everything that was read from a broker by daemons that were killed.
+pub struct Stream {
+    brokers: String,
+    rows: usize,
+    events: u64,
+    books: Books,
+    report: Report,
+}
+
+/// Where a daemon ended.
+pub struct End {
+    commit: Commit,
+    loaded: Loaded,
+}
+
+impl Stream {
+    /// Sends a stream of `rows` impressions to topics that `create` makes. `dir` is for what the reference keeps.
+    pub fn produce(brokers: String, rows: usize, dir: &Path, create: impl Fn(&Config)) -> Self {
+        let mut stream = Stream { brokers, rows, events: 0, books: Books::default(), report: Report::default() };
+        let config = stream.config(dir, "reference");
+        create(&config);
+        let (partitions, records) = world::joined_stream(rows, 3);
+        let producer = KafkaProducer::open(&config.kafka).expect("the producer connects");
+        for record in &records {
+            let topic = if record.role == Role::Impression { config.impressions_topic() } else { config.clicks_topic() };
+            producer.send(&topic, Some(0), None, record.payload.as_deref(), None).expect("the event is queued");
+        }
+        producer.flush().expect("the events are acknowledged");
+        stream.events = records.len() as u64;
+        let (reference, _) = world::run(&config, State::Memory, (partitions, records), None, false);
+        (stream.books, stream.report) = (reference.status.books, reference.status.report);
+        stream
+    }
+
+    /// A daemon of this name: the events are those of all, its snapshots and dead letters its own.
+    pub fn config(&self, dir: &Path, name: &str) -> Config {
+        let more = format!("kafka.brokers = \"{}\"\nadmin.http = \"\"", self.brokers);
+        let mut config = world::config(&dir.join(name), "joined", &more);
+        // A partition that is at its end holds the watermark back however long that takes: the same samples close every time.
+        config.join.idle = Span::from_secs(3600);
+        config.name = name.to_owned();
+        for (topic, events) in [(&mut config.topics.impressions, "impressions"), (&mut config.topics.clicks, "clicks")] {
+            *topic = format!("world-{}.{events}", self.rows);
+        }
+        config
+    }
+
+    /// Everything is read, and every batch that can close is trained. What ended since the last batch is booked when the daemon leaves.
+    pub fn is_done(&self, status: &Status) -> bool {
+        status.read == self.events && status.books.trained == self.books.trained
+    }
+
+    /// Runs a daemon until everything is done, and asks it to leave.
+    pub fn run_to_end(&self, config: &Config) -> End {
+        let daemon = Daemon::start(config);
+        daemon.wait_until("all events done", |status| self.is_done(status));
+        assert!(daemon.terminate().success());
+        self.end(config)
+    }
+
+    /// Where it ended: conservation, and metrics equal to the reference.
+    pub fn end(&self, config: &Config) -> End {
+        let store = CheckpointStore::open(&config.state.dir, config.checkpoint.keep).expect("the state opens");
+        let commit = store.latest().expect("something was committed").clone();
+        let loaded = CheckpointStore::load(&config.state.dir, &commit).expect("the commit is whole");
+        assert_eq!(commit.books, self.books, "{}: every event is done once, as what it was", config.name);
+        let counted: u64 = commit.positions.iter().map(|position| position.count()).sum();
+        assert_eq!(counted, self.books.done(), "{}: positions say the same as the books", config.name);
+        assert_eq!(commit.report, self.report, "{}: metrics of the reference", config.name);
+        let (_, letters) = read_dead_letters(config, usize::MAX).expect("dead letters are read");
+        let mut buried: Vec<_> = letters.into_iter().map(|letter| letter.source).collect();
+        buried.sort();
+        buried.dedup();
+        assert_eq!(buried.len() as u64, self.books.dead_lettered, "{}: no broken event without its letter", config.name);
+        End { commit, loaded }
+    }
+}
+
+impl End {
+    /// Bit by bit the state of `other`, whatever the numbers of their checkpoints.
+    pub fn assert_equals(&self, other: &End, case: &str) {
+        assert_eq!(self.commit.positions, other.commit.positions, "{case}: positions");
+        assert_eq!(self.commit.evaluation, other.commit.evaluation, "{case}: aggregates");
+        assert_eq!(self.loaded.memory, other.loaded.memory, "{case}: memory of the join");
+        assert!(self.loaded.learner == other.loaded.learner, "{case}: weights, rows, optimizer");
+    }
+}
+
+/// An ad server that follows a daemon's snapshots, whatever happens to the daemon.
+pub struct Watcher {
+    subscriber: Arc<Subscriber>,
+    stop: Arc<AtomicBool>,
+    watching: JoinHandle<BTreeMap<Version, String>>,
+}
+
+impl Watcher {
+    pub fn start(config: &Config, cache: &Path) -> Self {
+        let (kafka, topic) = (config.kafka.clone(), config.snapshots_topic());
+        let open = move || Ok(Box::new(KafkaLogReader::open(&kafka, &topic)?) as Box<dyn LogReader>);
+        let subscriber = Subscriber::start(SubscriberConfig::new(&config.name, cache), open).expect("the subscriber starts");
+        let (subscriber, stop) = (Arc::new(subscriber), Arc::new(AtomicBool::new(false)));
+        let watching = std::thread::spawn({
+            let (subscriber, stop) = (Arc::clone(&subscriber), Arc::clone(&stop));
+            move || {
+                let mut served = BTreeMap::new();
+                while !stop.load(Ordering::Relaxed) {
+                    if let Some(model) = subscriber.model() {
+                        let hash = model.manifest().artifact.blake3.clone();
+                        let before = served.insert(model.version(), hash.clone());
+                        assert!(before.is_none_or(|before| before == hash), "version {} was two snapshots", model.version());
+                    }
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                served
+            }
+        });
+        Watcher { subscriber, stop, watching }
+    }
+
+    /// Waits until what the topic says is served. It never was sent a snapshot that it had to refuse, nor one that was another later.
+    pub fn finish(self) -> BTreeMap<Version, String> {
+        let started = Instant::now();
+        loop {
+            let status = self.subscriber.status();
+            if status.version == status.target && status.behind == Some(0) {
+                break;
+            }
+            assert!(started.elapsed() < PATIENCE, "what the topic says is not served: {status:#?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.stop.store(true, Ordering::Relaxed);
+        let served = self.watching.join().expect("the watcher saw nothing wrong");
+        let status = self.subscriber.status();
+        assert!(status.rejected.is_empty(), "{:?}: {:?}", status.rejected, status.last_error);
+        served
+    }
+}
