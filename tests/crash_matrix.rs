@@ -37,11 +37,16 @@ struct Matrix {
 impl Matrix {
     fn new(dir: &Path) -> Self {
         let broker = EmbeddedBroker::start().expect("the broker starts");
-        let stream = Stream::produce(broker.bootstrap(), ROWS, dir, |config| {
-            for topic in [config.impressions_topic(), config.clicks_topic()] {
-                broker.create_topic(&topic, 1).expect("the topic is created");
-            }
-        });
+        let stream = Stream::produce(
+            broker.bootstrap(),
+            ROWS,
+            |_| {},
+            |config| {
+                for topic in [config.impressions_topic(), config.clicks_topic()] {
+                    broker.create_topic(&topic, 1).expect("the topic is created");
+                }
+            },
+        );
         let config = stream.config(dir, "whole");
         create_own_topics(&broker, &config);
         let daemon = Daemon::start_with(&config, &[TRACE]);

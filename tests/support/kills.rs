@@ -23,6 +23,7 @@ use super::world;
 pub struct Stream {
     brokers: String,
     rows: usize,
+    change: fn(&mut Config),
     events: u64,
     books: Books,
     report: Report,
@@ -35,10 +36,10 @@ pub struct End {
 }
 
 impl Stream {
-    /// Sends a stream of `rows` impressions to topics that `create` makes. `dir` is for what the reference keeps.
-    pub fn produce(brokers: String, rows: usize, dir: &Path, create: impl Fn(&Config)) -> Self {
-        let mut stream = Stream { brokers, rows, events: 0, books: Books::default(), report: Report::default() };
-        let config = stream.config(dir, "reference");
+    /// Sends a stream of `rows` impressions to topics that `create` makes; `change` is made to every configuration.
+    pub fn produce(brokers: String, rows: usize, change: fn(&mut Config), create: impl Fn(&Config)) -> Self {
+        let mut stream = Stream { brokers, rows, change, events: 0, books: Books::default(), report: Report::default() };
+        let config = stream.config(Path::new("unused"), "reference");
         create(&config);
         let (partitions, records) = world::joined_stream(rows, 3);
         let producer = KafkaProducer::open(&config.kafka).expect("the producer connects");
@@ -63,7 +64,13 @@ impl Stream {
         for (topic, events) in [(&mut config.topics.impressions, "impressions"), (&mut config.topics.clicks, "clicks")] {
             *topic = format!("world-{}.{events}", self.rows);
         }
+        (self.change)(&mut config);
         config
+    }
+
+    /// Events sent.
+    pub fn events(&self) -> u64 {
+        self.events
     }
 
     /// Everything is read, and every batch that can close is trained. What ended since the last batch is booked when the daemon leaves.
