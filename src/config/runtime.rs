@@ -104,6 +104,8 @@ pub struct TopicsConfig {
     pub snapshots: String,
     /// Where a first start begins, when no checkpoint says.
     pub start: StartAt,
+    /// An event dated later than its own record by more than this is a dead letter.
+    pub ahead: Span,
 }
 
 impl Default for TopicsConfig {
@@ -116,6 +118,7 @@ impl Default for TopicsConfig {
             dead_letters: String::new(),
             snapshots: String::new(),
             start: StartAt::Earliest,
+            ahead: Span::from_secs(300),
         }
     }
 }

@@ -22,6 +22,8 @@ mod users;
 mod windows;
 
 pub use evaluator::{AggregateState, Evaluator};
+#[cfg(feature = "fuzzing")]
+pub use record::fuzz_user;
 pub use report::{DriftReport, HeadReport, HintReport, Report, Rise, UserLine, WindowReport};
 pub use users::{EvaluateError, MemoryUsers, UserStates};
 

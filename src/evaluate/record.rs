@@ -93,6 +93,17 @@ pub(super) fn decode(bytes: &[u8], lengths: &[i64]) -> Result<User, RecordError>
     Ok(user)
 }
 
+/// For the fuzzer: a user's record.
+#[cfg(feature = "fuzzing")]
+pub fn fuzz_user(bytes: &[u8]) {
+    let lengths = [60_000, 3_600_000];
+    if let Ok(user) = decode(bytes, &lengths) {
+        let bytes = encode(&user, &lengths);
+        let again = decode(&bytes, &lengths).expect("what is read can be written");
+        assert_eq!(encode(&again, &lengths), bytes, "and says the same");
+    }
+}
+
 fn put_sums(bytes: &mut Vec<u8>, sums: &Sums) {
     for pairs in sums.heads {
         for value in [pairs.pos, pairs.neg, pairs.twice_won] {

@@ -158,7 +158,7 @@ impl Running {
         let ingest = Ingest {
             partitions: source.partitions().to_vec(),
             seen: progress.seen(),
-            decoder: EventDecoder::new(&config.schema),
+            decoder: EventDecoder::new(&config.schema).refusing_ahead(config.topics.ahead),
             joiner: Joiner::new(config.topics.mode, &config.join, source.partitions().len(), memory),
             negatives: NegativeSampling::new(config.train.negatives.keep, config.train.seed),
             builder: BatchBuilder::new(spec.clone(), pace, RAW_EVERY),

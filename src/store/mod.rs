@@ -23,4 +23,6 @@ mod users;
 
 pub use error::StoreError;
 pub use migrate::pending_migrations;
+#[cfg(feature = "fuzzing")]
+pub use record::fuzz_record;
 pub use users::SledUsers;

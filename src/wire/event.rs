@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::columns::{Columns, Raw};
-use crate::config::{FeatureKind, SchemaConfig, TimeUnit};
+use crate::config::{FeatureKind, SchemaConfig, Span, TimeUnit};
 use crate::domain::{Event, EventTime, Field, ImpressionId, Label, Record, Role, UserId};
 
 /// Longest event record, as long as Kafka's own default limit for a message.
@@ -47,6 +47,14 @@ pub enum DecodeError {
         /// What the schema says.
         expected: &'static str,
     },
+    /// Dated later than its record. One such event would end the windows of all that are not.
+    #[error("dated {ahead_ms} ms after its own record was written; topics.ahead allows {allowed_ms}: a clock is wrong, or the time's unit")]
+    Ahead {
+        /// Event time less the record's timestamp.
+        ahead_ms: i64,
+        /// How much is allowed.
+        allowed_ms: i64,
+    },
 }
 
 impl DecodeError {
@@ -59,6 +67,7 @@ impl DecodeError {
             DecodeError::DuplicateColumn(_) => "DecodeError::DuplicateColumn",
             DecodeError::MissingColumn(_) => "DecodeError::MissingColumn",
             DecodeError::WrongType { .. } => "DecodeError::WrongType",
+            DecodeError::Ahead { .. } => "DecodeError::Ahead",
         }
     }
 }
@@ -78,6 +87,8 @@ pub struct EventDecoder {
     columns: Columns,
     time: usize,
     time_unit: TimeUnit,
+    /// How much later than its record an event may be dated.
+    ahead_ms: i64,
     user: usize,
     item: usize,
     label: usize,
@@ -122,6 +133,7 @@ impl EventDecoder {
         EventDecoder {
             time: columns.number(&schema.time),
             time_unit: schema.time_unit,
+            ahead_ms: i64::MAX,
             user: columns.number(&schema.user),
             item: columns.number(&schema.item),
             label: columns.number(&schema.label),
@@ -129,6 +141,12 @@ impl EventDecoder {
             features,
             columns,
         }
+    }
+
+    /// Likewise, and refuses events that are dated later than their records by more than `ahead`.
+    #[must_use]
+    pub fn refusing_ahead(self, ahead: Span) -> Self {
+        EventDecoder { ahead_ms: ahead.as_millis(), ..self }
     }
 
     /// Decodes one record. Numbers may come as JSON numbers or text; lists as arrays or separated text; ids as text or integers.
@@ -152,6 +170,7 @@ impl EventDecoder {
         }
         let values: Vec<&Raw<'_>> = row.values.iter().collect();
         let time = self.time(&values)?;
+        self.refuse_ahead(time, record.timestamp_ms)?;
         let impression = self.impression(&values, record.role)?;
         let (user, label, fields) = match record.role {
             Role::Click => (UserId("".into()), None, Box::default()),
@@ -217,6 +236,12 @@ impl EventDecoder {
             Some(ms) => Ok(EventTime(ms)),
             None => Err(self.wrong(self.time, raw, time_expected(self.time_unit))),
         }
+    }
+
+    /// A record without a timestamp says nothing.
+    fn refuse_ahead(&self, time: EventTime, record_ms: Option<i64>) -> Result<(), DecodeError> {
+        let ahead_ms = record_ms.filter(|ms| *ms >= 0).map_or(0, |ms| time.0.saturating_sub(ms));
+        if ahead_ms > self.ahead_ms { Err(DecodeError::Ahead { ahead_ms, allowed_ms: self.ahead_ms }) } else { Ok(()) }
     }
 
     fn impression(&self, values: &[&Raw<'_>], role: Role) -> Result<Option<ImpressionId>, DecodeError> {

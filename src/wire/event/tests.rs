@@ -261,3 +261,18 @@ proptest! {
         prop_assert!(decode_bytes(&text.as_bytes()[..cut], Role::Labelled).is_err());
     }
 }
+
+#[test]
+fn an_event_dated_after_its_record_is_refused_beyond_what_is_allowed() {
+    let decoder = EventDecoder::new(&schema(TimeUnit::Ms)).refusing_ahead(Span::from_secs(60));
+    let event = json!({ "ts": 1_000_000, "user": "u", "item": "i", "label": 1 }).to_string();
+    let decode = |timestamp_ms| {
+        let origin = Origin { partition: PartitionIndex(0), offset: 0 };
+        let payload = Some(event.clone().into_bytes());
+        decoder.decode(&Record { origin, role: Role::Labelled, key: None, payload, timestamp_ms }).map(drop)
+    };
+    for allowed in [None, Some(-1), Some(2_000_000), Some(1_000_000), Some(940_000)] {
+        assert_eq!(decode(allowed), Ok(()), "{allowed:?}");
+    }
+    assert_eq!(decode(Some(939_999)), Err(DecodeError::Ahead { ahead_ms: 60_001, allowed_ms: 60_000 }));
+}
