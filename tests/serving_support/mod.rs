@@ -257,6 +257,7 @@ impl Topic {
             seq: self.next_seq(),
             epoch: self.epoch,
             version: Version(version),
+            highest: None,
             actor: "trainer".into(),
             reason: "new".into(),
             at_ms: 0,
