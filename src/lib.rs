@@ -1,6 +1,6 @@
 //! **Rocket Launching** learns from ad clicks as they happen.
 //!
-//! Modules stand in the order in which the data flows; a module imports what stands above it, `domain` and `config`,
+//! Modules stand in the order in which the data flows; a module imports what stands above it, `domain`, `config` and `keys`,
 //! and nothing further down. `pipeline` alone wires stages together.
 //!
 //! ```text
@@ -36,6 +36,7 @@ pub mod failpoint;
 pub mod features;
 #[cfg(feature = "trainer")]
 pub mod join;
+pub mod keys;
 #[cfg(feature = "trainer")]
 pub mod nets;
 #[cfg(feature = "trainer")]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rocket_launching::config::{self, Config};
 use rocket_launching::domain::{Role, Version};
 use rocket_launching::evaluate::{HeadReport, Report, UserLine};
+use rocket_launching::keys::Keyring;
 use rocket_launching::pipeline::Status;
 use rocket_launching::publish::{Operator, Publisher};
 use rocket_launching::stream::{EmbeddedBroker, KafkaLogReader, KafkaLogWriter, KafkaSource, Source};
@@ -117,7 +118,7 @@ impl Site {
     /// The version being served, and how many acts the audit log holds.
     fn served(&self) -> (Option<u64>, usize) {
         let (reader, writer) = self.log();
-        let operator = Operator::open(&self.config.name, "test", reader, writer).unwrap();
+        let operator = Operator::open(&self.config.name, "test", Keyring::default(), reader, writer).unwrap();
         (operator.catalog().target().map(|Version(number)| number), operator.catalog().audit().count())
     }
 

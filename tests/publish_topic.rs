@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rocket_launching::domain::{EventTime, Version};
+use rocket_launching::keys::Keyring;
 use rocket_launching::publish::{Operator, OperatorError, PublishError, Published, Publisher};
 use rocket_launching::serving::{Catalog, ServedModel};
 use rocket_launching::stream::{LogReader, LogRecord, LogWriter, MemoryLog, StreamError};
@@ -28,7 +29,7 @@ fn publisher(log: &MemoryLog, keep: usize) -> Publisher {
 }
 
 fn operator(log: &MemoryLog) -> Operator {
-    Operator::open(MODEL, "ann@ops", Box::new(reader(log)), Box::new(log.clone())).unwrap()
+    Operator::open(MODEL, "ann@ops", Keyring::default(), Box::new(reader(log)), Box::new(log.clone())).unwrap()
 }
 
 /// A clone that reads from the beginning.
@@ -404,7 +405,7 @@ fn an_act_that_was_overtaken_says_so() {
         at_ms: NOW_MS,
     };
     let writer = Overtaken { log: log.clone(), first: Mutex::new(Some(seal(&other))) };
-    let mut operator = Operator::open(MODEL, "ann@ops", Box::new(reader(&log)), Box::new(writer)).unwrap();
+    let mut operator = Operator::open(MODEL, "ann@ops", Keyring::default(), Box::new(reader(&log)), Box::new(writer)).unwrap();
     let error = operator.pin(Version(1), "also mine", NOW_MS).unwrap_err();
     assert!(matches!(error, OperatorError::Contended { .. }), "{error}");
     assert!(error.to_string().contains("bob@ops"), "{error}");

@@ -248,7 +248,7 @@ fn a_manifest_of_another_model() {
 
 #[test]
 fn an_old_pointer_put_back() {
-    record_refused("record_superseded", |topic| {
+    record_refused("record_replayed", |topic| {
         let old = topic.pointer(BAD);
         topic.record(&Key::Current, &Pointer { seq: 2, ..old });
     });

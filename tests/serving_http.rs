@@ -2,10 +2,14 @@
 
 mod serving_support;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rocket_launching::serving::Subscriber;
 use rocket_launching::serving::http::Limits;
+use rocket_launching::telemetry::server::ConnectionLimits;
 use serde_json::{Value, json};
 use serving_support::{Server, TIME, Topic, agent, candidates, context, follow, scores, until_serves};
 
@@ -106,6 +110,61 @@ fn more_than_can_be_held_is_told_to_come_back() {
     let full = post(&server, r#"{"context": {}, "candidates": []}"#);
     assert_eq!((full.status, full.version.as_str()), (503, "7"), "{}", full.body);
     assert!(full.body.contains("come back"));
+}
+
+/// Sends `text` over a connection of its own and hears what comes until the scorer closes it.
+fn raw(server: &Server, text: &str) -> String {
+    let mut stream = TcpStream::connect(server.address).expect("connects");
+    stream.write_all(text.as_bytes()).expect("sends");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    let mut heard = Vec::new();
+    match stream.read_to_end(&mut heard) {
+        Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => panic!("not closed: {error}"),
+        _ => String::from_utf8_lossy(&heard).into_owned(),
+    }
+}
+
+#[test]
+fn slow_clients_and_long_headers_are_let_go_with_the_right_status() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let limits = Limits::default();
+    let connection = ConnectionLimits { header_bytes_max: 8192, header_timeout: Duration::from_millis(300), ..limits.connection };
+    let (_subscriber, server) = serving(dir.path(), Limits { body_timeout: Duration::from_millis(200), connection, ..limits });
+
+    let long = raw(&server, &format!("GET /readyz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(9000)));
+    assert!(long.starts_with("HTTP/1.1 431"), "{long}");
+    assert!(!raw(&server, "GET /readyz HTTP/1.1\r\nHost: x\r\nX-Slow: ").contains("200"), "a header that never ends");
+    let body = raw(&server, "POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{");
+    assert!(body.starts_with("HTTP/1.1 408") && body.contains("did not come within"), "{body}");
+    assert_eq!(get(&server, "/readyz").status, 200);
+}
+
+#[test]
+fn a_request_that_finds_no_core_free_in_time_is_told_to_come_back() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let limits = Limits { computing_max: 0, request_timeout: Duration::from_millis(50), ..Limits::default() };
+    let (_subscriber, server) = serving(dir.path(), limits);
+    let late = post(&server, r#"{"context": {}, "candidates": []}"#);
+    assert_eq!((late.status, late.version.as_str()), (503, "7"), "{}", late.body);
+    assert!(late.body.contains("not answered within"), "{}", late.body);
+}
+
+#[test]
+fn connections_above_the_limit_are_answered_503_and_the_others_served() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let limits = Limits::default();
+    let connection = ConnectionLimits { connections_max: 1, ..limits.connection };
+    let (_subscriber, server) = serving(dir.path(), Limits { connection, ..limits });
+    let mut held = TcpStream::connect(server.address).expect("connects");
+    let mut ask = || {
+        held.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").expect("sends");
+        let mut first = [0; 15];
+        held.read_exact(&mut first).expect("answers");
+        first
+    };
+    assert_eq!(&ask(), b"HTTP/1.1 200 OK");
+    let full = raw(&server, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(full.starts_with("HTTP/1.1 503") && full.contains("retry-after"), "{full}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use rocket_launching::config::{KafkaConfig, LogConfig, LogFormat};
+use rocket_launching::keys::Trust;
 use rocket_launching::serving::http::{Limits, serve};
 use rocket_launching::serving::{Subscriber, SubscriberConfig, SubscriberError};
 use rocket_launching::stream::{KafkaLogReader, LogReader};
@@ -37,6 +38,9 @@ struct Args {
     /// Snapshot topic; `MODEL.snapshots` unless given.
     #[arg(long)]
     topic: Option<String>,
+    /// Trusted public keys, the trainer's `keys.trusted`; records that none of them has signed do not count.
+    #[arg(long, env = "ROCKET_TRUSTED", value_name = "FILE")]
+    trusted: Option<PathBuf>,
     /// Directory of the snapshots on disk, this scorer's own.
     #[arg(long, default_value = "scorer-cache")]
     cache: PathBuf,
@@ -105,7 +109,16 @@ fn run(args: Args) -> Result<(), Failure> {
 
     let kafka = KafkaConfig { brokers: args.brokers, properties: args.properties.into_iter().collect(), ..KafkaConfig::default() };
     let topic = args.topic.unwrap_or_else(|| format!("{}.snapshots", args.model));
-    let config = SubscriberConfig { keep: args.keep, ..SubscriberConfig::new(&args.model, args.cache) };
+    let trust = match &args.trusted {
+        Some(path) => Trust::load(path).map_err(|error| configuration(anyhow::Error::from(error).context("--trusted")))?,
+        None => {
+            tracing::warn!(
+                "records of the snapshot topic are not verified: whoever may write to it says what is served; give --trusted FILE"
+            );
+            Trust::default()
+        }
+    };
+    let config = SubscriberConfig { trust, keep: args.keep, ..SubscriberConfig::new(&args.model, args.cache) };
     let open_reader = move || Ok(Box::new(KafkaLogReader::open(&kafka, &topic)?) as Box<dyn LogReader>);
     let subscriber = Subscriber::start(config, open_reader).map_err(|error| match error {
         SubscriberError::Cache(_) => configuration(anyhow::Error::from(error).context("--cache")),

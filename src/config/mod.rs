@@ -19,7 +19,7 @@ pub use model::{
     ModelConfig,
 };
 pub use runtime::{
-    AdminConfig, CheckpointConfig, EarlyLabels, Emit, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, LogFormat,
+    AdminConfig, CheckpointConfig, EarlyLabels, Emit, EvaluateConfig, JoinConfig, KafkaConfig, KeysConfig, LogConfig, LogFormat,
     OWNED_KAFKA_PROPERTIES, PublishConfig, StartAt, StateConfig, StreamMode, TopicsConfig, USER_IMPRESSIONS_CAP,
 };
 pub use schema::{FeatureFault, SchemaConfig, TimeUnit};
@@ -71,6 +71,9 @@ pub struct Config {
     /// When and how snapshots are published.
     #[serde(default)]
     pub publish: PublishConfig,
+    /// Who may write to the snapshot topic.
+    #[serde(default)]
+    pub keys: KeysConfig,
     /// Admin socket and HTTP.
     #[serde(default)]
     pub admin: AdminConfig,

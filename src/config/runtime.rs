@@ -301,6 +301,18 @@ impl Default for PublishConfig {
     }
 }
 
+/// Keys of the snapshot topic. An empty path stands for none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeysConfig {
+    /// Trusted public keys with their roles: records signed by nobody of them do not count. None: every record counts.
+    pub trusted: PathBuf,
+    /// The daemon's private key, PKCS#8 PEM, mode 0600.
+    pub trainer: PathBuf,
+    /// The operator's private key, for rocketctl.
+    pub operator: PathBuf,
+}
+
 /// Admin socket and HTTP.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

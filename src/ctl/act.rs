@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
@@ -24,6 +25,8 @@ pub(super) struct RollbackArgs {
     #[command(flatten)]
     why: ReasonArgs,
     #[command(flatten)]
+    key: KeyArgs,
+    #[command(flatten)]
     consent: ConsentArgs,
 }
 
@@ -34,6 +37,8 @@ pub(super) struct PinArgs {
     #[command(flatten)]
     why: ReasonArgs,
     #[command(flatten)]
+    key: KeyArgs,
+    #[command(flatten)]
     consent: ConsentArgs,
 }
 
@@ -41,6 +46,8 @@ pub(super) struct PinArgs {
 pub(super) struct UnpinArgs {
     #[command(flatten)]
     why: ReasonArgs,
+    #[command(flatten)]
+    key: KeyArgs,
     #[command(flatten)]
     consent: ConsentArgs,
 }
@@ -50,6 +57,13 @@ struct ReasonArgs {
     /// Why, for the audit log.
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     reason: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct KeyArgs {
+    /// The operator's private key, to sign with [default: keys.operator of the configuration].
+    #[arg(long, value_name = "FILE", env = "ROCKET_KEY")]
+    key: Option<PathBuf>,
 }
 
 /// JSON of `rollback`, `pin` and `unpin`.
@@ -91,21 +105,21 @@ struct Difference {
 }
 
 pub(super) fn rollback(context: &Context, arguments: RollbackArgs) -> Result<(), Failure> {
-    let mut operator = context.operator()?;
+    let mut operator = context.operator(arguments.key.key)?;
     operator.verify(arguments.to)?;
     let change = Change::new(context, operator.catalog(), Act::Rollback, Some(arguments.to), Some(arguments.to), &arguments.why);
     perform(context, arguments.consent, operator, change, |operator, reason| operator.rollback(arguments.to, reason, now_ms()))
 }
 
 pub(super) fn pin(context: &Context, arguments: PinArgs) -> Result<(), Failure> {
-    let mut operator = context.operator()?;
+    let mut operator = context.operator(arguments.key.key)?;
     operator.verify(arguments.version)?;
     let change = Change::new(context, operator.catalog(), Act::Pin, Some(arguments.version), Some(arguments.version), &arguments.why);
     perform(context, arguments.consent, operator, change, |operator, reason| operator.pin(arguments.version, reason, now_ms()))
 }
 
 pub(super) fn unpin(context: &Context, arguments: UnpinArgs) -> Result<(), Failure> {
-    let operator = context.operator()?;
+    let operator = context.operator(arguments.key.key)?;
     if operator.catalog().pin().is_none_or(|pin| pin.version.is_none()) {
         return Err(OperatorError::NotPinned.into());
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::output::Format;
-use super::{ablate, act, backtest, dlq, gauc, history, migrate, replay, snapshot, topics};
+use super::{ablate, act, backtest, dlq, gauc, history, keys, migrate, replay, snapshot, topics};
 
 /// Looks at and steers a Rocket Launching trainer and its snapshots.
 #[derive(Debug, Parser)]
@@ -54,6 +54,9 @@ pub(super) enum Command {
     /// The topics of the configuration.
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
+    /// Keys that sign what is on the snapshot topic.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Send a file (TSV, CSV, JSONL; .gz too) into the event topics.
     Replay(replay::ReplayArgs),
     /// One pass over a file through the daemon's pipeline, without a broker: predict, then train.

@@ -1,11 +1,14 @@
 //! What every command works with: configuration, output format, who acts, and the ways to daemon and topic.
 
+use std::path::{Path, PathBuf};
+
 use serde::de::DeserializeOwned;
 
 use super::arguments::GlobalArgs;
 use super::output::Format;
 use crate::config::{self, Config, LogConfig};
 use crate::daemon::Failure;
+use crate::keys::{Keyring, Role, Trust};
 use crate::publish::Operator;
 use crate::stream::{KafkaLogReader, KafkaLogWriter};
 use crate::telemetry::admin::{self, Answer, Request};
@@ -36,12 +39,30 @@ impl Context {
         Ok(Context { config, format: global.output, actor })
     }
 
-    /// Connects to the snapshot topic and reads it to its end.
-    pub(super) fn operator(&self) -> Result<Operator, Failure> {
+    /// Connects to the snapshot topic and reads it to its end, to look only.
+    pub(super) fn reader(&self) -> Result<Operator, Failure> {
+        self.connect(Keyring { signer: None, trust: self.trust()? })
+    }
+
+    /// As [`Context::reader`], to write: with the operator's key, `given` or the configuration's.
+    pub(super) fn operator(&self, given: Option<PathBuf>) -> Result<Operator, Failure> {
+        let trusted = &self.config.keys.trusted;
+        let private = given.unwrap_or_else(|| self.config.keys.operator.clone());
+        let keys = Keyring::load(trusted, &private, Role::Operator)?;
+        keys.can_write(trusted, Role::Operator, "--key, ROCKET_KEY or keys.operator to its file")?;
+        self.connect(keys)
+    }
+
+    /// The configuration's trusted keys.
+    pub(super) fn trust(&self) -> Result<Trust, Failure> {
+        Ok(Keyring::load(&self.config.keys.trusted, Path::new(""), Role::Operator)?.trust)
+    }
+
+    fn connect(&self, keys: Keyring) -> Result<Operator, Failure> {
         let topic = self.config.snapshots_topic();
         let reader = KafkaLogReader::open(&self.config.kafka, &topic)?;
         let writer = KafkaLogWriter::open(&self.config.kafka, &topic)?;
-        Ok(Operator::open(&self.config.name, &self.actor, Box::new(reader), Box::new(writer))?)
+        Ok(Operator::open(&self.config.name, &self.actor, keys, Box::new(reader), Box::new(writer))?)
     }
 
     /// Asks the running daemon.

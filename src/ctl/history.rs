@@ -58,7 +58,7 @@ impl From<&AuditEntry> for Entry {
 }
 
 pub(super) fn run(context: &Context, arguments: HistoryArgs) -> Result<(), Failure> {
-    let operator = context.operator()?;
+    let operator = context.reader()?;
     let mut entries: Vec<Entry> = operator.catalog().audit().rev().take(arguments.limit.unwrap_or(usize::MAX)).map(Entry::from).collect();
     entries.reverse();
     output::print(context.format, &History { model: context.config.name.clone(), entries })

@@ -19,6 +19,7 @@ mod context;
 mod dlq;
 mod gauc;
 mod history;
+mod keys;
 mod metrics_table;
 mod migrate;
 mod one_pass;
@@ -53,6 +54,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: impl Into
 }
 
 fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<(), Failure> {
+    // Where keys are made there is often no configuration yet.
+    if let (Command::Keys(command), None) = (&arguments.command, &arguments.global.config) {
+        return keys::run(None, arguments.global.output, command);
+    }
     let context = Context::new(arguments.global, environment)?;
     match arguments.command {
         Command::Status => status::run(&context),
@@ -64,6 +69,7 @@ fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<
         Command::Gauc(arguments) => gauc::run(&context, arguments),
         Command::Dlq(command) => dlq::run(&context, command),
         Command::Topics(command) => topics::run(&context, command),
+        Command::Keys(command) => keys::run(Some(&context), context.format, &command),
         Command::Replay(arguments) => replay::run(&context, arguments),
         Command::Backtest(arguments) => backtest::run(&context, arguments),
         Command::Ablate(arguments) => ablate::run(&context, arguments),

@@ -134,18 +134,18 @@ struct Verified {
 pub(super) fn run(context: &Context, command: SnapshotCommand) -> Result<(), Failure> {
     match command {
         SnapshotCommand::Ls => {
-            let operator = context.operator()?;
+            let operator = context.reader()?;
             output::print(context.format, &Listing::new(&context.config.name, operator.catalog()))
         }
         SnapshotCommand::Show(arguments) => {
-            let operator = context.operator()?;
+            let operator = context.reader()?;
             let catalog = operator.catalog();
             let version = given_or_served(arguments, catalog)?;
             let manifest = catalog.manifests().get(&version).ok_or_else(|| unknown(version, catalog))?;
             output::print(context.format, &Shown::new(manifest, catalog))
         }
         SnapshotCommand::Verify(arguments) => {
-            let mut operator = context.operator()?;
+            let mut operator = context.reader()?;
             let version = given_or_served(arguments, operator.catalog())?;
             let manifest = operator.verify(version)?;
             output::print(context.format, &Verified::new(&manifest))

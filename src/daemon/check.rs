@@ -7,10 +7,12 @@ use super::failure::Failure;
 use super::run::refuse_without_light;
 use crate::config::{self, Config};
 use crate::features::FeatureSpec;
+use crate::keys::{Keyring, Role};
+use crate::publish::trainer_keys;
 use crate::stream::{TopicCheck, check_topics};
 use crate::train::Learner;
 
-/// Checks the file, the features, the nets on their device, and with `online` the broker and the topics. One line each to `out`.
+/// Checks the file, the features, the nets on their device, the keys, and with `online` the broker and the topics. One line each to `out`.
 ///
 /// # Errors
 /// [`Failure`] with the exit code that `run` would end with.
@@ -23,7 +25,20 @@ pub fn check(path: &Path, online: bool, environment: impl Iterator<Item = (Strin
     say(out, &format!("features  ok  {} slots, {} numbers, {inputs} inputs", spec.slots().len(), spec.numbers().len()))?;
     Learner::new(&config.model, &config.train, config.early_labels(), &spec)?;
     say(out, &format!("device    ok  {}", config.train.device))?;
+    say(out, &keys(&config)?)?;
     if online { check_broker(&config, out) } else { Ok(()) }
+}
+
+/// What the configuration's keys come to. A daemon that does not publish needs none of its own.
+fn keys(config: &Config) -> Result<String, Failure> {
+    let keys = if config.publish.enabled { trainer_keys(&config.keys)? } else { Keyring::default() };
+    let signs = keys.signer.as_ref().map_or_else(|| "signs nothing".to_owned(), |signer| format!("signs as {}", signer.id()));
+    Ok(match (keys.trust.count(Role::Trainer), keys.trust.count(Role::Operator)) {
+        (0, 0) => format!("keys      ok  {signs}, records of the snapshot topic are not verified"),
+        (trainers, operators) => {
+            format!("keys      ok  {signs}, trusts {trainers} trainer and {operators} operator keys of {}", config.keys.trusted.display())
+        }
+    })
 }
 
 fn check_broker(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
@@ -60,6 +75,7 @@ fn say(out: &mut impl Write, line: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::Signer;
 
     #[test]
     fn publishing_without_a_light_head_is_a_wrong_configuration() {
@@ -75,6 +91,38 @@ mod tests {
         assert_eq!(refused.code(), 78);
         assert!(refused.to_string().contains("publish.enabled = false"), "{refused}");
         checked(false).expect("a booster may be trained for itself");
+    }
+
+    #[test]
+    fn keys_that_cannot_be_are_a_wrong_configuration_and_good_ones_are_counted() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = |name: &str| dir.path().join(name);
+        let signer = Signer::from_seed(&[3; 32]);
+        signer.save(&path("trainer.pem")).expect("the key is written");
+        let checked = |keys: &str| {
+            let schema = "[schema]\ntime = \"t\"\nuser = \"u\"\nitem = \"i\"\nfeatures = [{ name = \"i\", kind = \"categorical\" }]\n";
+            let keys = keys.replace("DIR", &dir.path().display().to_string());
+            std::fs::write(path("c.toml"), format!("name = \"a\"\n{keys}\n{schema}")).expect("the file is written");
+            let mut out = Vec::new();
+            let outcome = check(&path("c.toml"), false, std::iter::empty(), &mut out);
+            outcome.map(|()| String::from_utf8(out).expect("text"))
+        };
+        assert!(
+            checked("").expect("keys are no must").contains("keys      ok  signs nothing, records of the snapshot topic are not verified")
+        );
+
+        let both = "keys = { trusted = \"DIR/trusted.toml\", trainer = \"DIR/trainer.pem\" }";
+        std::fs::write(path("trusted.toml"), format!("\"{}\" = \"trainer\"", signer.public().text())).expect("written");
+        let told = checked(both).expect("a good pair");
+        assert!(told.contains(&format!("signs as {}, trusts 1 trainer and 0 operator keys", signer.id())), "{told}");
+        let keyless = checked("keys.trusted = \"DIR/trusted.toml\"").expect_err("its records would be refused");
+        assert!(keyless.code() == 78 && keyless.to_string().contains("keys.trainer"), "{keyless}");
+        checked("keys.trusted = \"DIR/trusted.toml\"\npublish.enabled = false").expect("it writes nothing");
+
+        std::fs::write(path("trusted.toml"), format!("\"{}\" = \"operator\"", signer.public().text())).expect("written");
+        let other = checked(both).expect_err("of another role");
+        assert!(other.code() == 78 && other.to_string().contains("not trusted as trainer"), "{other}");
+        assert_eq!(checked("keys.trusted = \"DIR/none.toml\"").expect_err("not there").code(), 78);
     }
 
     #[test]

@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use crate::config::ConfigError;
 use crate::evaluate::EvaluateError;
 use crate::features::FeatureError;
+use crate::keys::KeyError;
 use crate::pipeline::PipelineError;
 use crate::publish::{OperatorError, PublishError};
 use crate::store::StoreError;
@@ -80,6 +81,12 @@ impl From<LogError> for Failure {
     }
 }
 
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        Failure::Config(error.into())
+    }
+}
+
 impl From<FeatureError> for Failure {
     fn from(error: FeatureError) -> Self {
         Failure::Config(error.into())
@@ -108,6 +115,7 @@ impl From<PublishError> for Failure {
     fn from(error: PublishError) -> Self {
         match error {
             PublishError::Stream(error) => error.into(),
+            PublishError::Key(error) => error.into(),
             _ => Failure::Failed(error.into()),
         }
     }

@@ -126,6 +126,9 @@ fn build(config: Config, health: Health) -> Result<Running, Failure> {
 
 /// Takes the publisher's lease on the snapshot topic.
 pub(super) fn open_publisher(config: &Config) -> Result<Publisher, Failure> {
+    if config.keys.trusted.as_os_str().is_empty() {
+        tracing::warn!("records of the snapshot topic are not verified: whoever may write to it says what is served; set keys.trusted");
+    }
     let topic = config.snapshots_topic();
     let reader = KafkaLogReader::open(&config.kafka, &topic)?;
     let writer = KafkaLogWriter::open(&config.kafka, &topic)?;

@@ -10,4 +10,5 @@ mod retention;
 mod topic;
 
 pub use operator::{Operator, OperatorError, held_versions};
-pub use publisher::{PublishError, Published, Publisher};
+pub use publisher::{PublishError, Published, Publisher, trainer_keys};
+pub use topic::Exhausted;

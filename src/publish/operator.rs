@@ -1,8 +1,9 @@
-use super::topic::{Entry, FetchError, Topic, entry};
+use super::topic::{Entry, Exhausted, FetchError, Topic};
 use crate::domain::Version;
+use crate::keys::Keyring;
 use crate::serving::Catalog;
 use crate::stream::{LogReader, LogWriter, StreamError};
-use crate::wire::snapshot::{Act, AuditEntry, Key, Manifest, PROTOCOL, Pin, Pointer, seal};
+use crate::wire::snapshot::{Act, AuditEntry, Key, Manifest, PROTOCOL, Pin, Pointer};
 
 /// Why an act was refused. Nothing was written, but for [`OperatorError::Contended`].
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum OperatorError {
         /// Which chunk or check.
         why: String,
     },
+    /// The topic's numbers are used up.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
     /// Nothing is pinned.
     #[error("nothing is pinned")]
     NotPinned,
@@ -46,12 +50,18 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Reads the topic to its end.
+    /// Reads the topic to its end. What is not signed by whom `keys` trusts does not count; acts are signed with its own key.
     ///
     /// # Errors
     /// [`OperatorError::Stream`].
-    pub fn open(model: &str, actor: &str, reader: Box<dyn LogReader>, writer: Box<dyn LogWriter>) -> Result<Self, OperatorError> {
-        Ok(Operator { topic: Topic::open(model, reader, writer)?, model: model.to_owned(), actor: actor.to_owned() })
+    pub fn open(
+        model: &str,
+        actor: &str,
+        keys: Keyring,
+        reader: Box<dyn LogReader>,
+        writer: Box<dyn LogWriter>,
+    ) -> Result<Self, OperatorError> {
+        Ok(Operator { topic: Topic::open(model, keys, reader, writer)?, model: model.to_owned(), actor: actor.to_owned() })
     }
 
     /// The topic as read.
@@ -83,15 +93,17 @@ impl Operator {
         let pointer = Pointer {
             proto: PROTOCOL,
             model: self.model.clone(),
-            seq: self.catalog().seq() + 1,
+            // Of the pointer, the pin and the audit entry.
+            seq: self.topic.next_seq(3)?,
             epoch: self.catalog().epoch(),
             version: to,
+            highest: self.catalog().highest_current().max(Some(to)),
             actor: self.actor.clone(),
             reason: reason.to_owned(),
             at_ms: now_ms,
         };
         let pin = self.pin_record(pointer.seq + 1, Some(to), reason, now_ms);
-        let moved = entry(&Key::Current, Some(seal(&pointer)));
+        let moved = self.topic.sealed(&Key::Current, &pointer);
         self.write(vec![moved], pin, Act::Rollback, from, Some(to))
     }
 
@@ -103,7 +115,7 @@ impl Operator {
         self.topic.refresh()?;
         self.verify(version)?;
         let from = self.catalog().target();
-        let pin = self.pin_record(self.catalog().seq() + 1, Some(version), reason, now_ms);
+        let pin = self.pin_record(self.topic.next_seq(2)?, Some(version), reason, now_ms);
         self.write(Vec::new(), pin, Act::Pin, from, Some(version))
     }
 
@@ -115,7 +127,7 @@ impl Operator {
         self.topic.refresh()?;
         let pinned = self.catalog().pin().and_then(|pin| pin.version).ok_or(OperatorError::NotPinned)?;
         let to = self.catalog().current().map(|pointer| pointer.version);
-        let pin = self.pin_record(self.catalog().seq() + 1, None, reason, now_ms);
+        let pin = self.pin_record(self.topic.next_seq(2)?, None, reason, now_ms);
         self.write(Vec::new(), pin, Act::Unpin, Some(pinned), to)
     }
 
@@ -153,8 +165,8 @@ impl Operator {
             reason: pin.reason.clone(),
             at_ms: pin.at_ms,
         };
-        entries.push(entry(&Key::PinAll, Some(seal(&pin))));
-        entries.push(entry(&Key::Audit(audit.seq), Some(seal(&audit))));
+        entries.push(self.topic.sealed(&Key::PinAll, &pin));
+        entries.push(self.topic.sealed(&Key::Audit(audit.seq), &audit));
         self.topic.append(&entries)?;
         self.topic.refresh()?;
         match self.catalog().pin() {

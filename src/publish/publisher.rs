@@ -1,18 +1,22 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::topic::{Entry, Topic, entry};
+use super::topic::{Entry, Exhausted, Topic, entry};
 use super::{artifact, manifest, retention};
 use crate::checkpoint::{Commit, Loaded};
-use crate::config::{Config, PublishConfig, SchemaConfig};
+use crate::config::{Config, KeysConfig, PublishConfig, SchemaConfig};
 use crate::domain::Version;
+use crate::keys::{KeyError, Keyring, Role};
 use crate::serving::ServedModel;
 use crate::stream::{LogReader, LogWriter, StreamError};
-use crate::wire::snapshot::{Act, AuditEntry, Key, Lease, Manifest, PROTOCOL, Pointer, RECORD_BYTES_MAX, seal};
+use crate::wire::snapshot::{Act, AuditEntry, Key, Lease, Manifest, NUMBER_MAX, PROTOCOL, Pointer, RECORD_BYTES_MAX};
 
 /// Whom the audit log names for what the trainer does.
 const ACTOR: &str = "trainer";
 /// Chunks in flight at once: bounds the copies that a send holds beside the artifact.
 const CHUNKS_PER_SEND: usize = 8;
+
+/// Checkpoints that a publisher makes between two that it publishes: those of a day of one a minute, and more.
+const LEFTOVER_VERSIONS_MAX: u64 = 2048;
 
 /// Why nothing was published.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +25,12 @@ pub enum PublishError {
     /// The topic.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// The configuration's keys.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The topic's numbers are used up.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
     /// Another publisher took over.
     #[error("epoch {ours} is superseded by epoch {theirs} of {instance}: this trainer no longer publishes")]
     Superseded {
@@ -67,22 +77,22 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Reads the topic to its end, takes the lease with the next epoch, reads again to see that it is ours.
+    /// Reads the topic to its end, takes the lease with the next epoch, reads again to see that it is ours. Keys are the configuration's.
     ///
     /// # Errors
     /// [`PublishError`].
     pub fn open(config: &Config, instance: &str, reader: Box<dyn LogReader>, writer: Box<dyn LogWriter>) -> Result<Self, PublishError> {
-        let topic = Topic::open(&config.name, reader, writer)?;
-        let epoch = topic.catalog().epoch() + 1;
+        let topic = Topic::open(&config.name, trainer_keys(&config.keys)?, reader, writer)?;
+        let epoch = topic.next_epoch()?;
         let lease = Lease {
             proto: PROTOCOL,
             model: config.name.clone(),
-            seq: topic.catalog().seq() + 1,
+            seq: topic.next_seq(1)?,
             epoch,
             instance: instance.to_owned(),
             at_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
         };
-        topic.append(&[entry(&Key::Lease, Some(seal(&lease)))])?;
+        topic.append(&[topic.sealed(&Key::Lease, &lease)])?;
         let mut publisher = Publisher {
             topic,
             model: config.name.clone(),
@@ -101,10 +111,15 @@ impl Publisher {
         self.topic.catalog().target()
     }
 
-    /// Highest version the topic has ever shown us: checkpoint numbers must stay above it.
+    /// Highest version the topic has ever shown us: checkpoint numbers must stay above it. Chunks count where they can be what a publisher
+    /// before us left half sent, so that it does not send the rest over ours; they are not signed, and one far off is nobody's.
     #[must_use]
     pub fn highest_version(&self) -> Option<Version> {
-        self.topic.catalog().highest_version()
+        let catalog = self.topic.catalog();
+        let highest = catalog.highest_version();
+        let plausible = highest.map_or(0, |version| version.0).saturating_add(LEFTOVER_VERSIONS_MAX);
+        let leftovers = catalog.chunks().map(|(version, _)| version).filter(|version| version.0 <= plausible);
+        highest.max(leftovers.max())
     }
 
     /// Chunks, acknowledgements, manifest, acknowledgement, then `current` unless a pin forbids; then collects old versions.
@@ -148,7 +163,11 @@ impl Publisher {
 
     /// A number below what the topic has shown may have been another snapshot's.
     fn check_number(&self, version: Version) -> Result<(), PublishError> {
-        match self.highest_version() {
+        if version.0 > NUMBER_MAX {
+            let why = format!("no reader takes versions above {NUMBER_MAX}: the topic's numbers are used up, make it anew");
+            return Err(PublishError::Gate { version, why });
+        }
+        match self.topic.catalog().highest_version() {
             Some(highest) if version < highest && !self.topic.catalog().manifests().contains_key(&version) => Err(PublishError::Gate {
                 version,
                 why: format!(
@@ -191,8 +210,9 @@ impl Publisher {
     fn send(&mut self, mut manifest: Manifest, chunks: &[&[u8]]) -> Result<(), PublishError> {
         let version = manifest.version;
         manifest.epoch = self.epoch;
-        manifest.seq = self.topic.catalog().seq() + 1;
-        let bytes = seal(&manifest).len();
+        manifest.seq = self.topic.next_seq(1)?;
+        let (_, record) = self.topic.sealed(&Key::Manifest(version), &manifest);
+        let bytes = record.map_or(0, |record| record.len());
         if bytes > RECORD_BYTES_MAX {
             let why = format!("its manifest takes {bytes} bytes, a record {RECORD_BYTES_MAX}; lower publish.probes or raise publish.chunk");
             return Err(PublishError::Gate { version, why });
@@ -202,10 +222,11 @@ impl Publisher {
         while entries.peek().is_some() {
             let group: Vec<Entry> = entries.by_ref().take(CHUNKS_PER_SEND).collect();
             self.topic.append(&group)?;
+            // After each group: one who was paused meanwhile must not go on to send over what its successor sends.
+            self.check_lease()?;
         }
-        self.check_lease()?;
-        manifest.seq = self.topic.catalog().seq() + 1;
-        self.topic.append(&[entry(&Key::Manifest(version), Some(seal(&manifest)))])?;
+        manifest.seq = self.topic.next_seq(1)?;
+        self.topic.append(&[self.topic.sealed(&Key::Manifest(version), &manifest)])?;
         self.check_lease()
     }
 
@@ -219,12 +240,15 @@ impl Publisher {
             return Ok(Some(format!("version {pinned} is pinned by {}: {}", pin.actor, pin.reason)));
         }
         let current = catalog.current().map(|pointer| pointer.version);
-        match current {
-            Some(current) if current == version => return Ok(None),
-            Some(current) if current > version => return Ok(Some(format!("`current` is at version {current} already"))),
+        match catalog.highest_current() {
+            _ if current == Some(version) => return Ok(None),
+            Some(highest) if highest >= version => {
+                return Ok(Some(format!("`current` has been at version {highest} already; only an operator goes back")));
+            }
             _ => {}
         }
-        let seq = catalog.seq() + 1;
+        // Of the pointer and the audit entry.
+        let seq = self.topic.next_seq(2)?;
         let reason = format!("checkpoint {version} published");
         let pointer = Pointer {
             proto: PROTOCOL,
@@ -232,6 +256,7 @@ impl Publisher {
             seq,
             epoch: self.epoch,
             version,
+            highest: Some(version),
             actor: ACTOR.to_owned(),
             reason: reason.clone(),
             at_ms: now_ms,
@@ -247,7 +272,7 @@ impl Publisher {
             reason,
             at_ms: now_ms,
         };
-        self.topic.append(&[entry(&Key::Current, Some(seal(&pointer))), entry(&Key::Audit(audit.seq), Some(seal(&audit)))])?;
+        self.topic.append(&[self.topic.sealed(&Key::Current, &pointer), self.topic.sealed(&Key::Audit(audit.seq), &audit)])?;
         self.topic.refresh()?;
         Ok(None)
     }
@@ -259,4 +284,14 @@ impl Publisher {
         }
         Ok(())
     }
+}
+
+/// The keys that a trainer works with: its own has to be trusted where any is.
+///
+/// # Errors
+/// [`KeyError`].
+pub fn trainer_keys(config: &KeysConfig) -> Result<Keyring, KeyError> {
+    let keys = Keyring::load(&config.trusted, &config.trainer, Role::Trainer)?;
+    keys.can_write(&config.trusted, Role::Trainer, "keys.trainer to its file")?;
+    Ok(keys)
 }

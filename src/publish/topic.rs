@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::manifest::hex;
 use crate::domain::Version;
 use crate::failpoint;
+use crate::keys::{Keyring, Signer};
 use crate::serving::{Catalog, CatalogError, ServedModel};
 use crate::stream::{LogReader, LogWriter, StreamError};
-use crate::wire::snapshot::{Key, Manifest};
+use crate::telemetry::names;
+use crate::wire::snapshot::{Key, Manifest, NUMBER_MAX, seal_as};
 
 /// One wait for the next record.
 const POLL: Duration = Duration::from_millis(500);
@@ -33,17 +37,31 @@ pub(super) enum FetchError {
     Damaged(String),
 }
 
+/// The topic's numbers cannot go on: somebody wrote one that no honest writer reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the snapshot topic is at {what} {held}, and {NUMBER_MAX} is the last one readers take: somebody who may write to it has used the numbers \
+     up; make the topic anew, and let only what is signed count (keys.trusted)"
+)]
+pub struct Exhausted {
+    /// `seq` or `epoch`.
+    pub what: &'static str,
+    /// Where it stands.
+    pub held: u64,
+}
+
 /// The snapshot topic of one model.
 pub(super) struct Topic {
     catalog: Catalog,
+    signer: Option<Signer>,
     reader: Box<dyn LogReader>,
     writer: Box<dyn LogWriter>,
 }
 
 impl Topic {
     /// Reads to the end.
-    pub(super) fn open(model: &str, reader: Box<dyn LogReader>, writer: Box<dyn LogWriter>) -> Result<Self, StreamError> {
-        let mut topic = Topic { catalog: Catalog::new(model), reader, writer };
+    pub(super) fn open(model: &str, keys: Keyring, reader: Box<dyn LogReader>, writer: Box<dyn LogWriter>) -> Result<Self, StreamError> {
+        let mut topic = Topic { catalog: Catalog::trusting(model, keys.trust), signer: keys.signer, reader, writer };
         topic.refresh()?;
         Ok(topic)
     }
@@ -51,6 +69,21 @@ impl Topic {
     /// The topic as read so far.
     pub(super) fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// The next `count` seqs: the first of them.
+    pub(super) fn next_seq(&self, count: u64) -> Result<u64, Exhausted> {
+        next("seq", self.catalog.seq(), count)
+    }
+
+    /// The next epoch.
+    pub(super) fn next_epoch(&self) -> Result<u64, Exhausted> {
+        next("epoch", self.catalog.epoch(), 1)
+    }
+
+    /// A record under this key, signed if there is a key to sign with.
+    pub(super) fn sealed(&self, key: &Key, payload: &impl Serialize) -> Entry {
+        entry(key, Some(seal_as(key, payload, self.signer.as_ref())))
     }
 
     /// Reads on to what is the end now.
@@ -67,10 +100,13 @@ impl Topic {
                 continue;
             };
             idle = 0;
-            match self.catalog.apply(&record) {
-                Ok(()) => {}
-                Err(error @ CatalogError::Superseded { .. }) => tracing::debug!(%error, "record of the snapshot topic left out"),
-                Err(error) => tracing::warn!(%error, "record of the snapshot topic left out"),
+            let Err(error) = self.catalog.apply(&record) else { continue };
+            metrics::counter!(names::SNAPSHOT_REJECTED, "reason" => error.reason()).increment(1);
+            match error {
+                CatalogError::Superseded { .. } | CatalogError::Replayed { .. } => {
+                    tracing::debug!(%error, "record of the snapshot topic left out");
+                }
+                error => tracing::warn!(%error, "record of the snapshot topic left out"),
             }
         }
         Ok(())
@@ -109,6 +145,10 @@ impl Topic {
         ServedModel::open(manifest.clone(), &artifact).map_err(|error| FetchError::Damaged(error.to_string()))?;
         Ok(manifest)
     }
+}
+
+fn next(what: &'static str, held: u64, count: u64) -> Result<u64, Exhausted> {
+    if held.saturating_add(count) > NUMBER_MAX { Err(Exhausted { what, held }) } else { Ok(held + 1) }
 }
 
 /// An entry with this key.

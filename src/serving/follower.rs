@@ -79,7 +79,7 @@ impl Follower {
     /// Folds the topic from its beginning and acts on it once its end at the time of connecting is reached.
     fn follow(&mut self, mut reader: Box<dyn LogReader>) -> Result<(), StreamError> {
         // A new fold per connection: the topic may have been compacted meanwhile, and what is gone from it must be gone here.
-        let mut catalog = Catalog::new(&self.config.model);
+        let mut catalog = Catalog::trusting(&self.config.model, self.config.trust.clone());
         let mut end = reader.end()?;
         let mut asked = Instant::now();
         let mut caught_up = false;
@@ -122,7 +122,9 @@ impl Follower {
                  this server and remove seen.json from {}",
                 self.config.cache_dir.display()
             );
-            self.shared.waiting(Some(why));
+            if self.shared.waiting(Some(why.clone())) {
+                self.shared.rejected("topic_older", &why);
+            }
             return Ok(());
         }
         if self.seen != (marks, target) {

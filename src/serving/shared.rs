@@ -112,16 +112,17 @@ impl Shared {
         self.told().behind = Some(behind);
     }
 
-    /// Says why the target is not served yet; logged when it changes.
-    pub(super) fn waiting(&self, why: Option<String>) {
+    /// Says why the target is not served yet; logged when it changes. True if it did.
+    pub(super) fn waiting(&self, why: Option<String>) -> bool {
         let mut told = self.told();
         if told.waiting == why {
-            return;
+            return false;
         }
         if let Some(why) = &why {
             tracing::warn!("not served yet: {why}");
         }
         told.waiting = why;
+        true
     }
 
     /// Counts a refusal and keeps its text: who sees the one sees the other.

@@ -7,6 +7,7 @@ use super::cache::{CacheError, Seen, SnapshotCache};
 use super::follower::Follower;
 use super::shared::{Shared, SubscriberStatus};
 use super::{Marks, ServedModel};
+use crate::keys::Trust;
 use crate::stream::{LogReader, StreamError};
 
 /// Snapshots kept on disk: the one served, and two to fall back to where a file is damaged.
@@ -27,7 +28,10 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 pub struct SubscriberConfig {
     /// Model name; records of others are refused.
     pub model: String,
-    /// Directory of the snapshots on disk; this subscriber's own.
+    /// Whose records count; empty: everybody's.
+    pub trust: Trust,
+    /// Directory of the snapshots on disk; this subscriber's own. What lies there was verified before it was written and is not again: it
+    /// has to be served when no broker is there to say that a key is no longer trusted.
     pub cache_dir: PathBuf,
     /// Snapshots kept there.
     pub keep: usize,
@@ -44,11 +48,12 @@ pub struct SubscriberConfig {
 }
 
 impl SubscriberConfig {
-    /// With defaults.
+    /// With defaults; nobody's signature is asked for.
     #[must_use]
     pub fn new(model: &str, cache_dir: impl Into<PathBuf>) -> Self {
         SubscriberConfig {
             model: model.to_owned(),
+            trust: Trust::default(),
             cache_dir: cache_dir.into(),
             keep: KEEP,
             artifact_bytes_max: ARTIFACT_BYTES_MAX,

@@ -1,17 +1,30 @@
 //! `/metrics`, `/livez` and `/readyz`: the listener and the shutdown are the caller's.
 
+use std::time::Duration;
+
 use axum::Router;
-use axum::extract::State;
+use axum::body::HttpBody;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 
+use super::server::ConnectionLimits;
 use super::{Health, Verdict};
 
 /// The text format of Prometheus, as its scraper announces it.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A scraper, a load balancer and a few people; a page is short.
+const LIMITS: ConnectionLimits = ConnectionLimits {
+    connections_max: 64,
+    header_bytes_max: 16 << 10,
+    header_timeout: Duration::from_secs(30),
+    write_timeout: Duration::from_secs(10),
+};
 
 #[derive(Clone)]
 struct Shared {
@@ -27,6 +40,7 @@ pub fn router(metrics: PrometheusHandle, health: Health) -> Router {
         .route("/metrics", get(metrics_page))
         .route("/livez", get(live_page))
         .route("/readyz", get(ready_page))
+        .layer(from_fn(refuse_bodies))
         .with_state(Shared { metrics, health })
 }
 
@@ -40,7 +54,12 @@ pub async fn serve(
     health: Health,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(metrics, health)).with_graceful_shutdown(shutdown).await
+    super::server::serve(listener, router(metrics, health), LIMITS, shutdown).await
+}
+
+/// No page reads a body.
+async fn refuse_bodies(request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() { next.run(request).await } else { StatusCode::PAYLOAD_TOO_LARGE.into_response() }
 }
 
 async fn metrics_page(State(shared): State<Shared>) -> Response {
@@ -72,8 +91,13 @@ mod tests {
     use super::*;
 
     async fn get_page(address: std::net::SocketAddr, path: &str) -> String {
+        get_page_with(address, path, "").await
+    }
+
+    async fn get_page_with(address: std::net::SocketAddr, path: &str, header: &str) -> String {
         let mut stream = TcpStream::connect(address).await.expect("connect");
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.expect("send");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{header}Connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("send");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("answer");
         answer
@@ -98,6 +122,11 @@ mod tests {
         assert!(not_ready.contains("not recovered"), "{not_ready}");
         health.ready(true);
         assert!(get_page(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+
+        let refused = get_page_with(address, "/metrics", "Content-Length: 9\r\n").await;
+        assert!(refused.starts_with("HTTP/1.1 413"), "{refused}");
+        let refused = get_page_with(address, "/metrics", &format!("X: {}\r\n", "x".repeat(20_000))).await;
+        assert!(refused.starts_with("HTTP/1.1 431"), "{refused}");
 
         stop.send(()).expect("server lives");
         server.await.expect("no panic").expect("no error");

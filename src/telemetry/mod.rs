@@ -1,4 +1,4 @@
-//! Logs, metric names, health, the HTTP of `/metrics`, `/livez`, `/readyz`, and the admin socket.
+//! Logs, metric names, health, HTTP with limits and its pages `/metrics`, `/livez`, `/readyz`, and the admin socket.
 
 #[cfg(feature = "trainer")]
 pub mod admin;
@@ -6,6 +6,7 @@ mod health;
 pub mod http;
 mod logs;
 pub mod names;
+pub mod server;
 
 pub use health::{Health, Verdict};
 pub use logs::{LogError, init_logs};

@@ -80,13 +80,13 @@ metrics! {
     Histogram STEP_SECONDS = "rocket_step_seconds", "One co-training step.";
     Histogram CHECKPOINT_SECONDS = "rocket_checkpoint_seconds", "One checkpoint, from the copy of the state to the commit record.";
     Histogram PUBLISH_SECONDS = "rocket_publish_seconds", "One publish, from reading the checkpoint to the pointer's acknowledgement.";
-    // The scorer and whoever else embeds the subscriber.
+    // The scorer and whoever else embeds the subscriber; refusals also of the trainer, which reads the topic too.
     Counter SCORE_REQUESTS = "rocket_score_requests_total", "Scoring requests, by HTTP `status`.";
     Counter SCORE_CANDIDATES = "rocket_score_candidates_total", "Candidates scored.";
     Histogram SCORE_SECONDS = "rocket_score_seconds", "One scoring request, decoding and encoding included.";
     Gauge SERVED_VERSION = "rocket_served_version", "Version being served.";
     Counter SNAPSHOT_SWAPS = "rocket_snapshot_swaps_total", "Swaps of the served version, back and forth.";
-    Counter SNAPSHOT_REJECTED = "rocket_snapshot_rejected_total", "Versions refused, by `reason`; the old one stays.";
+    Counter SNAPSHOT_REJECTED = "rocket_snapshot_rejected_total", "Records and versions of the snapshot topic refused, by `reason`; what was served stays.";
     Gauge SNAPSHOT_STALE = "rocket_snapshot_stale", "1 while the served version is past its expiry; it is served on all the same.";
 }
 

@@ -10,11 +10,12 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use rocket_launching::config::{HiddenConfig, SchemaConfig};
 use rocket_launching::domain::{EventTime, Version};
 use rocket_launching::features::slot_key;
+use rocket_launching::keys::{Role, Signer, Trust};
 use rocket_launching::serving::http::{Limits, serve};
 use rocket_launching::serving::{Candidate, ServedModel, Subscriber, SubscriberConfig, SubscriberStatus};
 use rocket_launching::stream::{LogReader, LogWriter, MemoryLog};
 use rocket_launching::wire::snapshot::{
-    Architecture, Artifact, Key, Lease, Manifest, PROTOCOL, Pin, Pointer, Probe, Provenance, Quality, TensorInfo, schema_hash, seal,
+    Architecture, Artifact, Key, Lease, Manifest, PROTOCOL, Pin, Pointer, Probe, Provenance, Quality, TensorInfo, schema_hash, seal_as,
 };
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde::Serialize;
@@ -205,10 +206,27 @@ impl Snapshot {
     }
 }
 
+/// The trainer's key of topics that are signed.
+pub fn trainer() -> Signer {
+    Signer::from_seed(&[1; 32])
+}
+
+/// The operator's.
+pub fn operator() -> Signer {
+    Signer::from_seed(&[2; 32])
+}
+
+/// Both, each in its role.
+pub fn trust() -> Trust {
+    Trust::new([(trainer().public(), Role::Trainer), (operator().public(), Role::Operator)])
+}
+
 /// A snapshot topic in memory and its publisher.
 #[derive(Clone, Default)]
 pub struct Topic {
     pub log: MemoryLog,
+    /// Records are signed, pins by the operator and the rest by the trainer.
+    pub signed: bool,
     pub seq: u64,
     pub epoch: u64,
 }
@@ -217,6 +235,13 @@ impl Topic {
     /// With a lease.
     pub fn new() -> Topic {
         let mut topic = Topic::default();
+        topic.lease();
+        topic
+    }
+
+    /// With a lease, all of it signed.
+    pub fn signed() -> Topic {
+        let mut topic = Topic { signed: true, ..Topic::default() };
         topic.lease();
         topic
     }
@@ -231,7 +256,12 @@ impl Topic {
     }
 
     pub fn record(&self, key: &Key, payload: &impl Serialize) {
-        self.put(key, Some(seal(payload)));
+        let signer = if *key == Key::PinAll { operator() } else { trainer() };
+        self.record_as(key, payload, self.signed.then_some(&signer));
+    }
+
+    pub fn record_as(&self, key: &Key, payload: &impl Serialize, signer: Option<&Signer>) {
+        self.put(key, Some(seal_as(key, payload, signer)));
     }
 
     pub fn lease(&mut self) {
@@ -257,6 +287,7 @@ impl Topic {
             seq: self.next_seq(),
             epoch: self.epoch,
             version: Version(version),
+            highest: None,
             actor: "trainer".into(),
             reason: "new".into(),
             at_ms: 0,
@@ -269,7 +300,12 @@ impl Topic {
     }
 
     pub fn pin(&mut self, version: Option<u64>) {
-        let pin = Pin {
+        let pin = self.pin_record(version);
+        self.record(&Key::PinAll, &pin);
+    }
+
+    pub fn pin_record(&mut self, version: Option<u64>) -> Pin {
+        Pin {
             proto: PROTOCOL,
             model: MODEL.to_owned(),
             seq: self.next_seq(),
@@ -278,8 +314,7 @@ impl Topic {
             actor: "anna".into(),
             reason: "test".into(),
             at_ms: 0,
-        };
-        self.record(&Key::PinAll, &pin);
+        }
     }
 
     /// Sends and promotes a good snapshot.
@@ -289,6 +324,11 @@ impl Topic {
         self.promote(version);
         snapshot
     }
+}
+
+/// What follows a signed topic asks for signatures.
+pub fn config_of(dir: &Path, topic: &Topic) -> SubscriberConfig {
+    SubscriberConfig { trust: if topic.signed { trust() } else { Trust::default() }, ..config(dir) }
 }
 
 pub fn config(dir: &Path) -> SubscriberConfig {
@@ -302,7 +342,7 @@ pub fn config(dir: &Path) -> SubscriberConfig {
 
 pub fn follow(dir: &Path, topic: &Topic) -> Subscriber {
     let log = topic.log.clone();
-    Subscriber::start(config(dir), move || Ok(Box::new(log.clone()) as Box<dyn LogReader>)).expect("the cache is usable")
+    Subscriber::start(config_of(dir, topic), move || Ok(Box::new(log.clone()) as Box<dyn LogReader>)).expect("the cache is usable")
 }
 
 /// Waits for what a subscriber will come to say.

@@ -9,8 +9,8 @@ pub mod world;
 use std::time::{Duration, Instant};
 
 use rocket_launching::config::{
-    AdminConfig, CheckpointConfig, Config, EvaluateConfig, JoinConfig, KafkaConfig, LogConfig, ModelConfig, PublishConfig, SchemaConfig,
-    Span, StateConfig, TimeUnit, TopicsConfig, TrainConfig,
+    AdminConfig, CheckpointConfig, Config, EvaluateConfig, JoinConfig, KafkaConfig, KeysConfig, LogConfig, ModelConfig, PublishConfig,
+    SchemaConfig, Span, StateConfig, TimeUnit, TopicsConfig, TrainConfig,
 };
 
 /// How long a test waits for something that must happen, before it fails. Never a measure of speed.
@@ -45,6 +45,7 @@ pub fn config(name: &str, brokers: &str) -> Config {
         state: StateConfig::default(),
         checkpoint: CheckpointConfig::default(),
         publish: PublishConfig::default(),
+        keys: KeysConfig::default(),
         admin: AdminConfig::default(),
         log: LogConfig::default(),
     }

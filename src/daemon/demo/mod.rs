@@ -27,8 +27,9 @@ use std::time::{Duration, Instant};
 
 use super::failure::Failure;
 use super::run::open_publisher;
-use crate::config::{self, Config, StreamMode};
+use crate::config::{self, Config, KeysConfig, StreamMode};
 use crate::domain::Version;
+use crate::keys::{Role, Signer};
 use crate::pipeline::{Control, Parts, PipelineError, Running, State, Summary};
 use crate::publish::Published;
 use crate::stream::{EmbeddedBroker, KafkaDeadLetters, KafkaSource, Source};
@@ -107,6 +108,7 @@ pub fn demo(options: &Options, environment: impl Iterator<Item = (String, String
     let metrics = names::install().map_err(|e| Failure::Failed(e.into()))?;
     let place = Place::new()?;
     config.state.dir = place.dir.join("state");
+    config.keys = place.keys()?;
     let traffic = open_traffic(options, &config)?;
 
     let broker = EmbeddedBroker::start()?;
@@ -149,6 +151,20 @@ impl Place {
         std::fs::create_dir_all(&dir)
             .map_err(|e| Failure::failed(format!("{}: {e}; set TMPDIR to a writable directory", dir.display())))?;
         Ok(Place { dir })
+    }
+
+    /// A key for the trainer and one for the operator, made for this run, and the list that trusts the two.
+    fn keys(&self) -> Result<KeysConfig, Failure> {
+        let [trusted, trainer, operator] = ["trusted.toml", "trainer.pem", "operator.pem"].map(|name| self.dir.join(name));
+        let mut lines = String::new();
+        for (role, file) in [(Role::Trainer, &trainer), (Role::Operator, &operator)] {
+            let signer = Signer::generate()?;
+            signer.save(file)?;
+            lines.push_str(&signer.public().trusted_as(role));
+            lines.push('\n');
+        }
+        std::fs::write(&trusted, lines)?;
+        Ok(KeysConfig { trusted, trainer, operator })
     }
 }
 

@@ -6,6 +6,7 @@ use super::Stage;
 use crate::config::Config;
 use crate::daemon::Failure;
 use crate::domain::Version;
+use crate::keys::{Keyring, Role};
 use crate::publish::Operator;
 use crate::stream::{KafkaLogReader, KafkaLogWriter};
 
@@ -50,7 +51,8 @@ fn open(config: &Config) -> Result<Operator, Failure> {
     let topic = config.snapshots_topic();
     let reader = KafkaLogReader::open(&config.kafka, &topic)?;
     let writer = KafkaLogWriter::open(&config.kafka, &topic)?;
-    Ok(Operator::open(&config.name, "demo", Box::new(reader), Box::new(writer))?)
+    let keys = Keyring::load(&config.keys.trusted, &config.keys.operator, Role::Operator)?;
+    Ok(Operator::open(&config.name, "demo", keys, Box::new(reader), Box::new(writer))?)
 }
 
 /// The version before `served` that is whole on the topic.

@@ -17,6 +17,7 @@ use super::traffic::Offer;
 use crate::config::Config;
 use crate::daemon::Failure;
 use crate::domain::Version;
+use crate::keys::Trust;
 use crate::serving::http::{Limits, serve};
 use crate::serving::{Subscriber, SubscriberConfig};
 use crate::stream::{KafkaLogReader, LogReader};
@@ -38,7 +39,9 @@ impl Scorer {
         let failed = |e: std::io::Error| Failure::failed(format!("starting the scorer: {e}"));
         let (kafka, topic) = (config.kafka.clone(), config.snapshots_topic());
         let open = move || Ok(Box::new(KafkaLogReader::open(&kafka, &topic)?) as Box<dyn LogReader>);
-        let subscriber = Subscriber::start(SubscriberConfig::new(&config.name, cache), open).map_err(|e| Failure::Failed(e.into()))?;
+        let trust = Trust::load(&config.keys.trusted)?;
+        let following = SubscriberConfig { trust, ..SubscriberConfig::new(&config.name, cache) };
+        let subscriber = Subscriber::start(following, open).map_err(|e| Failure::Failed(e.into()))?;
         let subscriber = Arc::new(subscriber);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("scorer").enable_all().build().map_err(failed)?;

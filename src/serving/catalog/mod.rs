@@ -4,8 +4,9 @@ use std::collections::btree_map::Entry;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Version;
+use crate::keys::{Role, Trust, Unverified};
 use crate::stream::LogRecord;
-use crate::wire::snapshot::{AuditEntry, Key, Lease, Manifest, Pin, Pointer, RECORD_BYTES_MAX, RecordError, open};
+use crate::wire::snapshot::{AuditEntry, Key, Lease, Manifest, NUMBER_MAX, Pin, Pointer, RECORD_BYTES_MAX, RecordError, open_as};
 
 /// Newest audit entries kept in memory: a promotion a minute for a week. The topic keeps them all.
 const AUDIT_KEPT: usize = 10_080;
@@ -32,13 +33,37 @@ pub enum CatalogError {
         /// Ours.
         expected: String,
     },
-    /// Older than what its key already holds, or written under a superseded epoch.
-    #[error("offset {offset}: {why}")]
+    /// Written under a superseded epoch.
+    #[error("offset {offset}: {what} of epoch {epoch}, but epoch {current} has taken over")]
     Superseded {
+        /// Its offset.
+        offset: i64,
+        /// Kind of record.
+        what: &'static str,
+        /// Its epoch.
+        epoch: u64,
+        /// The epoch that counts.
+        current: u64,
+    },
+    /// Not newer than what its key already holds.
+    #[error("offset {offset}: {why}")]
+    Replayed {
         /// Its offset.
         offset: i64,
         /// Which rule.
         why: String,
+    },
+    /// A trainer points back.
+    #[error(
+        "offset {offset}: trainer's pointer to version {version}, but `current` has named version {highest}: only an operator goes back"
+    )]
+    Backward {
+        /// Its offset.
+        offset: i64,
+        /// Its target.
+        version: Version,
+        /// The highest that `current` has named.
+        highest: Version,
     },
 }
 
@@ -49,9 +74,15 @@ impl CatalogError {
         match self {
             CatalogError::Record { source: RecordError::TooLarge(_), .. } => "record_too_large",
             CatalogError::Record { source: RecordError::Protocol { .. }, .. } => "record_protocol",
+            CatalogError::Record { source: RecordError::Unsigned { .. }, .. } => "record_unsigned",
+            CatalogError::Record { source: RecordError::Signature { why: Unverified::UnknownKey { .. }, .. }, .. } => "record_unknown_key",
+            CatalogError::Record { source: RecordError::Signature { .. }, .. } => "record_signature",
+            CatalogError::Record { source: RecordError::Role { .. }, .. } => "record_role",
             CatalogError::Record { .. } => "record_malformed",
             CatalogError::OtherModel { .. } => "record_other_model",
             CatalogError::Superseded { .. } => "record_superseded",
+            CatalogError::Replayed { .. } => "record_replayed",
+            CatalogError::Backward { .. } => "record_backward",
         }
     }
 }
@@ -82,6 +113,7 @@ impl Marks {
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     model: String,
+    trust: Trust,
     manifests: BTreeMap<Version, Manifest>,
     chunks: BTreeMap<(Version, u32), i64>,
     current: Option<Pointer>,
@@ -91,13 +123,20 @@ pub struct Catalog {
     seq: u64,
     epoch: u64,
     highest: Option<Version>,
+    highest_current: Option<Version>,
 }
 
 impl Catalog {
-    /// Empty, for this model.
+    /// Empty, for this model; whoever writes is believed.
     #[must_use]
     pub fn new(model: &str) -> Self {
-        Catalog { model: model.to_owned(), ..Catalog::default() }
+        Catalog::trusting(model, Trust::default())
+    }
+
+    /// Empty, for this model; only what these keys sign is taken in, each in its role. With no key, as [`Catalog::new`].
+    #[must_use]
+    pub fn trusting(model: &str, trust: Trust) -> Self {
+        Catalog { model: model.to_owned(), trust, ..Catalog::default() }
     }
 
     /// Takes one record in. Tombstones on `c/` and `m/` mean collected; on other keys they are ignored. Keys of unknown kinds are skipped.
@@ -105,9 +144,14 @@ impl Catalog {
     /// | record | taken in |
     /// |---|---|
     /// | equal to what its key holds | yes; changes nothing |
+    /// | not signed by a trusted key in its role (where any is trusted) | no |
     /// | of another model, newer protocol, above the size limit, or not what its key says | no |
     /// | epoch below the highest seen (audit entries have none) | no |
     /// | seq not above what its key holds | no |
+    /// | a trainer's pointer to a version not above the highest that `current` has named | no |
+    ///
+    /// The last: an honest trainer promotes only what is newer than all before. The highest and not the one served now, since after a
+    /// rollback from 9 to 7 a stolen trainer's key, or a trainer that repeats its last publication, must not bring back 8 or 9.
     ///
     /// # Errors
     /// [`CatalogError`]: the record is not taken in; everything else stays.
@@ -117,24 +161,29 @@ impl Catalog {
             self.collect(&key);
             return Ok(());
         };
-        let unreadable = |source| CatalogError::Record { offset: record.offset, source };
+        let offset = record.offset;
         match key {
             Key::Chunk(version, index) => {
                 if value.len() > RECORD_BYTES_MAX {
-                    return Err(unreadable(RecordError::TooLarge(value.len())));
+                    return Err(CatalogError::Record { offset, source: RecordError::TooLarge(value.len()) });
                 }
-                let held = self.chunks.entry((version, index)).or_insert(record.offset);
-                *held = record.offset.max(*held);
-                self.saw(version);
+                counts(offset, "chunk", version.0)?;
+                let held = self.chunks.entry((version, index)).or_insert(offset);
+                *held = offset.max(*held);
+                self.saw_unsigned(version);
                 Ok(())
             }
             Key::Manifest(version) => {
-                let manifest: Manifest = open("manifest", value).map_err(unreadable)?;
+                let (manifest, _) = self.open::<Manifest>("manifest", &key, offset, value)?;
+                counts(offset, "manifest", manifest.version.0)?;
                 if manifest.version != version {
-                    let why = format!("its key says version {version}, its payload {}", manifest.version);
-                    return Err(unreadable(RecordError::Malformed { what: "manifest", why }));
+                    return Err(mislabelled(
+                        offset,
+                        "manifest",
+                        format!("its key says version {version}, its payload {}", manifest.version),
+                    ));
                 }
-                if self.admits(record.offset, &manifest, self.manifests.get(&version))? {
+                if self.admits(offset, &manifest, self.manifests.get(&version))? {
                     self.took(&manifest);
                     self.saw(version);
                     self.manifests.insert(version, manifest);
@@ -142,17 +191,13 @@ impl Catalog {
                 Ok(())
             }
             Key::Current => {
-                let pointer: Pointer = open("pointer", value).map_err(unreadable)?;
-                if self.admits(record.offset, &pointer, self.current.as_ref())? {
-                    self.took(&pointer);
-                    self.saw(pointer.version);
-                    self.current = Some(pointer);
-                }
-                Ok(())
+                let (pointer, signer) = self.open::<Pointer>("pointer", &key, offset, value)?;
+                self.point(offset, pointer, signer)
             }
             Key::PinAll => {
-                let pin: Pin = open("pin", value).map_err(unreadable)?;
-                if self.admits(record.offset, &pin, self.pin.as_ref())? {
+                let (pin, _) = self.open::<Pin>("pin", &key, offset, value)?;
+                counts(offset, "pin", pin.version.map_or(0, |version| version.0))?;
+                if self.admits(offset, &pin, self.pin.as_ref())? {
                     self.took(&pin);
                     pin.version.into_iter().for_each(|version| self.saw(version));
                     self.pin = Some(pin);
@@ -160,23 +205,36 @@ impl Catalog {
                 Ok(())
             }
             Key::Lease => {
-                let lease: Lease = open("lease", value).map_err(unreadable)?;
-                if self.admits(record.offset, &lease, self.lease.as_ref())? {
+                let (lease, _) = self.open::<Lease>("lease", &key, offset, value)?;
+                if self.admits(offset, &lease, self.lease.as_ref())? {
                     self.took(&lease);
                     self.lease = Some(lease);
                 }
                 Ok(())
             }
             Key::Audit(seq) => {
-                let entry: AuditEntry = open("audit entry", value).map_err(unreadable)?;
+                let (entry, signer) = self.open::<AuditEntry>("audit entry", &key, offset, value)?;
+                counts(offset, "audit entry", entry.seq)?;
                 if entry.seq != seq {
-                    let why = format!("its key says seq {seq}, its payload {}", entry.seq);
-                    return Err(unreadable(RecordError::Malformed { what: "audit entry", why }));
+                    return Err(mislabelled(offset, "audit entry", format!("its key says seq {seq}, its payload {}", entry.seq)));
                 }
-                self.same_model(record.offset, &entry.model)?;
-                self.enter(record.offset, entry)
+                if let Some(role) = signer.filter(|role| !entry.act.signers().contains(role)) {
+                    return Err(CatalogError::Record { offset, source: RecordError::Role { what: "audit entry", role } });
+                }
+                self.same_model(offset, &entry.model)?;
+                self.enter(offset, entry)
             }
         }
+    }
+
+    fn open<T: for<'de> Deserialize<'de>>(
+        &self,
+        what: &'static str,
+        key: &Key,
+        offset: i64,
+        value: &[u8],
+    ) -> Result<(T, Option<Role>), CatalogError> {
+        open_as(what, key, value, &self.trust).map_err(|source| CatalogError::Record { offset, source })
     }
 
     /// The version that servers should serve: the pin's, else `current`'s.
@@ -249,21 +307,49 @@ impl Catalog {
         }
     }
 
-    /// Highest version seen in any manifest, chunk or pointer, collected ones included.
+    /// Highest version seen in any manifest, pin or pointer; where nothing is verified, also in any chunk or tombstone. Those are not signed,
+    /// so that where something is, they must not be able to use up numbers.
     #[must_use]
     pub fn highest_version(&self) -> Option<Version> {
         self.highest
+    }
+
+    /// Highest version that `current` has ever named.
+    #[must_use]
+    pub fn highest_current(&self) -> Option<Version> {
+        self.highest_current
+    }
+
+    fn point(&mut self, offset: i64, pointer: Pointer, signer: Option<Role>) -> Result<(), CatalogError> {
+        let version = pointer.version;
+        // An operator's pointer says how far those before it went; a trainer's own number is higher than that.
+        let named = if signer == Some(Role::Trainer) { version } else { pointer.highest.unwrap_or(version).max(version) };
+        counts(offset, "pointer", named.0)?;
+        if !self.admits(offset, &pointer, self.current.as_ref())? {
+            return Ok(());
+        }
+        match self.highest_current {
+            Some(highest) if signer == Some(Role::Trainer) && version <= highest => {
+                return Err(CatalogError::Backward { offset, version, highest });
+            }
+            _ => {}
+        }
+        self.took(&pointer);
+        self.saw(named);
+        self.highest_current = self.highest_current.max(Some(named));
+        self.current = Some(pointer);
+        Ok(())
     }
 
     fn collect(&mut self, key: &Key) {
         match *key {
             Key::Chunk(version, index) => {
                 self.chunks.remove(&(version, index));
-                self.saw(version);
+                self.saw_unsigned(version);
             }
             Key::Manifest(version) => {
                 self.manifests.remove(&version);
-                self.saw(version);
+                self.saw_unsigned(version);
             }
             // A tombstone bears no signature, so it must not be able to unpin, to take `current` away or to free the lease.
             Key::Current | Key::PinAll | Key::Lease | Key::Audit(_) => {}
@@ -276,14 +362,15 @@ impl Catalog {
         if held == Some(new) {
             return Ok(false);
         }
-        let superseded = |why| CatalogError::Superseded { offset, why };
         let (what, seq, epoch) = (T::WHAT, new.seq(), new.epoch());
+        counts(offset, what, seq.max(epoch))?;
         if epoch < self.epoch {
-            return Err(superseded(format!("{what} of epoch {epoch}, but epoch {} has taken over", self.epoch)));
+            return Err(CatalogError::Superseded { offset, what, epoch, current: self.epoch });
         }
+        let replayed = |why| CatalogError::Replayed { offset, why };
         match held.map(Signed::seq) {
-            Some(held) if seq == held => Err(superseded(format!("another {what} already has seq {seq}"))),
-            Some(held) if seq < held => Err(superseded(format!("{what} with seq {seq} is older than the one held, {held}"))),
+            Some(held) if seq == held => Err(replayed(format!("another {what} already has seq {seq}"))),
+            Some(held) if seq < held => Err(replayed(format!("{what} with seq {seq} is older than the one held, {held}"))),
             _ => Ok(true),
         }
     }
@@ -293,7 +380,7 @@ impl Catalog {
         match self.audit.entry(entry.seq) {
             Entry::Occupied(held) if *held.get() != entry => {
                 let why = format!("another audit entry already has seq {}", entry.seq);
-                return Err(CatalogError::Superseded { offset, why });
+                return Err(CatalogError::Replayed { offset, why });
             }
             Entry::Occupied(_) => {}
             Entry::Vacant(place) => {
@@ -321,6 +408,24 @@ impl Catalog {
     fn saw(&mut self, version: Version) {
         self.highest = self.highest.max(Some(version));
     }
+
+    fn saw_unsigned(&mut self, version: Version) {
+        if self.trust.is_empty() && version.0 <= NUMBER_MAX {
+            self.saw(version);
+        }
+    }
+}
+
+/// Refuses numbers from which nobody could count on.
+fn counts(offset: i64, what: &'static str, number: u64) -> Result<(), CatalogError> {
+    if number <= NUMBER_MAX {
+        return Ok(());
+    }
+    Err(mislabelled(offset, what, format!("number {number} is above {NUMBER_MAX}, which no writer reaches")))
+}
+
+fn mislabelled(offset: i64, what: &'static str, why: String) -> CatalogError {
+    CatalogError::Record { offset, source: RecordError::Malformed { what, why } }
 }
 
 /// What the rules need of the records whose latest wins.

@@ -45,7 +45,7 @@ fn manifest(version: u64, seq: u64, epoch: u64, chunks: usize) -> Manifest {
 
 fn pointer(version: u64, seq: u64, epoch: u64) -> Pointer {
     let (actor, reason) = ("trainer".to_owned(), "new".to_owned());
-    Pointer { proto: PROTOCOL, model: MODEL.into(), seq, epoch, version: Version(version), actor, reason, at_ms: 0 }
+    Pointer { proto: PROTOCOL, model: MODEL.into(), seq, epoch, version: Version(version), highest: None, actor, reason, at_ms: 0 }
 }
 
 fn pin(version: Option<u64>, seq: u64, epoch: u64) -> Pin {
@@ -144,7 +144,7 @@ fn a_superseded_trainer_and_old_records_are_refused() {
     assert!(refused(&mut catalog, &at_manifest(9, &manifest(7, 9, 1, 0))).contains("epoch 2 has taken over"));
     assert!(refused(&mut catalog, &at_lease(9, &lease(9, 1))).contains("epoch 2 has taken over"));
     assert!(refused(&mut catalog, &at_pin(9, &pin(Some(5), 9, 1))).contains("epoch 2 has taken over"));
-    assert!(refused(&mut catalog, &at_current(9, &pointer(5, 5, 2))).starts_with("record_superseded: offset 9: pointer with seq 5"));
+    assert!(refused(&mut catalog, &at_current(9, &pointer(5, 5, 2))).starts_with("record_replayed: offset 9: pointer with seq 5"));
     assert!(refused(&mut catalog, &at_current(9, &pointer(5, 6, 2))).contains("another pointer already has seq 6"));
 }
 

@@ -28,6 +28,7 @@ use tokio::sync::Semaphore;
 
 use super::Subscriber;
 use crate::domain::Version;
+use crate::telemetry::server::{self, ConnectionLimits};
 use error::ApiError;
 
 /// The header that names the served version.
@@ -41,6 +42,16 @@ const BODY_BYTES_MAX: usize = 4 << 20;
 const IN_FLIGHT_MAX: usize = 256;
 /// A body that has not come by then comes from a client that has gone.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// An auction has long been decided by then.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Some thousand ad servers with a few connections each have a load balancer before them.
+const CONNECTIONS_MAX: usize = 4096;
+/// Cookies and tracing headers of a request that came through several proxies.
+const HEADER_BYTES_MAX: usize = 32 << 10;
+/// Pools of connections keep them idle this long, as a rule.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// A client that has read nothing by then has gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The text format of Prometheus, as its scraper announces it.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -55,8 +66,12 @@ pub struct Limits {
     pub in_flight_max: usize,
     /// Requests computed at once, each on a thread of its own.
     pub computing_max: usize,
-    /// How long a request's body may take to come.
+    /// How long a request's body may take to come; then the answer is 408.
     pub body_timeout: Duration,
+    /// How long a scoring request may take in all, waiting for a core included; then the answer is 503.
+    pub request_timeout: Duration,
+    /// What a connection may cost.
+    pub connection: ConnectionLimits,
 }
 
 impl Default for Limits {
@@ -68,6 +83,13 @@ impl Default for Limits {
             // One per core: more would only slow each other.
             computing_max: std::thread::available_parallelism().map_or(1, usize::from),
             body_timeout: BODY_TIMEOUT,
+            request_timeout: REQUEST_TIMEOUT,
+            connection: ConnectionLimits {
+                connections_max: CONNECTIONS_MAX,
+                header_bytes_max: HEADER_BYTES_MAX,
+                header_timeout: HEADER_TIMEOUT,
+                write_timeout: WRITE_TIMEOUT,
+            },
         }
     }
 }
@@ -112,7 +134,7 @@ pub async fn serve(
     metrics: PrometheusHandle,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(subscriber, limits, metrics)).with_graceful_shutdown(shutdown).await
+    server::serve(listener, router(subscriber, limits, metrics), limits.connection, shutdown).await
 }
 
 fn version_value(version: Option<Version>) -> HeaderValue {

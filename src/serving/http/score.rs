@@ -38,7 +38,7 @@ struct Scores {
 /// `POST /v1/score`.
 pub(super) async fn score(State(api): State<Api>, body: Body) -> Response {
     let started = Instant::now();
-    let response = match answer(&api, body).await {
+    let response = match answer_in_time(&api, body).await {
         Ok((version, json)) => (
             [(VERSION_HEADER, version_value(Some(version))), (header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"))],
             json,
@@ -49,6 +49,15 @@ pub(super) async fn score(State(api): State<Api>, body: Body) -> Response {
     metrics::histogram!(names::SCORE_SECONDS).record(started.elapsed());
     metrics::counter!(names::SCORE_REQUESTS, "status" => response.status().as_u16().to_string()).increment(1);
     response
+}
+
+/// Within the time that a request may take. What is being computed by then is finished all the same, and holds its core until it is.
+async fn answer_in_time(api: &Api, body: Body) -> Result<(Version, Vec<u8>), ApiError> {
+    let limit = api.limits.request_timeout;
+    tokio::time::timeout(limit, answer(api, body)).await.unwrap_or_else(|_| {
+        let message = format!("not answered within {limit:?}: more is asked than can be scored; come back or add a scorer");
+        Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).by(api.subscriber.model().map(|model| model.version())))
+    })
 }
 
 async fn answer(api: &Api, body: Body) -> Result<(Version, Vec<u8>), ApiError> {

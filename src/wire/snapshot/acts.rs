@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Version;
+use crate::keys::Role;
 
 /// Which version is served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +16,10 @@ pub struct Pointer {
     pub epoch: u64,
     /// Target.
     pub version: Version,
+    /// Highest version that `current` has ever named, this one included: the topic keeps the latest pointer alone, and after a rollback a
+    /// trainer must not point again at what it was rolled back from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub highest: Option<Version>,
     /// Who.
     pub actor: String,
     /// Why.
@@ -73,6 +78,17 @@ pub enum Act {
     Pin,
     /// An operator unpinned.
     Unpin,
+}
+
+impl Act {
+    /// Whose signature its audit entry may bear.
+    #[must_use]
+    pub const fn signers(self) -> &'static [Role] {
+        match self {
+            Act::Promote => &[Role::Trainer, Role::Operator],
+            Act::Rollback | Act::Pin | Act::Unpin => &[Role::Operator],
+        }
+    }
 }
 
 /// One act of an operator or the trainer.

@@ -3,20 +3,21 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::{PROTOCOL, RECORD_BYTES_MAX};
+use crate::keys::{Role, Unverified};
 
-/// What every record but a chunk is wrapped in; `sigs` is empty until records are signed.
+/// What every record but a chunk is wrapped in; `sigs` is empty where nobody signs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
     /// Base64 of the JSON payload.
     pub payload_b64: String,
-    /// Signatures over the payload bytes.
+    /// Signatures over record key and payload bytes.
     pub sigs: Vec<Signature>,
 }
 
 /// One signature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signature {
-    /// Which key.
+    /// Which key: the first 8 bytes of its blake3, hex.
     pub keyid: String,
     /// `ed25519`.
     pub alg: String,
@@ -45,6 +46,28 @@ pub enum RecordError {
         /// The record's protocol.
         found: u32,
     },
+    /// Nobody has signed it, and only what is signed counts here.
+    #[error("{what} is not signed")]
+    Unsigned {
+        /// Kind of record.
+        what: &'static str,
+    },
+    /// No signature of a trusted key fits.
+    #[error("{what} {why}")]
+    Signature {
+        /// Kind of record.
+        what: &'static str,
+        /// Why not.
+        why: Unverified,
+    },
+    /// Rightly signed by somebody who may not write it.
+    #[error("{what} signed as {role}, who may not write it")]
+    Role {
+        /// Kind of record.
+        what: &'static str,
+        /// The key's role.
+        role: Role,
+    },
 }
 
 /// The one field that every payload of every protocol has.
@@ -53,7 +76,36 @@ struct Protocol {
     proto: u32,
 }
 
-/// Wraps a payload. Floats must be finite: JSON has no others, and [`open`] refuses what stands in their place.
+impl Envelope {
+    /// The size is checked before anything is parsed.
+    pub(super) fn parse(what: &'static str, bytes: &[u8]) -> Result<Self, RecordError> {
+        if bytes.len() > RECORD_BYTES_MAX {
+            return Err(RecordError::TooLarge(bytes.len()));
+        }
+        serde_json::from_slice(bytes).map_err(|error| malformed(what, format!("envelope: {error}")))
+    }
+
+    pub(super) fn payload(&self, what: &'static str) -> Result<Vec<u8>, RecordError> {
+        STANDARD.decode(&self.payload_b64).map_err(|error| malformed(what, format!("payload_b64: {error}")))
+    }
+}
+
+/// Parses a payload: the protocol before the other fields, which a newer program may have changed.
+pub(super) fn payload_of<T: for<'de> Deserialize<'de>>(what: &'static str, json: &[u8]) -> Result<T, RecordError> {
+    let unreadable = |error: serde_json::Error| malformed(what, format!("payload: {error}"));
+    let Protocol { proto } = serde_json::from_slice(json).map_err(unreadable)?;
+    if proto > PROTOCOL {
+        return Err(RecordError::Protocol { found: proto });
+    }
+    serde_json::from_slice(json).map_err(unreadable)
+}
+
+fn malformed(what: &'static str, why: String) -> RecordError {
+    RecordError::Malformed { what, why }
+}
+
+/// Wraps a payload unsigned, for files of one's own. Floats must be finite: JSON has no others, and [`open`] refuses what stands in their
+/// place.
 ///
 /// # Panics
 /// Never for the records of this module: they are plain data with string keys.
@@ -64,23 +116,12 @@ pub fn seal<T: Serialize>(payload: &T) -> Vec<u8> {
     serde_json::to_vec(&envelope).expect("an envelope is plain data with string keys")
 }
 
-/// Unwraps and parses a payload; `what` names it in errors. The size is checked before anything is parsed, and the protocol before the
-/// payload's other fields, which a newer program may have changed.
+/// Unwraps what [`seal`] has wrapped, whoever wrote it; `what` names it in errors.
 ///
 /// # Errors
 /// [`RecordError`].
 pub fn open<T: for<'de> Deserialize<'de>>(what: &'static str, bytes: &[u8]) -> Result<T, RecordError> {
-    if bytes.len() > RECORD_BYTES_MAX {
-        return Err(RecordError::TooLarge(bytes.len()));
-    }
-    let malformed = |why: String| RecordError::Malformed { what, why };
-    let envelope: Envelope = serde_json::from_slice(bytes).map_err(|error| malformed(format!("envelope: {error}")))?;
-    let payload = STANDARD.decode(&envelope.payload_b64).map_err(|error| malformed(format!("payload_b64: {error}")))?;
-    let Protocol { proto } = serde_json::from_slice(&payload).map_err(|error| malformed(format!("payload: {error}")))?;
-    if proto > PROTOCOL {
-        return Err(RecordError::Protocol { found: proto });
-    }
-    serde_json::from_slice(&payload).map_err(|error| malformed(format!("payload: {error}")))
+    payload_of(what, &Envelope::parse(what, bytes)?.payload(what)?)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use crate::domain::Version;
+use crate::keys::Role;
 
 /// Chunks per version: what the six digits of a chunk's index can name.
 pub const CHUNKS_MAX: u32 = 1_000_000;
@@ -36,6 +37,17 @@ impl Key {
             Key::PinAll => "p/all".to_owned(),
             Key::Lease => "e/publisher".to_owned(),
             Key::Audit(seq) => format!("h/{seq:0NUMBER_DIGITS$}"),
+        }
+    }
+
+    /// Whose signature a record of this kind may bear. A pointer's direction and an audit entry's act narrow it further.
+    #[must_use]
+    pub const fn signers(&self) -> &'static [Role] {
+        match self {
+            Key::Chunk(..) => &[],
+            Key::Manifest(_) | Key::Lease => &[Role::Trainer],
+            Key::PinAll => &[Role::Operator],
+            Key::Current | Key::Audit(_) => &[Role::Trainer, Role::Operator],
         }
     }
 

@@ -1,27 +1,34 @@
 //! Records of the snapshot topic: keys, envelope, manifest, pointer, pin, lease, audit entry.
 //!
-//! | key | value | life |
-//! |---|---|---|
-//! | `c/<version:020>/<index:06>` | raw chunk | until collected |
-//! | `m/<version:020>` | [`Manifest`] in an [`Envelope`], sent after every chunk is acknowledged | until collected |
-//! | `a/current` | [`Pointer`] | latest wins |
-//! | `p/all` | [`Pin`]; unpin is a pin to null | latest wins |
-//! | `e/publisher` | [`Lease`] | latest wins |
-//! | `h/<seq:020>` | [`AuditEntry`] | kept |
+//! | key | value | signed by | life |
+//! |---|---|---|---|
+//! | `c/<version:020>/<index:06>` | raw chunk | nobody; its hash is in the manifest | until collected |
+//! | `m/<version:020>` | [`Manifest`] in an [`Envelope`], sent after every chunk is acknowledged | trainer | until collected |
+//! | `a/current` | [`Pointer`] | trainer (forward), operator | latest wins |
+//! | `p/all` | [`Pin`]; unpin is a pin to null | operator | latest wins |
+//! | `e/publisher` | [`Lease`] | trainer | latest wins |
+//! | `h/<seq:020>` | [`AuditEntry`] | trainer (promotions), operator | kept |
+//!
+//! Tombstones are not signed: they only ever mean "collected", of chunks and manifests.
 
 mod acts;
 mod envelope;
 mod field;
 mod key;
 mod manifest;
+mod signing;
 
 pub use acts::{Act, AuditEntry, Lease, Pin, Pointer};
 pub use envelope::{Envelope, RecordError, Signature, open, seal};
 pub use field::{field_from_json, field_to_json};
 pub use key::{CHUNKS_MAX, Key};
 pub use manifest::{Architecture, Artifact, HeadQuality, Manifest, Probe, Provenance, Quality, TensorInfo, schema_hash};
+pub use signing::{open_as, seal_as};
 
 /// Version of this protocol; a reader refuses a higher one.
 pub const PROTOCOL: u32 = 1;
+/// Highest seq, epoch and version a reader takes in: JSON readers in other languages hold whole numbers exactly up to here, no honest writer
+/// comes near it, and counting on from it overflows nowhere.
+pub const NUMBER_MAX: u64 = 1 << 53;
 /// Largest record value a reader looks at.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
