@@ -35,16 +35,33 @@ pub(super) struct Extra {
     pub(super) course: Course,
 }
 
+/// What a file is called until it is whole.
+const TEMPORARY: &str = ".tmp";
+
 /// Writes `bytes` under `dir/name` so that after a crash the file is whole or absent: temporary file, fsync, rename, fsync of the directory.
 pub(super) fn write_durable(dir: &Path, name: &str, bytes: &[u8]) -> Result<FileEntry, CheckpointError> {
     let path = dir.join(name);
-    let temporary = dir.join(format!("{name}.tmp"));
-    let mut file = File::create(&temporary).map_err(CheckpointError::io("creating", &temporary))?;
-    file.write_all(bytes).map_err(CheckpointError::io("writing", &temporary))?;
-    file.sync_all().map_err(CheckpointError::io("syncing", &temporary))?;
-    fs::rename(&temporary, &path).map_err(CheckpointError::io("renaming to", &path))?;
+    let temporary = dir.join(format!("{name}{TEMPORARY}"));
+    let written =
+        write_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path).map_err(CheckpointError::io("renaming to", &path)));
+    if let Err(error) = written {
+        // A disk that is full needs the room; what cannot be removed now is removed at the next start.
+        let _best_effort = fs::remove_file(&temporary);
+        return Err(error);
+    }
     sync_dir(dir)?;
     Ok(FileEntry { name: name.to_owned(), bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() })
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    let mut file = File::create(path).map_err(CheckpointError::io("creating", path))?;
+    file.write_all(bytes).map_err(CheckpointError::io("writing", path))?;
+    file.sync_all().map_err(CheckpointError::io("syncing", path))
+}
+
+/// Whether a file is one that was not whole when its writer was killed.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.ends_with(TEMPORARY)
 }
 
 /// Makes renames and removals in `dir` durable.

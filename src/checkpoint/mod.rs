@@ -3,12 +3,16 @@
 mod chain;
 mod commit;
 mod counts;
+mod directory;
 mod error;
 mod files;
+mod inspect;
+mod retention;
 mod rows;
 mod store;
 mod tables;
 
-pub use commit::{Commit, FileEntry};
+pub use commit::{Commit, FileEntry, LastPublished, PublishMark};
 pub use error::CheckpointError;
+pub use inspect::{commit, is_whole, list, verify};
 pub use store::{CheckpointStore, Draft, Loaded, ProbeSample};
