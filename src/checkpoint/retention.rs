@@ -57,7 +57,9 @@ pub(super) fn give_up(dir: &Path, number: u64) {
     let removed = directory::remove(&directory::commits_dir(dir).join(directory::commit_name(number))).and_then(|()| {
         files::sync_dir(&directory::commits_dir(dir))?;
         let names = directory::names_in(&files_dir)?;
-        names.iter().filter(|name| directory::number_of(name) == Some(number)).try_for_each(|name| directory::remove(&files_dir.join(name)))
+        let written = names.iter().filter(|name| directory::number_of(name) == Some(number));
+        // All that can be, also behind one that cannot.
+        written.map(|name| directory::remove(&files_dir.join(name))).fold(Ok(()), Result::and)
     });
     if let Err(error) = removed {
         tracing::warn!(checkpoint = number, %error, "what was written of a failed checkpoint could not be removed; it only takes space");

@@ -209,7 +209,9 @@ mod tests {
                     rows.remove(row);
                 }
             }
-            Change::Copy(count) => drop(rows.copy(count)),
+            Change::Copy(count) => {
+                rows.copy(count);
+            }
             Change::Capture(_) => {}
         }
     }
