@@ -34,7 +34,7 @@ const SAMPLES: u64 = 237;
 const TABLE_ROWS: usize = 88;
 const USERS: usize = 40;
 const LEARNER: &str = "14b8802607b27f439c562eab2ad9f15b6a8279ebc5a48ee67818e306aba1f828";
-const USER_RECORDS: &str = "";
+const USER_RECORDS: &str = "ac87cd1cb88793f841c34bd1bc94a550733cc85c9dd3a356086e0ea663387c67";
 
 const CACHE_BYTES: u64 = 1 << 20;
 const STORE: &str = "users.sled";

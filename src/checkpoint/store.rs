@@ -444,4 +444,108 @@ mod tests {
         let _first = CheckpointStore::open(dir.path(), 1).unwrap();
         assert!(matches!(CheckpointStore::open(dir.path(), 1), Err(CheckpointError::Locked { .. })));
     }
+
+    /// Files of `dir`, by name.
+    fn names(dir: &Path) -> BTreeSet<String> {
+        directory::names_in(dir).unwrap().into_iter().collect()
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_no_checkpoint_and_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(CheckpointStore::open(dir.path(), 3).unwrap());
+        // Killed in its very first commit.
+        let leftovers = [
+            directory::commits_dir(dir.path()).join("commit-00000000000000000001.json.tmp"),
+            directory::files_dir(dir.path()).join("extra-00000000000000000001.json.tmp"),
+        ];
+        leftovers.iter().for_each(|path| fs::write(path, "{").unwrap());
+        let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
+        assert!(store.latest().is_none() && leftovers.iter().all(|path| !path.exists()));
+        assert_eq!(store.next_number(0), 2, "a number that was in use is never used again");
+    }
+
+    #[test]
+    fn a_kept_record_that_cannot_be_read_keeps_what_it_may_need() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, none) = (CheckpointStore::open(dir.path(), 2).unwrap(), BTreeSet::new());
+        store.write(draft(1, &[1], true), &none).unwrap();
+        store.write(draft(2, &[1], false), &none).unwrap();
+        let record = directory::commits_dir(dir.path()).join(directory::commit_name(2));
+        let bytes = fs::read(&record).unwrap();
+        fs::write(&record, "unreadable for now").unwrap();
+        store.write(draft(3, &[1], true), &none).unwrap();
+        let _unneeded = fs::write(directory::files_dir(dir.path()).join(files::name("rows", 9, "safetensors")), "");
+        assert_eq!(numbers(&store), [2, 3]);
+        // The disk gives it back.
+        fs::write(&record, bytes).unwrap();
+        CheckpointStore::load(dir.path(), &store.commit(2).unwrap()).unwrap();
+
+        fs::write(&record, "unreadable for good").unwrap();
+        store.write(draft(4, &[1], true), &none).unwrap();
+        store.write(draft(10, &[1], true), &none).unwrap();
+        assert_eq!(numbers(&store), [4, 10]);
+        let files = names(&directory::files_dir(dir.path()));
+        assert!(files.iter().all(|name| [Some(4), Some(10)].contains(&directory::number_of(name))), "{files:?}");
+    }
+
+    #[test]
+    fn a_collection_that_was_killed_between_record_and_files_is_finished_by_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, none) = (CheckpointStore::open(dir.path(), 1).unwrap(), BTreeSet::new());
+        store.write(draft(1, &[1], true), &none).unwrap();
+        fs::remove_file(directory::commits_dir(dir.path()).join(directory::commit_name(1))).unwrap();
+        store.write(draft(2, &[1], true), &none).unwrap();
+        let files = names(&directory::files_dir(dir.path()));
+        assert!(files.iter().all(|name| directory::number_of(name) == Some(2)), "{files:?}");
+        assert!(inspect::is_whole(dir.path(), store.latest().unwrap()));
+    }
+
+    #[test]
+    fn a_checkpoint_that_cannot_be_written_leaves_nothing_and_the_next_one_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, none) = (CheckpointStore::open(dir.path(), 2).unwrap(), BTreeSet::new());
+        store.write(draft(1, &[1], true), &none).unwrap();
+        let before = [directory::files_dir(dir.path()), directory::commits_dir(dir.path())].map(|dir| names(&dir));
+        for name in ["checkpoints/extra-00000000000000000002.json", "commits/commit-00000000000000000003.json"] {
+            // Nothing can be renamed to the name of a directory that is not empty.
+            let in_the_way = dir.path().join(name);
+            fs::create_dir_all(in_the_way.join("full")).unwrap();
+            let number = directory::number_of(name).unwrap();
+            store.write(draft(number, &[1], true), &none).unwrap_err();
+            assert_eq!(store.latest().unwrap().number, 1);
+            fs::remove_dir_all(in_the_way).unwrap();
+            if name.starts_with("checkpoints") {
+                assert_eq!([directory::files_dir(dir.path()), directory::commits_dir(dir.path())].map(|dir| names(&dir)), before, "{name}");
+            }
+        }
+        store.write(draft(4, &[1, 2], true), &none).unwrap();
+        assert_eq!(CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap().learner.rows[0].keys, [1, 2]);
+        assert_eq!(numbers(&store), [1, 4]);
+    }
+
+    #[test]
+    fn a_restored_checkpoint_is_a_new_commit_of_the_old_content_and_nothing_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, none) = (CheckpointStore::open(dir.path(), 3).unwrap(), BTreeSet::new());
+        store.write(draft(1, &[1], true), &none).unwrap();
+        store.write(draft(2, &[1, 2], false), &none).unwrap();
+        let published = Some(LastPublished { version: crate::domain::Version(2), promoted: true });
+        let mark = PublishMark { number: Some(3), samples: 3, at_ms: 3 };
+        store.write(Draft { published, publish_mark: mark, ..draft(3, &[1, 2, 3], false) }, &none).unwrap();
+        assert_eq!(store.latest().unwrap().unpublished(), Some(3));
+        store.restore(2, 9).unwrap();
+        drop(store);
+
+        let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
+        let commit = store.latest().unwrap().clone();
+        assert_eq!((commit.number, commit.restores, commit.created_ms, commit.books.samples), (4, Some(2), 9, 2));
+        assert_eq!((commit.published, commit.unpublished()), (published, None));
+        assert_eq!(CheckpointStore::load(dir.path(), &commit).unwrap().learner.rows[0].keys, [1, 2]);
+        assert_eq!((numbers(&store), store.next_number(0)), (vec![1, 2, 3, 4], 5));
+        store.write(draft(5, &[7], false), &none).unwrap();
+        assert_eq!(CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap().learner.rows[0].keys, [1, 2, 7]);
+        let unknown = store.restore(77, 9).unwrap_err();
+        assert!(matches!(&unknown, CheckpointError::Unknown { number: 77, kept, .. } if kept == "3, 4, 5"), "{unknown}");
+    }
 }

@@ -227,6 +227,7 @@ impl Trainer {
 
     /// Takes what is small of everything as it is now; rows are copied from here on.
     fn checkpoint(&mut self, publish: bool) -> Option<()> {
+        let started = Instant::now();
         let probes = self.probes();
         let checkpoints = self.checkpoints.as_mut()?;
         let full = self.schedule.since_full.is_none_or(|n| n + 1 >= self.config.checkpoint.full_every);
@@ -253,6 +254,7 @@ impl Trainer {
         self.learner.begin_capture(full);
         let (progress, publish_mark) = (self.progress.copy(), self.schedule.publish_mark);
         self.schedule.copying = Some(Boundary { number, progress, probes, evaluation, publish, publish_mark, replies });
+        metrics::histogram!(names::CHECKPOINT_HOLD_SECONDS).record(started.elapsed());
         Some(())
     }
 
@@ -264,9 +266,11 @@ impl Trainer {
         let started = Instant::now();
         while started.elapsed() < SLICE {
             if self.learner.copy(ROWS_PER_LOOK) == 0 {
-                return self.send_off();
+                self.send_off()?;
+                break;
             }
         }
+        metrics::histogram!(names::CHECKPOINT_HOLD_SECONDS).record(started.elapsed());
         Some(())
     }
 
