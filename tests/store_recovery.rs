@@ -7,11 +7,9 @@ use std::time::{Duration, Instant};
 
 use rocket_launching::domain::UserId;
 use rocket_launching::evaluate::UserStates;
-use rocket_launching::store::{SledUsers, StoreError, pending_migrations};
+use rocket_launching::store::{SledUsers, StoreError};
 
 const CACHE_BYTES: u64 = 1 << 20;
-const FORMAT_KEY: &[u8] = b"\xFFformat";
-const CURSOR_KEY: &[u8] = b"\xFFcursor";
 
 fn open(dir: &Path, committed: u64) -> SledUsers {
     SledUsers::open(dir, CACHE_BYTES, committed).unwrap()
@@ -187,16 +185,6 @@ fn every_flipped_bit_of_a_record_is_found() {
 }
 
 #[test]
-fn a_newer_layout_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    drop(open(dir.path(), 0));
-    raw(dir.path()).insert(FORMAT_KEY, &2_u32.to_le_bytes()).unwrap();
-    let newer = |result: Result<(), StoreError>| matches!(result, Err(StoreError::Newer { found: 2, known: 1, .. }));
-    assert!(newer(SledUsers::open(dir.path(), CACHE_BYTES, 0).map(drop)));
-    assert!(newer(pending_migrations(dir.path()).map(drop)));
-}
-
-#[test]
 fn a_store_can_be_reopened_at_once() {
     // More at a time than there are cores, so that sled's workers come late to let go of the log.
     std::thread::scope(|scope| {
@@ -219,55 +207,4 @@ fn a_store_that_is_open_elsewhere_is_refused_with_the_way_out() {
     let _open = open(dir.path(), 0);
     let error = SledUsers::open(dir.path(), CACHE_BYTES, 0).unwrap_err().to_string();
     assert!(error.contains("stop that one first") && error.contains(&dir.path().display().to_string()), "{error}");
-}
-
-/// Layout 0: bare records under the user id. One of them looks like a record of layout 1.
-fn bare_records() -> BTreeMap<String, Vec<u8>> {
-    let dir = tempfile::tempdir().unwrap();
-    commit(&mut open(dir.path(), 0), 9, &[("user0003", "inner")]);
-    let disguised = raw(dir.path()).get("user0003").unwrap().unwrap().to_vec();
-    let plain = (0..700).map(|i| (format!("user{i:04}"), format!("record of {i}").into_bytes()));
-    plain.chain([("user0003".to_owned(), disguised)]).collect()
-}
-
-fn bare_store(dir: &Path, records: &BTreeMap<String, Vec<u8>>) {
-    let db = raw(dir);
-    for (id, bytes) in records {
-        db.insert(id.as_str(), bytes.as_slice()).unwrap();
-    }
-}
-
-#[test]
-fn an_old_store_is_brought_up_to_date() {
-    let (dir, records) = (tempfile::tempdir().unwrap(), bare_records());
-    bare_store(dir.path(), &records);
-    for _listing_changes_nothing in 0..2 {
-        assert_eq!(pending_migrations(dir.path()).unwrap(), ["0001_record_header"]);
-    }
-    assert_eq!(all(&mut open(dir.path(), 0)), records);
-    assert!(pending_migrations(dir.path()).unwrap().is_empty());
-    assert_eq!(all(&mut open(dir.path(), 0)), records);
-    assert!(pending_migrations(&dir.path().join("absent")).unwrap().is_empty());
-    assert!(!dir.path().join("absent").exists());
-}
-
-#[test]
-fn an_interrupted_migration_is_resumed() {
-    let (done, records) = (tempfile::tempdir().unwrap(), bare_records());
-    bare_store(done.path(), &records);
-    drop(open(done.path(), 0));
-    let migrated = raw(done.path());
-    for stop in ["user0000", "user0003", "user0255", "user0699"] {
-        let dir = tempfile::tempdir().unwrap();
-        bare_store(dir.path(), &records);
-        let db = raw(dir.path());
-        for entry in migrated.range(..=stop) {
-            let (key, value) = entry.unwrap();
-            db.insert(key, value).unwrap();
-        }
-        db.insert(CURSOR_KEY, stop).unwrap();
-        drop(db);
-        assert_eq!(all(&mut open(dir.path(), 0)), records, "interrupted after {stop}");
-        assert_eq!(raw(dir.path()).get(CURSOR_KEY).unwrap(), None);
-    }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::CheckpointError;
-use crate::domain::{Books, PartitionPosition};
+use crate::domain::{Books, PartitionPosition, Version};
 use crate::evaluate::{AggregateState, Report};
 
 /// First line of every commit record.
@@ -21,6 +21,26 @@ pub struct FileEntry {
     pub bytes: u64,
     /// blake3, hex.
     pub blake3: String,
+}
+
+/// What the snapshot topic last got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastPublished {
+    /// Version.
+    pub version: Version,
+    /// It was made current then.
+    pub promoted: bool,
+}
+
+/// Where the schedule of publishing counts from. Part of the commit, so that a daemon that never lives long comes to publish all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishMark {
+    /// The last checkpoint that was to be published; its own number, where this one is. None before the first.
+    pub number: Option<u64>,
+    /// Samples trained then.
+    pub samples: u64,
+    /// When, milliseconds.
+    pub at_ms: i64,
 }
 
 /// The commit record: the one point at which everything becomes true.
@@ -58,6 +78,15 @@ pub struct Commit {
     pub report: Report,
     /// blake3 of the config's JSON, hex.
     pub config_hash: String,
+    /// What was last published when this was taken. None in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<LastPublished>,
+    /// The schedule of publishing. Likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish_mark: Option<PublishMark>,
+    /// The checkpoint whose content an operator went back to; this one adds nothing to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restores: Option<u64>,
 }
 
 /// The first line: what follows, and its hash.
@@ -76,6 +105,13 @@ impl Commit {
         rows.chain(&self.click_counts).chain([&self.dense, &self.extra])
     }
 
+    /// The checkpoint that was to be published, unless it is known to have been.
+    #[must_use]
+    pub fn unpublished(&self) -> Option<u64> {
+        let number = self.publish_mark?.number?;
+        self.published.is_none_or(|published| published.version.0 < number).then_some(number)
+    }
+
     /// A line that names format and hash, then the record as JSON.
     pub(super) fn encode(&self) -> Vec<u8> {
         let body = serde_json::to_string(self).expect("plain structs serialise");
@@ -84,6 +120,9 @@ impl Commit {
         format!("{header}\n{body}").into_bytes()
     }
 
+    /// The record in these bytes. Fields that came later have a default, which says what was true before there were any; a change that a
+    /// default cannot express takes the next format, and here a step that makes the older format's JSON the newer one's before it is read.
+    /// There has been none yet.
     pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Self, CheckpointError> {
         let corrupt = |why: &dyn std::fmt::Display| CheckpointError::corrupt(path, why);
         let text = std::str::from_utf8(bytes).map_err(|e| corrupt(&e))?;
@@ -92,8 +131,11 @@ impl Commit {
         if header.magic != MAGIC {
             return Err(corrupt(&format_args!("starts with `{}`, not `{MAGIC}`", header.magic)));
         }
-        if header.format != FORMAT {
-            return Err(corrupt(&format_args!("format {}, this program reads {FORMAT}: run the program that wrote it", header.format)));
+        if header.format > FORMAT {
+            return Err(CheckpointError::Newer { path: path.to_owned(), found: header.format, known: FORMAT });
+        }
+        if header.format < FORMAT {
+            return Err(corrupt(&format_args!("format {}, and the first there was is {FORMAT}", header.format)));
         }
         if blake3::hash(body.as_bytes()).to_hex().as_str() != header.blake3 {
             return Err(corrupt(&"its hash differs from what its first line says"));

@@ -22,6 +22,28 @@ pub enum CheckpointError {
         /// Why.
         why: String,
     },
+    /// Written by a newer program.
+    #[error(
+        "{path}: format {found}, newer than this program's {known}: run the newer program, or to go back to what this one wrote move the record away"
+    )]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// There is no such checkpoint.
+    #[error("no checkpoint {number} in {path}; kept are {kept}")]
+    Unknown {
+        /// The number asked for.
+        number: u64,
+        /// The directory.
+        path: PathBuf,
+        /// The numbers there are.
+        kept: String,
+    },
     /// Another daemon owns the directory.
     #[error("state directory {path} is in use by another process; stop it, or set another state.dir")]
     Locked {

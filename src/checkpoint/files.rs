@@ -36,19 +36,35 @@ pub(super) struct Extra {
     pub(super) course: Course,
 }
 
+/// What a file is called until it is whole.
+const TEMPORARY: &str = ".tmp";
+
 /// Writes `bytes` under `dir/name` so that after a crash the file is whole or absent: temporary file, fsync, rename, fsync of the directory.
 pub(super) fn write_durable(dir: &Path, name: &str, bytes: &[u8]) -> Result<FileEntry, CheckpointError> {
     let path = dir.join(name);
-    let temporary = dir.join(format!("{name}.tmp"));
+    let temporary = dir.join(format!("{name}{TEMPORARY}"));
     let kind = name.split('-').next().unwrap_or(name);
     let at = |stage: &str| failpoint::reach(format_args!("{kind}.{stage}"));
-    let mut file = at("create").and_then(|()| File::create(&temporary)).map_err(CheckpointError::io("creating", &temporary))?;
-    at("write").and_then(|()| file.write_all(bytes)).map_err(CheckpointError::io("writing", &temporary))?;
-    at("sync").and_then(|()| file.sync_all()).map_err(CheckpointError::io("syncing", &temporary))?;
-    at("rename").and_then(|()| fs::rename(&temporary, &path)).map_err(CheckpointError::io("renaming to", &path))?;
-    at("sync_dir").and_then(|()| File::open(dir)?.sync_all()).map_err(CheckpointError::io("syncing directory", dir))?;
+    let write = || {
+        let mut file = at("create").and_then(|()| File::create(&temporary)).map_err(CheckpointError::io("creating", &temporary))?;
+        at("write").and_then(|()| file.write_all(bytes)).map_err(CheckpointError::io("writing", &temporary))?;
+        at("sync").and_then(|()| file.sync_all()).map_err(CheckpointError::io("syncing", &temporary))?;
+        at("rename").and_then(|()| fs::rename(&temporary, &path)).map_err(CheckpointError::io("renaming to", &path))
+    };
+    if let Err(error) = write() {
+        // A disk that is full needs the room; what cannot be removed now is removed at the next start.
+        let _best_effort = fs::remove_file(&temporary);
+        return Err(error);
+    }
+    at("sync_dir").map_err(CheckpointError::io("syncing directory", dir))?;
+    sync_dir(dir)?;
     at("durable").map_err(CheckpointError::io("writing", &path))?;
     Ok(FileEntry { name: name.to_owned(), bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() })
+}
+
+/// Whether a file is one that was not whole when its writer was killed.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.ends_with(TEMPORARY)
 }
 
 /// Makes renames and removals in `dir` durable.

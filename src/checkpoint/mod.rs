@@ -3,16 +3,20 @@
 mod chain;
 mod commit;
 mod counts;
+mod directory;
 mod error;
 mod files;
 #[cfg(feature = "fuzzing")]
 mod fuzz;
+mod inspect;
+mod retention;
 mod rows;
 mod store;
 mod tables;
 
-pub use commit::{Commit, FileEntry};
+pub use commit::{Commit, FileEntry, LastPublished, PublishMark};
 pub use error::CheckpointError;
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz_file;
+pub use inspect::{commit, is_whole, list, verify};
 pub use store::{CheckpointStore, Draft, Loaded, ProbeSample};

@@ -1,18 +1,12 @@
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::files::{self, Extra};
-use super::{CheckpointError, Commit, FileEntry, chain, tables};
+use super::{CheckpointError, Commit, LastPublished, PublishMark, chain, directory, inspect, retention, tables};
 use crate::domain::{Books, EventTime, ImpressionId, OpenImpression, PartitionPosition, TopicPartition};
 use crate::evaluate::{AggregateState, Report};
-use crate::failpoint;
 use crate::train::LearnerState;
-
-/// Directory of weights, rows and the rest.
-const FILES_DIR: &str = "checkpoints";
-/// Directory of commit records.
-const COMMITS_DIR: &str = "commits";
 
 /// A raw event and the light net's logit for it at the checkpoint: a snapshot's self-test.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -50,6 +44,10 @@ pub struct Draft {
     pub config_hash: String,
     /// When, milliseconds.
     pub created_ms: i64,
+    /// What was last published.
+    pub published: Option<LastPublished>,
+    /// The schedule of publishing; names this checkpoint where it is to be published itself.
+    pub publish_mark: PublishMark,
 }
 
 /// A checkpoint read back.
@@ -81,16 +79,13 @@ impl CheckpointStore {
     /// Opens (or makes) the directory, takes its lock, and finds the newest commit whose record and files are whole.
     ///
     /// # Errors
-    /// [`CheckpointError::Locked`], [`CheckpointError::Io`], [`CheckpointError::NoUsableCommit`].
+    /// [`CheckpointError::Locked`], [`CheckpointError::Io`], [`CheckpointError::NoUsableCommit`], [`CheckpointError::Newer`].
     pub fn open(dir: &Path, keep: usize) -> Result<Self, CheckpointError> {
-        for dir in [dir.to_owned(), dir.join(FILES_DIR), dir.join(COMMITS_DIR)] {
-            fs::create_dir_all(&dir).map_err(CheckpointError::io("creating directory", &dir))?;
-        }
+        directory::create(dir)?;
         let lock = take_lock(dir)?;
-        let mut numbers = numbers_in(&dir.join(COMMITS_DIR))?;
-        numbers.sort_unstable();
-        let highest = numbers_in(&dir.join(FILES_DIR))?.into_iter().chain(numbers.iter().copied()).max().unwrap_or(0);
-        let latest = newest_whole(dir, &numbers)?;
+        let highest = directory::highest_number(dir)?;
+        let latest = newest_whole(dir, &directory::commit_numbers(dir)?)?;
+        retention::remove_unfinished(dir)?;
         Ok(CheckpointStore { dir: dir.to_owned(), keep, latest, highest, _lock: lock })
     }
 
@@ -114,7 +109,7 @@ impl CheckpointStore {
     /// # Errors
     /// [`CheckpointError`]: it is not kept, or damaged.
     pub fn commit(&self, number: u64) -> Result<Commit, CheckpointError> {
-        read_commit(&self.dir, number)
+        inspect::commit(&self.dir, number)
     }
 
     /// The number the next checkpoint takes: above every one ever used here, and above `floor`.
@@ -128,8 +123,23 @@ impl CheckpointStore {
     ///
     /// # Errors
     /// [`CheckpointError`]; the latest commit is still the one before.
-    pub fn write(&mut self, draft: Draft, also_keep: Option<u64>) -> Result<&Commit, CheckpointError> {
-        let files_dir = self.dir.join(FILES_DIR);
+    pub fn write(&mut self, draft: Draft, also_keep: &BTreeSet<u64>) -> Result<&Commit, CheckpointError> {
+        let number = draft.number;
+        self.highest = self.highest.max(number);
+        let commit = self.write_files(draft).and_then(|commit| {
+            self.write_record(&commit)?;
+            Ok(commit)
+        });
+        let commit = commit.inspect_err(|_| retention::give_up(&self.dir, number))?;
+        let commit = self.latest.insert(commit);
+        if let Err(e) = retention::retain(&self.dir, self.keep, also_keep) {
+            tracing::warn!(error = %e, "old checkpoints could not be removed; they only take space");
+        }
+        Ok(commit)
+    }
+
+    fn write_files(&self, draft: Draft) -> Result<Commit, CheckpointError> {
+        let files_dir = directory::files_dir(&self.dir);
         let number = draft.number;
         let LearnerState { dense, rows, light_rows, click_counts, course } = draft.learner;
         let latest = self.latest.as_ref();
@@ -144,7 +154,7 @@ impl CheckpointStore {
         let extra = Extra { memory: draft.memory, open: draft.open, probes: draft.probes, course };
         let extra = serde_json::to_vec(&extra).expect("plain structs serialise");
         let extra = files::write_durable(&files_dir, &files::name("extra", number, "json"), &extra)?;
-        let commit = Commit {
+        Ok(Commit {
             number,
             created_ms: draft.created_ms,
             dense,
@@ -159,14 +169,29 @@ impl CheckpointStore {
             evaluation: draft.evaluation,
             report: draft.report,
             config_hash: draft.config_hash,
-        };
-        files::write_durable(&self.dir.join(COMMITS_DIR), &files::name("commit", number, "json"), &commit.encode())?;
-        self.highest = self.highest.max(number);
-        let commit = self.latest.insert(commit);
-        if let Err(e) = retain(&self.dir, self.keep, also_keep) {
-            tracing::warn!(error = %e, "old checkpoints could not be removed; they only take space");
-        }
-        Ok(commit)
+            published: draft.published,
+            publish_mark: Some(draft.publish_mark),
+            restores: None,
+        })
+    }
+
+    fn write_record(&self, commit: &Commit) -> Result<(), CheckpointError> {
+        files::write_durable(&directory::commits_dir(&self.dir), &directory::commit_name(commit.number), &commit.encode()).map(drop)
+    }
+
+    /// Makes the kept checkpoint `number` the state to go on from: a new commit, with the next number and that one's content. Nothing is
+    /// removed, and what was last published is still said; a publication that was due before is due no more.
+    ///
+    /// # Errors
+    /// [`CheckpointError`]: it is not kept, or damaged; nothing has changed then.
+    pub fn restore(&mut self, number: u64, now_ms: i64) -> Result<&Commit, CheckpointError> {
+        let of = self.commit(number)?;
+        directory::check_files(&self.dir, &of)?;
+        let published = self.latest.as_ref().map_or(of.published, |latest| latest.published);
+        let publish_mark = Some(PublishMark { number: None, samples: of.books.samples, at_ms: now_ms });
+        let commit = Commit { number: self.next_number(0), created_ms: now_ms, published, publish_mark, restores: Some(number), ..of };
+        self.write_record(&commit).inspect_err(|_| retention::give_up(&self.dir, commit.number))?;
+        Ok(self.latest.insert(commit))
     }
 
     /// Reads a committed checkpoint, every hash checked.
@@ -174,7 +199,7 @@ impl CheckpointStore {
     /// # Errors
     /// [`CheckpointError::Corrupt`], [`CheckpointError::Io`].
     pub fn load(dir: &Path, commit: &Commit) -> Result<Loaded, CheckpointError> {
-        let dir = dir.join(FILES_DIR);
+        let dir = directory::files_dir(dir);
         let dense = files::decode_dense(&dir.join(&commit.dense.name), &files::read_verified(&dir, &commit.dense)?)?;
         let rows = tables::read(&dir, &commit.rows, &commit.further_rows)?;
         if commit.rows.is_empty() {
@@ -202,37 +227,18 @@ fn take_lock(dir: &Path) -> Result<File, CheckpointError> {
     Ok(lock)
 }
 
-/// The number in `kind-<number>.extension`.
-fn number_of(name: &str) -> Option<u64> {
-    name.split_once('-')?.1.split_once('.')?.0.parse().ok()
-}
-
-fn numbers_in(dir: &Path) -> Result<Vec<u64>, CheckpointError> {
-    Ok(names_in(dir)?.iter().filter_map(|name| number_of(name)).collect())
-}
-
-fn names_in(dir: &Path) -> Result<Vec<String>, CheckpointError> {
-    let entries = fs::read_dir(dir).map_err(CheckpointError::io("listing", dir))?;
-    entries.map(|entry| Ok(entry.map_err(CheckpointError::io("listing", dir))?.file_name().to_string_lossy().into_owned())).collect()
-}
-
-fn read_commit(dir: &Path, number: u64) -> Result<Commit, CheckpointError> {
-    let path = dir.join(COMMITS_DIR).join(files::name("commit", number, "json"));
-    let bytes = fs::read(&path).map_err(CheckpointError::io("reading", &path))?;
-    Commit::decode(&path, &bytes)
-}
-
-/// The newest commit that is whole; `None` where there is none at all.
+/// The newest commit that is whole; `None` where there is none at all. One of a newer program is not damaged: going on from an older one
+/// would undo what that program did.
 fn newest_whole(dir: &Path, numbers: &[u64]) -> Result<Option<Commit>, CheckpointError> {
     let mut problems = Vec::new();
     for number in numbers.iter().rev() {
-        let whole = read_commit(dir, *number).and_then(|commit| {
-            let files_dir = dir.join(FILES_DIR);
-            commit.files().try_for_each(|entry| files::read_verified(&files_dir, entry).map(drop))?;
+        let whole = directory::read_commit(dir, *number).and_then(|commit| {
+            directory::check_files(dir, &commit)?;
             Ok(commit)
         });
         match whole {
             Ok(commit) => return Ok(Some(commit)),
+            Err(newer @ CheckpointError::Newer { .. }) => return Err(newer),
             Err(e) => {
                 tracing::error!(checkpoint = number, error = %e, "checkpoint is damaged; falling back to the one before");
                 problems.push(e.to_string());
@@ -240,37 +246,6 @@ fn newest_whole(dir: &Path, numbers: &[u64]) -> Result<Option<Commit>, Checkpoin
         }
     }
     if problems.is_empty() { Ok(None) } else { Err(CheckpointError::NoUsableCommit { path: dir.to_owned(), why: problems.join("; ") }) }
-}
-
-/// Removes commit records beyond the newest `keep` (but `also_keep`), then files that no record names.
-fn retain(dir: &Path, keep: usize, also_keep: Option<u64>) -> Result<(), CheckpointError> {
-    let commits_dir = dir.join(COMMITS_DIR);
-    let files_dir = dir.join(FILES_DIR);
-    let mut numbers = numbers_in(&commits_dir)?;
-    numbers.sort_unstable();
-    let mut needed: HashSet<String> = HashSet::new();
-    let first_kept = numbers.len().saturating_sub(keep.max(1));
-    for (index, number) in numbers.into_iter().enumerate() {
-        if index >= first_kept || Some(number) == also_keep {
-            if let Ok(commit) = read_commit(dir, number) {
-                needed.extend(commit.files().map(|FileEntry { name, .. }| name.clone()));
-            }
-        } else {
-            let path = commits_dir.join(files::name("commit", number, "json"));
-            remove(&path)?;
-        }
-    }
-    files::sync_dir(&commits_dir)?;
-    for name in names_in(&files_dir)? {
-        if !needed.contains(&name) {
-            remove(&files_dir.join(&name))?;
-        }
-    }
-    Ok(())
-}
-
-fn remove(path: &Path) -> Result<(), CheckpointError> {
-    failpoint::reach(format_args!("retention.remove")).and_then(|()| fs::remove_file(path)).map_err(CheckpointError::io("removing", path))
 }
 
 #[cfg(test)]
@@ -330,13 +305,13 @@ mod tests {
             report: Report::default(),
             config_hash: String::new(),
             created_ms: 7,
+            published: None,
+            publish_mark: PublishMark { number: None, samples: 0, at_ms: 0 },
         }
     }
 
     fn numbers(store: &CheckpointStore) -> Vec<u64> {
-        let mut numbers = numbers_in(&store.dir.join(COMMITS_DIR)).unwrap();
-        numbers.sort_unstable();
-        numbers
+        directory::commit_numbers(&store.dir).unwrap()
     }
 
     #[test]
@@ -344,8 +319,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
         assert!(store.latest().is_none());
-        store.write(draft(1, &[10, 20], true), None).unwrap();
-        store.write(draft(2, &[20, 30], false), None).unwrap();
+        store.write(draft(1, &[10, 20], true), &BTreeSet::new()).unwrap();
+        store.write(draft(2, &[20, 30], false), &BTreeSet::new()).unwrap();
         drop(store);
         let store = CheckpointStore::open(dir.path(), 3).unwrap();
         let loaded = CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap();
@@ -370,8 +345,8 @@ mod tests {
             draft.learner.light_rows = Some(light.learner.rows);
             draft
         };
-        store.write(draft(1, &[10, 20], &[10, 30], true), None).unwrap();
-        store.write(draft(2, &[20], &[40], false), None).unwrap();
+        store.write(draft(1, &[10, 20], &[10, 30], true), &BTreeSet::new()).unwrap();
+        store.write(draft(2, &[20], &[40], false), &BTreeSet::new()).unwrap();
         drop(store);
         let store = CheckpointStore::open(dir.path(), 3).unwrap();
         let learner = CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap().learner;
@@ -392,8 +367,8 @@ mod tests {
             draft.learner.rows = vec![first, wide(second)];
             draft
         };
-        store.write(draft(1, [&[10], &[10, 20], &[30]], true), None).unwrap();
-        store.write(draft(2, [&[11], &[20], &[10]], false), None).unwrap();
+        store.write(draft(1, [&[10], &[10, 20], &[30]], true), &BTreeSet::new()).unwrap();
+        store.write(draft(2, [&[11], &[20], &[10]], false), &BTreeSet::new()).unwrap();
         drop(store);
         let store = CheckpointStore::open(dir.path(), 3).unwrap();
         let commit = store.latest().unwrap();
@@ -410,7 +385,7 @@ mod tests {
     fn a_commit_of_one_table_says_nothing_of_others() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
-        let commit = store.write(draft(1, &[10], true), None).unwrap();
+        let commit = store.write(draft(1, &[10], true), &BTreeSet::new()).unwrap();
         let record = String::from_utf8(commit.encode()).unwrap();
         assert!(record.contains("\"rows\":[") && !record.contains("further"), "{record}");
     }
@@ -420,8 +395,8 @@ mod tests {
         for kind in ["commits/commit", "checkpoints/dense", "checkpoints/rows", "checkpoints/click_counts", "checkpoints/extra"] {
             let dir = tempfile::tempdir().unwrap();
             let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
-            store.write(draft(1, &[1], true), None).unwrap();
-            store.write(draft(2, &[1], false), None).unwrap();
+            store.write(draft(1, &[1], true), &BTreeSet::new()).unwrap();
+            store.write(draft(2, &[1], false), &BTreeSet::new()).unwrap();
             drop(store);
             let extension = if kind.ends_with("commit") || kind.ends_with("extra") { "json" } else { "safetensors" };
             let path = dir.path().join(format!("{kind}-{:020}.{extension}", 2));
@@ -439,9 +414,9 @@ mod tests {
     fn when_every_commit_is_damaged_it_says_so_and_starts_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
-        store.write(draft(1, &[1], true), None).unwrap();
+        store.write(draft(1, &[1], true), &BTreeSet::new()).unwrap();
         drop(store);
-        let path = dir.path().join(COMMITS_DIR).join(files::name("commit", 1, "json"));
+        let path = directory::commits_dir(dir.path()).join(files::name("commit", 1, "json"));
         fs::write(&path, "{}").unwrap();
         let error = CheckpointStore::open(dir.path(), 3).unwrap_err();
         assert!(matches!(&error, CheckpointError::NoUsableCommit { why, .. } if why.contains("commit-")), "{error}");
@@ -451,16 +426,16 @@ mod tests {
     fn retention_keeps_what_the_kept_commits_are_built_on() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = CheckpointStore::open(dir.path(), 2).unwrap();
-        store.write(draft(1, &[1], true), None).unwrap();
+        store.write(draft(1, &[1], true), &BTreeSet::new()).unwrap();
         for number in 2..=5 {
-            store.write(draft(number, &[number], false), Some(2)).unwrap();
+            store.write(draft(number, &[number], false), &BTreeSet::from([2])).unwrap();
         }
         assert_eq!(numbers(&store), [2, 4, 5]);
         assert_eq!(CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap().learner.rows[0].keys, [1, 2, 3, 4, 5]);
-        store.write(draft(6, &[9], true), None).unwrap();
-        store.write(draft(7, &[9], false), None).unwrap();
+        store.write(draft(6, &[9], true), &BTreeSet::new()).unwrap();
+        store.write(draft(7, &[9], false), &BTreeSet::new()).unwrap();
         assert_eq!(numbers(&store), [6, 7]);
-        assert!(!dir.path().join(FILES_DIR).join(files::name("rows", 1, "safetensors")).exists());
+        assert!(!directory::files_dir(dir.path()).join(files::name("rows", 1, "safetensors")).exists());
     }
 
     #[test]
@@ -468,5 +443,109 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let _first = CheckpointStore::open(dir.path(), 1).unwrap();
         assert!(matches!(CheckpointStore::open(dir.path(), 1), Err(CheckpointError::Locked { .. })));
+    }
+
+    /// Files of `dir`, by name.
+    fn names(dir: &Path) -> BTreeSet<String> {
+        directory::names_in(dir).unwrap().into_iter().collect()
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_no_checkpoint_and_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(CheckpointStore::open(dir.path(), 3).unwrap());
+        // Killed in its very first commit.
+        let leftovers = [
+            directory::commits_dir(dir.path()).join("commit-00000000000000000001.json.tmp"),
+            directory::files_dir(dir.path()).join("extra-00000000000000000001.json.tmp"),
+        ];
+        leftovers.iter().for_each(|path| fs::write(path, "{").unwrap());
+        let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
+        assert!(store.latest().is_none() && leftovers.iter().all(|path| !path.exists()));
+        assert_eq!(store.next_number(0), 2, "a number that was in use is never used again");
+    }
+
+    #[test]
+    fn a_kept_record_that_cannot_be_read_keeps_what_it_may_need() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, none) = (CheckpointStore::open(dir.path(), 2).unwrap(), BTreeSet::new());
+        store.write(draft(1, &[1], true), &none).unwrap();
+        store.write(draft(2, &[1], false), &none).unwrap();
+        let record = directory::commits_dir(dir.path()).join(directory::commit_name(2));
+        let bytes = fs::read(&record).unwrap();
+        fs::write(&record, "unreadable for now").unwrap();
+        store.write(draft(3, &[1], true), &none).unwrap();
+        let _unneeded = fs::write(directory::files_dir(dir.path()).join(files::name("rows", 9, "safetensors")), "");
+        assert_eq!(numbers(&store), [2, 3]);
+        // The disk gives it back.
+        fs::write(&record, bytes).unwrap();
+        CheckpointStore::load(dir.path(), &store.commit(2).unwrap()).unwrap();
+
+        fs::write(&record, "unreadable for good").unwrap();
+        store.write(draft(4, &[1], true), &none).unwrap();
+        store.write(draft(10, &[1], true), &none).unwrap();
+        assert_eq!(numbers(&store), [4, 10]);
+        let files = names(&directory::files_dir(dir.path()));
+        assert!(files.iter().all(|name| [Some(4), Some(10)].contains(&directory::number_of(name))), "{files:?}");
+    }
+
+    #[test]
+    fn a_collection_that_was_killed_between_record_and_files_is_finished_by_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, none) = (CheckpointStore::open(dir.path(), 1).unwrap(), BTreeSet::new());
+        store.write(draft(1, &[1], true), &none).unwrap();
+        fs::remove_file(directory::commits_dir(dir.path()).join(directory::commit_name(1))).unwrap();
+        store.write(draft(2, &[1], true), &none).unwrap();
+        let files = names(&directory::files_dir(dir.path()));
+        assert!(files.iter().all(|name| directory::number_of(name) == Some(2)), "{files:?}");
+        assert!(inspect::is_whole(dir.path(), store.latest().unwrap()));
+    }
+
+    #[test]
+    fn a_checkpoint_that_cannot_be_written_leaves_nothing_and_the_next_one_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, none) = (CheckpointStore::open(dir.path(), 2).unwrap(), BTreeSet::new());
+        store.write(draft(1, &[1], true), &none).unwrap();
+        let before = [directory::files_dir(dir.path()), directory::commits_dir(dir.path())].map(|dir| names(&dir));
+        for name in ["checkpoints/extra-00000000000000000002.json", "commits/commit-00000000000000000003.json"] {
+            // Nothing can be renamed to the name of a directory that is not empty.
+            let in_the_way = dir.path().join(name);
+            fs::create_dir_all(in_the_way.join("full")).unwrap();
+            let number = directory::number_of(name).unwrap();
+            store.write(draft(number, &[1], true), &none).unwrap_err();
+            assert_eq!(store.latest().unwrap().number, 1);
+            fs::remove_dir_all(in_the_way).unwrap();
+            if name.starts_with("checkpoints") {
+                assert_eq!([directory::files_dir(dir.path()), directory::commits_dir(dir.path())].map(|dir| names(&dir)), before, "{name}");
+            }
+        }
+        store.write(draft(4, &[1, 2], true), &none).unwrap();
+        assert_eq!(CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap().learner.rows[0].keys, [1, 2]);
+        assert_eq!(numbers(&store), [1, 4]);
+    }
+
+    #[test]
+    fn a_restored_checkpoint_is_a_new_commit_of_the_old_content_and_nothing_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, none) = (CheckpointStore::open(dir.path(), 3).unwrap(), BTreeSet::new());
+        store.write(draft(1, &[1], true), &none).unwrap();
+        store.write(draft(2, &[1, 2], false), &none).unwrap();
+        let published = Some(LastPublished { version: crate::domain::Version(2), promoted: true });
+        let mark = PublishMark { number: Some(3), samples: 3, at_ms: 3 };
+        store.write(Draft { published, publish_mark: mark, ..draft(3, &[1, 2, 3], false) }, &none).unwrap();
+        assert_eq!(store.latest().unwrap().unpublished(), Some(3));
+        store.restore(2, 9).unwrap();
+        drop(store);
+
+        let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
+        let commit = store.latest().unwrap().clone();
+        assert_eq!((commit.number, commit.restores, commit.created_ms, commit.books.samples), (4, Some(2), 9, 2));
+        assert_eq!((commit.published, commit.unpublished()), (published, None));
+        assert_eq!(CheckpointStore::load(dir.path(), &commit).unwrap().learner.rows[0].keys, [1, 2]);
+        assert_eq!((numbers(&store), store.next_number(0)), (vec![1, 2, 3, 4], 5));
+        store.write(draft(5, &[7], false), &none).unwrap();
+        assert_eq!(CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap().learner.rows[0].keys, [1, 2, 7]);
+        let unknown = store.restore(77, 9).unwrap_err();
+        assert!(matches!(&unknown, CheckpointError::Unknown { number: 77, kept, .. } if kept == "3, 4, 5"), "{unknown}");
     }
 }

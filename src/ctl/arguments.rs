@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::output::Format;
-use super::{ablate, act, backtest, dlq, gauc, history, keys, migrate, replay, snapshot, topics};
+use super::{ablate, act, backtest, checkpoint, dlq, gauc, history, keys, migrate, replay, snapshot, topics};
 
 /// Looks at and steers a Rocket Launching trainer and its snapshots.
 #[derive(Debug, Parser)]
@@ -46,6 +46,9 @@ pub(super) enum Command {
     Unpin(act::UnpinArgs),
     /// Who made what current, when and why.
     History(history::HistoryArgs),
+    /// What the daemon committed.
+    #[command(subcommand)]
+    Checkpoint(checkpoint::CheckpointCommand),
     /// Metrics of the running daemon, and the users that weigh most in GAUC.
     Gauc(gauc::GaucArgs),
     /// Events that could not be used.

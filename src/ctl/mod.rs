@@ -14,6 +14,7 @@ mod ablate;
 mod act;
 mod arguments;
 mod backtest;
+mod checkpoint;
 mod consent;
 mod context;
 mod dlq;
@@ -66,6 +67,7 @@ fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<
         Command::Pin(arguments) => act::pin(&context, arguments),
         Command::Unpin(arguments) => act::unpin(&context, arguments),
         Command::History(arguments) => history::run(&context, arguments),
+        Command::Checkpoint(command) => checkpoint::run(&context, command),
         Command::Gauc(arguments) => gauc::run(&context, arguments),
         Command::Dlq(command) => dlq::run(&context, command),
         Command::Topics(command) => topics::run(&context, command),

@@ -1,5 +1,6 @@
 use std::process::ExitCode;
 
+use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
 use crate::evaluate::EvaluateError;
 use crate::features::FeatureError;
@@ -153,7 +154,7 @@ macro_rules! failed {
     };
 }
 
-failed!(AdminError, StoreError, serde_json::Error, std::io::Error);
+failed!(AdminError, CheckpointError, StoreError, serde_json::Error, std::io::Error);
 
 #[cfg(test)]
 mod tests {

@@ -24,6 +24,8 @@ pub(super) struct Admission {
     state: AdmissionState,
     /// Counters above zero.
     used: usize,
+    /// A capture that is under way.
+    copying: Option<AdmissionCopy>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +44,26 @@ pub struct AdmissionState {
     pub counters: Vec<u8>,
 }
 
+/// A copy of what has been counted, as of its beginning: a filter may be too large to be copied between two steps.
+#[derive(Debug, Clone, Default)]
+pub(super) struct AdmissionCopy {
+    drawn: u64,
+    /// Counters copied so far, as they were then.
+    counters: Vec<u8>,
+    /// What counters held that were changed before they were copied, in the order of the changes.
+    changed: Vec<(u32, u8)>,
+}
+
+impl AdmissionCopy {
+    /// Takes back the changes, the last one first, so that each counter ends as it was at the beginning.
+    pub(super) fn state(mut self) -> AdmissionState {
+        for (place, before) in self.changed.into_iter().rev() {
+            self.counters[place as usize] = before;
+        }
+        AdmissionState { drawn: self.drawn, counters: self.counters }
+    }
+}
+
 impl Admission {
     pub(super) fn new(config: &AdmissionConfig, seed: u64) -> Self {
         let rule = if config.min_count > 1 {
@@ -51,7 +73,7 @@ impl Admission {
         } else {
             Rule::All
         };
-        Admission { rule, seed, state: AdmissionState::default(), used: 0 }.restored(&AdmissionState::default())
+        Admission { rule, seed, state: AdmissionState::default(), used: 0, copying: None }.restored(&AdmissionState::default())
     }
 
     /// This rule, continued from `state`. A filter of another size starts empty: its counts cannot be carried over.
@@ -62,11 +84,27 @@ impl Admission {
             state.counters = vec![0; counters];
         }
         let used = used(&state.counters);
-        Admission { state, used, ..*self }
+        Admission { state, used, rule: self.rule, seed: self.seed, copying: None }
     }
 
-    pub(super) fn capture(&self) -> AdmissionState {
-        self.state.clone()
+    pub(super) fn begin_capture(&mut self) {
+        let counters = Vec::with_capacity(self.state.counters.len());
+        self.copying = Some(AdmissionCopy { drawn: self.state.drawn, counters, changed: Vec::new() });
+    }
+
+    /// Copies up to `bytes` counters of the capture that is under way. Returns how many it copied.
+    pub(super) fn copy(&mut self, bytes: usize) -> usize {
+        let Some(copy) = &mut self.copying else { return 0 };
+        let rest = &self.state.counters[copy.counters.len()..];
+        let rest = &rest[..bytes.min(rest.len())];
+        copy.counters.extend_from_slice(rest);
+        rest.len()
+    }
+
+    /// Copies what is left of the capture that is under way, if one is, and ends it.
+    pub(super) fn end_capture(&mut self) -> Option<AdmissionCopy> {
+        self.copy(usize::MAX);
+        self.copying.take()
     }
 
     /// Whether `key`, which has no row and occurs `occurrences` times in this batch, gets one now.
@@ -92,10 +130,14 @@ impl Admission {
         let before = places.iter().map(|place| counters[*place]).min().unwrap_or(0);
         let after = before.saturating_add(u8::try_from(occurrences).unwrap_or(u8::MAX));
         for place in places {
+            if let Some(copy) = self.copying.as_mut().filter(|copy| place >= copy.counters.len() && counters[place] < after) {
+                copy.changed.push((place as u32, counters[place]));
+            }
             self.used += usize::from(counters[place] == 0);
             counters[place] = counters[place].max(after);
         }
         while self.used as f64 > FILL_MAX * self.state.counters.len() as f64 {
+            self.copy(usize::MAX);
             self.state.counters.iter_mut().for_each(|counter| *counter /= 2);
             self.used = used(&self.state.counters);
         }
@@ -116,6 +158,11 @@ mod tests {
         Admission::new(&AdmissionConfig { min_count, filter: ByteLength(filter), ..AdmissionConfig::default() }, 3)
     }
 
+    fn capture(admission: &mut Admission) -> AdmissionState {
+        admission.begin_capture();
+        admission.end_capture().expect("begun").state()
+    }
+
     fn by_chance(probability: f32) -> Admission {
         Admission::new(&AdmissionConfig { probability, ..AdmissionConfig::default() }, 3)
     }
@@ -124,7 +171,7 @@ mod tests {
     fn admits_everything_unless_told_otherwise() {
         let mut admission = Admission::new(&AdmissionConfig::default(), 3);
         assert!((0..100).all(|key| admission.admits(key, 1)));
-        assert_eq!(admission.capture(), AdmissionState::default());
+        assert_eq!(capture(&mut admission), AdmissionState::default());
     }
 
     #[test]
@@ -170,9 +217,10 @@ mod tests {
             let decide =
                 |admission: &mut Admission, from: u64| (from..from + 3000).map(|i| admission.admits(i % 701, 1)).collect::<Vec<_>>();
             decide(&mut admission, 0);
-            let mut restored = admission.restored(&admission.capture());
+            let state = capture(&mut admission);
+            let mut restored = admission.restored(&state);
             assert_eq!(decide(&mut restored, 3000), decide(&mut admission, 3000));
-            assert_eq!(restored.capture(), admission.capture());
+            assert_eq!(capture(&mut restored), capture(&mut admission));
         }
     }
 
@@ -180,8 +228,32 @@ mod tests {
     fn a_filter_of_another_size_starts_empty() {
         let mut small = by_count(2, 1 << 10);
         small.admits(1, 1);
-        let mut large = by_count(2, 1 << 11).restored(&small.capture());
-        assert_eq!(large.capture().counters.len(), 1 << 11);
+        let mut large = by_count(2, 1 << 11).restored(&capture(&mut small));
+        assert_eq!(capture(&mut large).counters.len(), 1 << 11);
         assert!(!large.admits(1, 1));
+    }
+
+    #[test]
+    fn a_copy_in_slices_is_what_was_there_when_it_began_also_where_counters_are_halved_meanwhile() {
+        for slice in [1, 7, 100, 5000] {
+            let mut admission = by_count(2, 1 << 12);
+            let mut next = 0;
+            let mut count = |admission: &mut Admission, ids: u64| {
+                for key in next..next + ids {
+                    let _admitted = admission.admits(key % 3000, 1);
+                }
+                next += ids;
+            };
+            count(&mut admission, 500);
+            for round in 0..40 {
+                let expected = admission.state.clone();
+                admission.begin_capture();
+                for _ in 0..round {
+                    count(&mut admission, 40);
+                    admission.copy(slice);
+                }
+                assert_eq!(admission.end_capture().expect("begun").state(), expected, "round {round}, slices of {slice}");
+            }
+        }
     }
 }

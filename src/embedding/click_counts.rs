@@ -1,4 +1,4 @@
-use super::{Captured, Rows, RowsError};
+use super::{Captured, Rows, RowsCopy, RowsError};
 use crate::domain::Stage;
 use crate::features::{CLICK_RATE_INPUTS, Counts, FeatureSpec, NO_KEY, click_rate_inputs};
 
@@ -46,13 +46,31 @@ pub enum CountsError {
 pub struct ClickCounts {
     priors: Vec<f32>,
     rows: Rows,
+    /// The last capture began with all of them.
+    full: bool,
+}
+
+/// A complete copy of counts, not put together yet.
+#[derive(Debug)]
+pub struct CountsCopy {
+    full: bool,
+    rows: RowsCopy,
+}
+
+impl CountsCopy {
+    /// As if they had been copied at once.
+    #[must_use]
+    pub fn state(self) -> CountsState {
+        let Captured { keys, data, .. } = self.rows.captured();
+        CountsState { keys, data, full: self.full }
+    }
 }
 
 impl ClickCounts {
     /// Nothing counted yet.
     #[must_use]
     pub fn new(spec: &FeatureSpec) -> Self {
-        ClickCounts { priors: spec.click_rates().iter().map(|rate| rate.prior).collect(), rows: Rows::new(CountsState::WIDTH) }
+        ClickCounts { priors: spec.click_rates().iter().map(|rate| rate.prior).collect(), rows: Rows::new(CountsState::WIDTH), full: false }
     }
 
     /// Writes the click rates of a batch.
@@ -93,11 +111,27 @@ impl ClickCounts {
 
     /// A copy of all counts, or of those added to since the capture before; `None` where the schema has no click rates.
     pub fn capture(&mut self, full: bool) -> Option<CountsState> {
-        if self.priors.is_empty() {
-            return None;
+        self.begin_capture(full);
+        self.end_capture().map(CountsCopy::state)
+    }
+
+    /// See [`Rows::begin_capture`]; nothing is begun where the schema has no click rates.
+    pub fn begin_capture(&mut self, full: bool) {
+        if !self.priors.is_empty() {
+            self.rows.begin_capture(full);
+            self.full = full;
         }
-        let Captured { keys, data, .. } = self.rows.capture(full);
-        Some(CountsState { keys, data, full })
+    }
+
+    /// See [`Rows::copy`].
+    pub fn copy(&mut self, rows: usize) -> usize {
+        self.rows.copy(rows)
+    }
+
+    /// See [`Rows::end_capture`].
+    pub fn end_capture(&mut self) -> Option<CountsCopy> {
+        let full = self.full;
+        self.rows.end_capture().map(|rows| CountsCopy { full, rows })
     }
 
     /// Counts of this schema as in `state`.
@@ -115,7 +149,7 @@ impl ClickCounts {
             Some(state) if !state.full => return Err(CountsError::Partial),
             Some(state) => Rows::restored(CountsState::WIDTH, &state.keys, &state.data)?,
         };
-        Ok(ClickCounts { priors: self.priors.clone(), rows })
+        Ok(ClickCounts { priors: self.priors.clone(), rows, full: false })
     }
 
     fn get(&self, key: u64) -> Counts {
@@ -142,7 +176,7 @@ mod tests {
     use crate::domain::{Origin, PartitionIndex};
 
     fn two_rates() -> ClickCounts {
-        ClickCounts { priors: vec![20.0, 5.0], rows: Rows::new(CountsState::WIDTH) }
+        ClickCounts { priors: vec![20.0, 5.0], rows: Rows::new(CountsState::WIDTH), full: false }
     }
 
     fn read(counts: &ClickCounts, keys: &[u64]) -> Vec<f32> {
@@ -198,7 +232,7 @@ mod tests {
         assert_eq!(refused(Some(CountsState { full: false, ..good.clone() })), CountsError::Partial);
         let odd = RowsError::Length { keys: 1, floats: 3, width: CountsState::WIDTH };
         assert_eq!(refused(Some(CountsState { keys: vec![1], data: vec![1.0; 3], full: true })), CountsError::Rows(odd));
-        let none = ClickCounts { priors: Vec::new(), rows: Rows::new(CountsState::WIDTH) };
+        let none = ClickCounts { priors: Vec::new(), rows: Rows::new(CountsState::WIDTH), full: false };
         assert_eq!(none.restored(Some(&good)).expect_err("refused"), CountsError::Presence { found: "present", expected: "absent" });
     }
 }

@@ -10,6 +10,7 @@
 
 mod admission;
 mod click_counts;
+mod copying;
 mod expiry;
 mod gather;
 mod index;
@@ -21,11 +22,12 @@ mod state;
 mod table;
 
 pub use admission::AdmissionState;
-pub use click_counts::{ClickCounts, CountsError, CountsState};
+pub use click_counts::{ClickCounts, CountsCopy, CountsError, CountsState};
+pub use copying::RowsCopy;
 pub use expiry::SweepState;
 pub use gather::Gather;
 pub use layout::{InputLayout, SequenceLayout, SlotLayout};
 pub use optimizer::RowOptimizer;
 pub use rows::{Captured, Rows, RowsError};
 pub use state::{RowsState, TableError};
-pub use table::Table;
+pub use table::{Table, TableCopy};

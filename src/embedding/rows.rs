@@ -1,9 +1,8 @@
+use super::copying::{Copying, RowSet, RowsCopy, WORD};
 use super::index::Index;
 
 /// Rows per chunk of storage: at width 32 a chunk is 512 KiB, so a growing store claims memory in steps nobody notices.
 const ROWS_PER_CHUNK: usize = 4096;
-/// Bits of a word of the touched set.
-const WORD: usize = u64::BITS as usize;
 
 /// Keys and floats that do not make rows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,10 +42,12 @@ pub struct Rows {
     len: usize,
     index: Index,
     chunks: Vec<Chunk>,
-    /// One bit per row, set by [`Rows::touch`], cleared by a capture.
-    touched: Vec<u64>,
-    /// Keys of rows removed since the last capture.
+    /// Rows changed since the last capture began.
+    touched: RowSet,
+    /// Keys of rows removed since then.
     removed: Vec<u64>,
+    /// A capture that is under way.
+    copying: Option<Copying>,
 }
 
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl Rows {
     /// No rows yet, each to have `width` floats.
     #[must_use]
     pub fn new(width: usize) -> Self {
-        Rows { width, len: 0, index: Index::new(), chunks: Vec::new(), touched: Vec::new(), removed: Vec::new() }
+        Rows { width, len: 0, index: Index::new(), chunks: Vec::new(), touched: Vec::new(), removed: Vec::new(), copying: None }
     }
 
     /// The rows `data` `[keys, width]`, in their order, none of them touched.
@@ -95,6 +96,7 @@ impl Rows {
                 rows.get_mut(row).copy_from_slice(&data[i * width..(i + 1) * width]);
             }
         }
+        rows.touched.fill(0);
         Ok(rows)
     }
 
@@ -139,7 +141,7 @@ impl Rows {
         self.index.find(key, |row| key_in(&self.chunks, row))
     }
 
-    /// Appends a row of zeros, untouched, for a key that has none. `None`: 2³² − 1 rows are the limit.
+    /// Appends a row of zeros, which counts as touched, for a key that has none. `None`: 2³² − 1 rows are the limit.
     pub fn create(&mut self, key: u64) -> Option<u32> {
         let row = u32::try_from(self.len).ok().filter(|row| *row < u32::MAX)?;
         if self.len == self.chunks.len() * ROWS_PER_CHUNK {
@@ -153,12 +155,15 @@ impl Rows {
         self.set_key(row, key);
         self.index.insert(key, row, |row| key_in(&self.chunks, row));
         self.get_mut(row).fill(0.0);
+        self.touch(row);
         Some(row)
     }
 
     /// Removes a row. The last row takes its number and counts as touched.
     pub fn remove(&mut self, row: u32) {
         let last = self.len as u32 - 1;
+        self.copy_if_due(row);
+        self.copy_if_due(last);
         let key = self.key(row);
         self.index.remove(key, row);
         self.removed.push(key);
@@ -185,6 +190,7 @@ impl Rows {
 
     /// The floats of a row, `[width]`, to be changed; a change that is to be captured needs [`Rows::touch`].
     pub fn get_mut(&mut self, row: u32) -> &mut [f32] {
+        self.copy_if_due(row);
         let (chunk, start) = self.place(row);
         &mut self.chunks[chunk].floats[start..start + self.width]
     }
@@ -194,29 +200,57 @@ impl Rows {
         self.touched[row as usize / WORD] |= 1 << (row as usize % WORD);
     }
 
-    /// A copy of all rows, or of what changed since the capture before. Forgets what was touched and removed.
+    /// A copy of all rows, or of what changed since the capture before. Forgets what was touched and removed, and a capture that is under
+    /// way.
     pub fn capture(&mut self, full: bool) -> Captured {
-        let rows: Vec<u32> = if full { (0..self.len as u32).collect() } else { self.touched_rows().collect() };
-        let mut keys = Vec::with_capacity(rows.len());
-        let mut data = Vec::with_capacity(rows.len() * self.width);
-        for &row in &rows {
-            keys.push(self.key(row));
-            data.extend_from_slice(self.get(row));
-        }
-        self.touched.fill(0);
-        let mut removed = std::mem::take(&mut self.removed);
-        if full {
-            return Captured { keys, data, ..Captured::default() };
-        }
-        removed.retain(|key| self.find(*key).is_none());
-        removed.sort_unstable();
-        removed.dedup();
-        Captured { keys, data, places: rows, removed }
+        self.begin_capture(full);
+        self.end_capture().map(RowsCopy::captured).unwrap_or_default()
     }
 
-    fn touched_rows(&self) -> impl Iterator<Item = u32> {
-        let bits = |(i, &word): (usize, &u64)| (0..WORD).filter(move |bit| word >> bit & 1 == 1).map(move |bit| (i * WORD + bit) as u32);
-        self.touched.iter().enumerate().filter(|(_, word)| **word != 0).flat_map(bits)
+    /// Begins a capture of the rows as they are now: of all, or of what changed since the capture before. Copies none yet; a row that is
+    /// about to change is copied before it does. Forgets as [`Rows::capture`] does.
+    pub fn begin_capture(&mut self, full: bool) {
+        let cleared = vec![0; self.touched.len()];
+        let touched = std::mem::replace(&mut self.touched, cleared);
+        let removed = std::mem::take(&mut self.removed);
+        let due = if full { self.all_rows() } else { touched };
+        self.copying = Some(Copying::new(self.width, full, due, removed));
+    }
+
+    /// Copies up to `rows` rows of the capture that is under way. Returns how many it copied.
+    pub fn copy(&mut self, rows: usize) -> usize {
+        let Some(copying) = &mut self.copying else { return 0 };
+        let copied = rows.min(copying.left());
+        for _ in 0..copied {
+            let Some(row) = copying.turn() else { break };
+            let (chunk, start) = place(self.width, row);
+            copying.take(row, key_in(&self.chunks, row), &self.chunks[chunk].floats[start..start + self.width]);
+        }
+        copied
+    }
+
+    /// Copies what is left of the capture that is under way, if one is, and ends it.
+    pub fn end_capture(&mut self) -> Option<RowsCopy> {
+        self.copy(usize::MAX);
+        self.copying.take().map(Copying::finish)
+    }
+
+    /// Has to come before any change of a row.
+    fn copy_if_due(&mut self, row: u32) {
+        if let Some(copying) = &mut self.copying
+            && copying.is_due(row)
+        {
+            let (chunk, start) = place(self.width, row);
+            copying.take_ahead(row, key_in(&self.chunks, row), &self.chunks[chunk].floats[start..start + self.width]);
+        }
+    }
+
+    fn all_rows(&self) -> RowSet {
+        let mut rows = vec![u64::MAX; self.len.div_ceil(WORD)];
+        if let Some(last) = rows.last_mut().filter(|_| !self.len.is_multiple_of(WORD)) {
+            *last = (1 << (self.len % WORD)) - 1;
+        }
+        rows
     }
 
     fn key(&self, row: u32) -> u64 {
@@ -228,8 +262,13 @@ impl Rows {
     }
 
     fn place(&self, row: u32) -> (usize, usize) {
-        (row as usize / ROWS_PER_CHUNK, row as usize % ROWS_PER_CHUNK * self.width)
+        place(self.width, row)
     }
+}
+
+/// The chunk of a row, and where it begins there.
+fn place(width: usize, row: u32) -> (usize, usize) {
+    (row as usize / ROWS_PER_CHUNK, row as usize % ROWS_PER_CHUNK * width)
 }
 
 fn key_in(chunks: &[Chunk], row: u32) -> u64 {

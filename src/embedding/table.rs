@@ -1,8 +1,8 @@
-use super::admission::Admission;
-use super::expiry::{Expiry, tick};
+use super::admission::{Admission, AdmissionCopy};
+use super::expiry::{Expiry, SweepState, tick};
 use super::random::SplitMix;
-use super::{Captured, RowOptimizer, Rows, RowsState, TableError};
-use crate::config::{EmbeddingConfig, OptimizerConfig};
+use super::{Captured, RowOptimizer, Rows, RowsCopy, RowsState, TableError};
+use crate::config::{EmbeddingConfig, EmbeddingOptimizer, OptimizerConfig};
 use crate::domain::EventTime;
 
 /// One row per id admitted: [`Rows`] with initial weights and an optimizer.
@@ -22,6 +22,48 @@ pub struct Table {
     /// Rows created by it.
     created: usize,
     rows: Rows,
+    /// A capture that is under way.
+    copying: Option<Begun>,
+}
+
+/// What is small enough to be copied when a capture begins.
+#[derive(Debug, Clone)]
+struct Begun {
+    full: bool,
+    rows: usize,
+    sweep: SweepState,
+}
+
+/// A complete copy of a table, not put together yet.
+#[derive(Debug)]
+pub struct TableCopy {
+    dim: usize,
+    width: usize,
+    optimizer: EmbeddingOptimizer,
+    begun: Begun,
+    admission: AdmissionCopy,
+    rows: RowsCopy,
+}
+
+impl TableCopy {
+    /// As if it had been copied at once.
+    #[must_use]
+    pub fn state(self) -> RowsState {
+        let Captured { keys, data, places, removed } = self.rows.captured();
+        RowsState {
+            dim: self.dim,
+            width: self.width,
+            optimizer: self.optimizer,
+            keys,
+            data,
+            full: self.begun.full,
+            places,
+            rows: Some(self.begun.rows),
+            removed,
+            admission: self.admission.state(),
+            sweep: self.begun.sweep,
+        }
+    }
 }
 
 impl Table {
@@ -32,7 +74,7 @@ impl Table {
         let expiry = Expiry::new(&embedding.expiry);
         let rows = Rows::new(dim + optimizer.state_width(dim) + usize::from(expiry.is_some()));
         let admission = Admission::new(&embedding.admission, seed);
-        Table { dim, seed, init_scale: embedding.init_scale, optimizer, admission, expiry, now: 0.0, created: 0, rows }
+        Table { dim, seed, init_scale: embedding.init_scale, optimizer, admission, expiry, now: 0.0, created: 0, rows, copying: None }
     }
 
     /// A table with this one's settings and the rows of `state`, in their order, none of them touched.
@@ -57,7 +99,7 @@ impl Table {
         }
         let rows = Rows::restored(state.width, &state.keys, &state.data)?.with_width(width);
         let expiry = self.expiry.as_ref().map(|expiry| expiry.restored(&state.sweep));
-        Ok(Table { rows, admission: self.admission.restored(&state.admission), expiry, ..*self })
+        Ok(Table { rows, admission: self.admission.restored(&state.admission), expiry, copying: None, ..*self })
     }
 
     /// Weights per row.
@@ -128,23 +170,33 @@ impl Table {
         self.rows.touch(row);
     }
 
-    /// A copy of all rows, or of those updated since the capture before, in row order. Forgets what was touched.
+    /// A copy of all rows, or of those updated since the capture before, in row order. Forgets what was touched, and a capture that is
+    /// under way.
     pub fn capture(&mut self, full: bool) -> RowsState {
-        let rows = self.rows.len();
-        let Captured { keys, data, places, removed } = self.rows.capture(full);
-        RowsState {
-            dim: self.dim,
-            width: self.rows.width(),
-            optimizer: self.optimizer.kind(),
-            keys,
-            data,
-            full,
-            places,
-            rows: Some(rows),
-            removed,
-            admission: self.admission.capture(),
-            sweep: self.expiry.as_ref().map(Expiry::capture).unwrap_or_default(),
-        }
+        self.begin_capture(full);
+        self.end_capture().map(TableCopy::state).unwrap_or_default()
+    }
+
+    /// Begins a capture of the table as it is now, between two batches. See [`Rows::begin_capture`].
+    pub fn begin_capture(&mut self, full: bool) {
+        let sweep = self.expiry.as_ref().map(Expiry::capture).unwrap_or_default();
+        self.copying = Some(Begun { full, rows: self.rows.len(), sweep });
+        self.admission.begin_capture();
+        self.rows.begin_capture(full);
+    }
+
+    /// Copies up to `rows` rows, or as much of the admission filter, of the capture that is under way. Returns how many it copied, 0 when
+    /// none is left.
+    pub fn copy(&mut self, rows: usize) -> usize {
+        let row_bytes = self.rows.width() * size_of::<f32>();
+        let counters = self.admission.copy(rows.saturating_mul(row_bytes)).div_ceil(row_bytes);
+        counters + self.rows.copy(rows.saturating_sub(counters))
+    }
+
+    /// Copies what is left of the capture that is under way, if one is, and ends it.
+    pub fn end_capture(&mut self) -> Option<TableCopy> {
+        let (begun, admission, rows) = (self.copying.take()?, self.admission.end_capture()?, self.rows.end_capture()?);
+        Some(TableCopy { dim: self.dim, width: self.rows.width(), optimizer: self.optimizer.kind(), begun, admission, rows })
     }
 
     fn create(&mut self, key: u64, occurrences: u32) -> Option<u32> {

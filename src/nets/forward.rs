@@ -7,7 +7,8 @@ use super::dense::Dense;
 use super::layout::base_rate_bias;
 use super::loss::loss;
 use super::{
-    Adam, Delays, DenseError, DenseState, InputShape, Inputs, Layout, LogitGradients, Loss, Part, Rule, Scores, Sequence, Targets,
+    Adam, Delays, DenseCopy, DenseError, DenseState, InputShape, Inputs, Layout, LogitGradients, Loss, Part, Rule, Scores, Sequence,
+    Targets,
 };
 use crate::config::{ModelConfig, SharedGrad, TrainConfig};
 
@@ -227,13 +228,13 @@ impl Nets {
     /// A copy of parameters and moments.
     #[must_use]
     pub fn capture(&self) -> DenseState {
-        DenseState {
-            layout: self.layout.tensors(),
-            params: to_host(self.params.clone()),
-            m: to_host(self.m.clone()),
-            v: to_host(self.v.clone()),
-            steps: self.steps,
-        }
+        self.copy().state()
+    }
+
+    /// Parameters and moments as they are now, to be copied to the host when there is time.
+    #[must_use]
+    pub fn copy(&self) -> DenseCopy {
+        DenseCopy { layout: self.layout.tensors(), params: self.params.clone(), m: self.m.clone(), v: self.v.clone(), steps: self.steps }
     }
 
     /// Nets of this layout on this device with the parameters and moments of `state`.

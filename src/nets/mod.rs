@@ -36,5 +36,5 @@ pub use layer::Part;
 pub use layout::{Layout, TensorLayout};
 pub use loss::{Hint, LogitGradients, Loss, Rule, Scores, logloss, loss};
 pub use rate::LearningRate;
-pub use state::{DenseError, DenseState};
+pub use state::{DenseCopy, DenseError, DenseState};
 pub use targets::Targets;

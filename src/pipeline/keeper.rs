@@ -1,26 +1,25 @@
 //! The threads that keep what was learnt: evaluate (owns sled), checkpoint (owns the files), publish (owns the snapshot topic).
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, select, tick};
 
 use super::PipelineError;
+use super::progress::{ProgressCopy, Recovered};
 use super::shared::Shared;
 use super::teaching::School;
-use crate::checkpoint::{CheckpointStore, Commit, Draft, ProbeSample};
-use crate::domain::{Books, EventTime, ImpressionId, OpenImpression, PartitionPosition, ScoredSample, TopicPartition, Version};
+use crate::checkpoint::{CheckpointStore, Commit, Draft, ProbeSample, PublishMark};
+use crate::domain::{ScoredSample, Version};
 use crate::evaluate::{AggregateState, Evaluator, Report, Rise, UserLine};
 use crate::publish::{PublishError, Published, Publisher};
 use crate::telemetry::names;
-use crate::train::LearnerState;
+use crate::train::LearnerCopy;
 
 /// How often the report that `status` shows is made anew while samples come.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
-/// No checkpoint is being published.
-const NOT_PUBLISHING: u64 = 0;
 
 /// Where the answer to a `snapshot now` goes.
 pub(super) type PublishReply = Sender<Result<Published, String>>;
@@ -79,20 +78,33 @@ pub(super) fn evaluate(
     Ok(())
 }
 
-/// A copy of everything the training thread owns, taken between two batches.
-pub(super) struct CheckpointJob {
+/// Everything that is taken at once between two batches, but the learner's state.
+pub(super) struct Boundary {
     pub(super) number: u64,
-    pub(super) learner: LearnerState,
-    pub(super) memory: Vec<(EventTime, ImpressionId)>,
-    pub(super) open: Vec<(TopicPartition, Vec<OpenImpression>)>,
+    pub(super) progress: ProgressCopy,
     pub(super) probes: Vec<ProbeSample>,
-    pub(super) positions: Vec<PartitionPosition>,
-    pub(super) books: Books,
     pub(super) evaluation: Receiver<(AggregateState, Report)>,
     /// Publish it once it is committed.
     pub(super) publish: bool,
+    pub(super) publish_mark: PublishMark,
     /// Who wants to know.
     pub(super) replies: Vec<PublishReply>,
+}
+
+/// A copy of everything the training thread owns, as of one boundary between two batches.
+pub(super) struct CheckpointJob {
+    pub(super) boundary: Boundary,
+    pub(super) learner: LearnerCopy,
+}
+
+/// Numbers that are to be published or just are: kept from retention.
+#[derive(Debug, Clone, Default)]
+pub(super) struct InPublication(Arc<Mutex<BTreeSet<u64>>>);
+
+impl InPublication {
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeSet<u64>) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Writes checkpoints. One at a time: the training thread waits for `done` before it sends the next.
@@ -101,8 +113,7 @@ pub(super) struct Keeper {
     pub(super) config_hash: String,
     pub(super) evaluations: Sender<Evaluation>,
     pub(super) publishing: Option<Sender<PublishJob>>,
-    /// The number being published, kept from retention.
-    pub(super) published_now: Arc<AtomicU64>,
+    pub(super) in_publication: InPublication,
     /// Whether each job was committed.
     pub(super) done: Sender<bool>,
     pub(super) shared: Arc<Shared>,
@@ -120,24 +131,29 @@ impl Keeper {
 
     fn commit(&mut self, job: CheckpointJob) -> bool {
         let started = Instant::now();
+        let CheckpointJob { boundary: job, learner } = job;
         let number = job.number;
+        let learner = learner.state();
+        let Recovered { positions, books, memory, open } = job.progress.recovered();
         // The evaluating thread answers or ends; when it ends, it has already failed the pipeline.
         let Ok((evaluation, report)) = job.evaluation.recv() else { return false };
         let draft = Draft {
             number,
-            learner: job.learner,
-            memory: job.memory,
-            open: job.open,
+            learner,
+            memory,
+            open,
             probes: job.probes,
-            positions: job.positions,
-            books: job.books,
+            positions,
+            books,
             evaluation,
             report,
             config_hash: self.config_hash.clone(),
             created_ms: now_ms(),
+            published: self.shared.published(),
+            publish_mark: job.publish_mark,
         };
-        let being_published = Some(self.published_now.load(Ordering::Acquire)).filter(|number| *number != NOT_PUBLISHING);
-        let commit = match self.store.write(draft, being_published) {
+        let in_publication = self.in_publication.change(|numbers| numbers.clone());
+        let commit = match self.store.write(draft, &in_publication) {
             Ok(commit) => commit,
             Err(error) => {
                 tracing::error!(checkpoint = number, %error, "checkpoint failed; training goes on, the next one writes everything");
@@ -160,14 +176,29 @@ impl Keeper {
         true
     }
 
+    /// Publishes the checkpoint whose publication the run before did not see through: the same bytes under the same version, nothing where
+    /// they are on the topic already.
+    pub(super) fn publish_unpublished(&self) {
+        let Some(number) = self.store.latest().and_then(Commit::unpublished).filter(|_| self.publishing.is_some()) else { return };
+        match self.store.commit(number) {
+            Ok(commit) => {
+                tracing::info!(version = number, "was committed to be published and may not have been; it is published now");
+                self.publish(PublishJob { commit, replies: Vec::new() });
+            }
+            Err(error) => tracing::warn!(version = number, %error, "was to be published and cannot be any more; the next version will"),
+        }
+    }
+
     fn publish(&self, job: PublishJob) {
         let Some(publishing) = &self.publishing else {
             refuse(job.replies, "publish.enabled is false in the configuration");
             return;
         };
-        self.published_now.store(job.commit.number, Ordering::Release);
+        let number = job.commit.number;
+        self.in_publication.change(|numbers| numbers.insert(number));
         if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = publishing.try_send(job) {
-            tracing::warn!(version = job.commit.number, "not published: the publisher is still busy with an earlier version");
+            self.in_publication.change(|numbers| numbers.remove(&number));
+            tracing::warn!(version = number, "not published: the publisher is still busy with an earlier version");
             refuse(job.replies, "the publisher is still busy with an earlier version; try again");
         }
     }
@@ -183,7 +214,7 @@ pub(super) struct PublishJob {
 pub(super) fn publish(
     mut publisher: Publisher,
     dir: &Path,
-    published_now: &AtomicU64,
+    in_publication: &InPublication,
     jobs: &Receiver<PublishJob>,
     school: Option<&School>,
     shared: &Arc<Shared>,
@@ -197,7 +228,7 @@ pub(super) fn publish(
             }
             Ok(published)
         });
-        let _newer = published_now.compare_exchange(number, NOT_PUBLISHING, Ordering::AcqRel, Ordering::Acquire);
+        in_publication.change(|numbers| numbers.remove(&number));
         match &result {
             Ok(published) => {
                 metrics::histogram!(names::PUBLISH_SECONDS).record(started.elapsed());
@@ -225,7 +256,8 @@ fn refuse(replies: Vec<PublishReply>, why: &str) {
     }
 }
 
-/// Wall clock, milliseconds since the epoch: for records that people read, never for logic.
-fn now_ms() -> i64 {
+/// Wall clock, milliseconds since the epoch: for records that people read, and for what must be known after a restart, when another clock
+/// begins anew.
+pub(super) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

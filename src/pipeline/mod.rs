@@ -16,6 +16,8 @@ mod control;
 mod ingest;
 mod keeper;
 mod letters;
+mod memory;
+mod open;
 mod progress;
 mod reader;
 mod recover;

@@ -1,9 +1,11 @@
 //! The books: which offsets are done, and as what; and which impressions that were trained have no final label yet.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::HashMap;
 
 use roaring::RoaringTreemap;
 
+use super::memory::Memory;
+use super::open::Open;
 use super::seen::Seen;
 use crate::batch::{Batch, Ended};
 use crate::domain::{
@@ -36,12 +38,33 @@ pub(super) struct Progress {
     /// Positions of partitions the source no longer has: kept, so that the books still add up.
     retired: Vec<PartitionPosition>,
     books: Books,
-    memory: VecDeque<(EventTime, ImpressionId)>,
+    memory: Memory,
     memory_ms: i64,
     newest: EventTime,
 }
 
+/// The books as they were when it was made, which takes a moment however much there is to remember.
 #[derive(Debug)]
+pub(super) struct ProgressCopy {
+    tracks: Vec<Track>,
+    retired: Vec<PartitionPosition>,
+    books: Books,
+    memory: Memory,
+}
+
+impl ProgressCopy {
+    pub(super) fn recovered(self) -> Recovered {
+        let open = |track: &Track| (track.partition.clone(), track.open.iter().cloned().collect());
+        Recovered {
+            positions: self.tracks.iter().map(Track::position).chain(self.retired).collect(),
+            books: self.books,
+            memory: self.memory.iter().copied().collect(),
+            open: self.tracks.iter().filter(|track| !track.open.is_empty()).map(open).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
 struct Track {
     partition: TopicPartition,
     start: i64,
@@ -49,20 +72,19 @@ struct Track {
     low: i64,
     /// Those above it that are.
     done: RoaringTreemap,
-    /// Trained impressions whose windows are open, by offset: the first of them holds the position.
-    open: BTreeMap<i64, OpenImpression>,
+    /// Trained impressions whose windows are open: the first of them holds the position.
+    open: Open,
 }
 
 impl Track {
     fn new(partition: &TopicPartition, start: i64) -> Self {
-        Track { partition: partition.clone(), start, low: start, done: RoaringTreemap::new(), open: BTreeMap::new() }
+        Track { partition: partition.clone(), start, low: start, done: RoaringTreemap::new(), open: Open::default() }
     }
 
     /// As it was when `position` was taken.
     fn recovered(position: PartitionPosition, open: Vec<OpenImpression>) -> Self {
         let PartitionPosition { partition, start, low, done } = position;
-        let open = open.into_iter().map(|impression| (impression.offset, impression)).collect();
-        let mut track = Track { partition, start, low, done: RoaringTreemap::new(), open };
+        let mut track = Track { partition, start, low, done: RoaringTreemap::new(), open: open.into_iter().collect() };
         for (from, to) in done {
             track.mark(from, to);
         }
@@ -81,12 +103,16 @@ impl Track {
     }
 
     fn position(&self) -> PartitionPosition {
-        let held = self.open.first_key_value().map(|(offset, _)| *offset).filter(|offset| *offset < self.low);
+        let held = self.open.first_offset().filter(|offset| *offset < self.low);
         let mut done: Vec<(i64, i64)> = held.map(|offset| (offset, self.low)).into_iter().collect();
-        for offset in self.done.iter().map(|offset| i64::try_from(offset).unwrap_or(i64::MAX)) {
-            match done.last_mut() {
-                Some((_, to)) if *to == offset => *to += 1,
-                _ => done.push((offset, offset + 1)),
+        for (high, bitmap) in self.done.bitmaps() {
+            let mut offsets = bitmap.iter();
+            while let Some(range) = offsets.next_range() {
+                let [from, last] = [*range.start(), *range.end()].map(|low| offset_of(high, low));
+                match done.last_mut() {
+                    Some((_, to)) if *to == from => *to = last + 1,
+                    _ => done.push((from, last + 1)),
+                }
             }
         }
         PartitionPosition { partition: self.partition.clone(), start: self.start, low: held.unwrap_or(self.low), done }
@@ -101,6 +127,11 @@ fn events(batch: &Batch) -> u64 {
 /// Offsets are never negative; what is, is below every track.
 fn key(offset: i64) -> u64 {
     u64::try_from(offset).unwrap_or(0)
+}
+
+/// The offset whose [`key`] has these halves.
+fn offset_of(high: u32, low: u32) -> i64 {
+    i64::try_from(u64::from(high) << u32::BITS | u64::from(low)).unwrap_or(i64::MAX - 1)
 }
 
 impl Progress {
@@ -121,14 +152,14 @@ impl Progress {
         let mut retired: Vec<_> = positions.into_values().collect();
         retired.sort_by(|a, b| a.partition.cmp(&b.partition));
         let newest = recovered.memory.iter().map(|(time, _)| *time).max().unwrap_or(EventTime(i64::MIN));
-        Progress { tracks, retired, books: recovered.books, memory: recovered.memory.into(), memory_ms, newest }
+        Progress { tracks, retired, books: recovered.books, memory: recovered.memory.into_iter().collect(), memory_ms, newest }
     }
 
     /// What of the source's partitions is done already: to be skipped when read again, but for open impressions.
     pub(super) fn seen(&self) -> Vec<Seen> {
         let seen = |track: &Track| {
             let position = track.position();
-            Seen::new(position.low, position.done, track.open.keys().copied())
+            Seen::new(position.low, position.done, track.open.iter().map(|impression| impression.offset))
         };
         self.tracks.iter().map(seen).collect()
     }
@@ -184,13 +215,13 @@ impl Progress {
 
     fn hold(&mut self, origin: Origin, impression: Option<ImpressionId>, sample: ScoredSample) {
         if let Some(track) = self.tracks.get_mut(origin.partition.0 as usize) {
-            track.open.insert(origin.offset, OpenImpression { offset: origin.offset, impression, sample });
+            track.open.insert(OpenImpression { offset: origin.offset, impression, sample });
         }
     }
 
     /// The label of an open impression is final.
     fn release(&mut self, origin: Origin, label: Label) -> Option<ScoredSample> {
-        let OpenImpression { impression, sample, .. } = self.tracks.get_mut(origin.partition.0 as usize)?.open.remove(&origin.offset)?;
+        let OpenImpression { impression, sample, .. } = self.tracks.get_mut(origin.partition.0 as usize)?.open.remove(origin.offset)?;
         self.remember(sample.time, impression);
         Some(ScoredSample { label, ..sample })
     }
@@ -198,11 +229,8 @@ impl Progress {
     fn remember(&mut self, time: EventTime, impression: Option<ImpressionId>) {
         let Some(impression) = impression else { return };
         self.newest = self.newest.max(time);
-        self.memory.push_back((time, impression));
-        let horizon = self.newest.0.saturating_sub(self.memory_ms);
-        while self.memory.front().is_some_and(|(time, _)| time.0 < horizon) {
-            self.memory.pop_front();
-        }
+        self.memory.push((time, impression));
+        self.memory.forget_before(EventTime(self.newest.0.saturating_sub(self.memory_ms)));
     }
 
     /// An event ended before it became part of a sample.
@@ -248,14 +276,15 @@ impl Progress {
         &self.books
     }
 
-    pub(super) fn memory(&self) -> Vec<(EventTime, ImpressionId)> {
-        self.memory.iter().copied().collect()
+    /// Offsets that are done by the positions; the books must say the same.
+    pub(super) fn counted(&self) -> u64 {
+        let counted = |track: &Track| u64::try_from(track.low - track.start).unwrap_or(0) + track.done.len();
+        self.tracks.iter().map(counted).sum::<u64>() + self.retired.iter().map(PartitionPosition::count).sum::<u64>()
     }
 
-    /// Trained impressions whose windows are open, by partition.
-    pub(super) fn open(&self) -> Vec<(TopicPartition, Vec<OpenImpression>)> {
-        let open = |track: &Track| (track.partition.clone(), track.open.values().cloned().collect());
-        self.tracks.iter().filter(|track| !track.open.is_empty()).map(open).collect()
+    /// A copy of everything, to be written out when there is time.
+    pub(super) fn copy(&self) -> ProgressCopy {
+        ProgressCopy { tracks: self.tracks.clone(), retired: self.retired.clone(), books: self.books.clone(), memory: self.memory.clone() }
     }
 
     /// Positions of every partition ever read.
@@ -302,9 +331,9 @@ mod tests {
             }
             prop_assert_eq!(&found, &expected);
             prop_assert_eq!(position.count(), progress.books().done());
+            prop_assert_eq!(progress.counted(), progress.books().done());
 
-            let recovered = Recovered { positions: progress.positions(), books: progress.books().clone(), ..Recovered::default() };
-            let mut again = Progress::new(&[partition()], &[position.low], recovered, 0);
+            let mut again = Progress::new(&[partition()], &[position.low], progress.copy().recovered(), 0);
             for offset in &order[cut..] {
                 again.ended(letter(*offset));
             }
@@ -341,24 +370,20 @@ mod tests {
         assert_eq!(said(&progress.trained(first, &report)), [("10", true, Some(10.0))]);
         let position = progress.positions().remove(0);
         assert_eq!((position.low, position.done.as_slice(), position.count()), (11, [(11, 14)].as_slice(), 4));
-        assert_eq!(progress.memory(), [(EventTime(1), ImpressionId(1))]);
+        assert_eq!(progress.copy().recovered().memory, [(EventTime(1), ImpressionId(1))]);
 
         // The second is clicked, the third closes before that row, the first after it.
         let (second, report) = batch(&[(15, 3, Stage::Delayed(origin(12)))], vec![(0, origin(13)), (1, origin(11))]);
-        let recovered = Recovered {
-            positions: progress.positions(),
-            books: progress.books().clone(),
-            memory: progress.memory(),
-            open: progress.open(),
-        };
-        let again = Progress::new(&[partition()], &[11], recovered, 1000);
+        let again = Progress::new(&[partition()], &[11], progress.copy().recovered(), 1000);
         for mut progress in [progress, again] {
             let scored = progress.trained(second.clone(), &report);
             assert_eq!(said(&scored), [("13", false, Some(13.0)), ("12", true, Some(12.0)), ("11", false, Some(11.0))]);
             let position = progress.positions().remove(0);
             assert_eq!((position.low, position.done.as_slice(), position.count()), (14, [(15, 16)].as_slice(), 5));
-            assert_eq!((progress.books().samples, progress.books().trained, progress.open()), (5, 5, vec![]));
-            assert_eq!(progress.memory().iter().map(|(time, _)| time.0).collect::<Vec<_>>(), [1, 4, 3, 2]);
+            assert_eq!((progress.books().samples, progress.books().trained, progress.counted()), (5, 5, 5));
+            let recovered = progress.copy().recovered();
+            assert_eq!(recovered.open, []);
+            assert_eq!(recovered.memory.iter().map(|(time, _)| time.0).collect::<Vec<_>>(), [1, 4, 3, 2]);
         }
     }
 
@@ -377,7 +402,7 @@ mod tests {
         let mut progress = Progress::new(&[partition()], &[0], Recovered::default(), 1000);
         let (first, report) = batch(&[(0, 1, Stage::Open)], vec![]);
         progress.trained(first, &report);
-        let mut recovered = Recovered { positions: progress.positions(), open: progress.open(), ..Recovered::default() };
+        let mut recovered = progress.copy().recovered();
         recovered.close_for_good();
         assert_eq!(recovered.memory, [(EventTime(1), ImpressionId(1))]);
         assert_eq!(Progress::new(&[partition()], &[0], recovered, 1000).positions()[0].low, 1);
@@ -387,7 +412,7 @@ mod tests {
     fn partitions_that_left_keep_their_count() {
         let mut progress = Progress::new(&[partition()], &[0], Recovered::default(), 0);
         progress.ended(Ended::Missing { partition: PartitionIndex(0), from: 0, to: 7 });
-        let recovered = Recovered { positions: progress.positions(), books: progress.books().clone(), ..Recovered::default() };
+        let recovered = progress.copy().recovered();
         let other = TopicPartition { topic: "u".into(), partition: 0 };
         let progress = Progress::new(&[other], &[3], recovered, 0);
         assert_eq!(progress.positions().iter().map(PartitionPosition::count).sum::<u64>(), 7);

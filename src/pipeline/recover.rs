@@ -57,6 +57,8 @@ impl Recovery {
         let evaluator = Evaluator::new(&config.evaluate, Box::new(users), aggregates)?;
         status.checkpoint = Some(Version(commit.number));
         status.checkpoint_ms = Some(commit.created_ms);
+        status.published = commit.published.map(|published| published.version);
+        status.promoted = commit.published.is_some_and(|published| published.promoted);
         tracing::info!(checkpoint = commit.number, samples = commit.books.samples, "recovered");
         let (positions, books) = (commit.positions.clone(), commit.books.clone());
         let mut recovered = Recovered { positions, books, memory: loaded.memory, open: loaded.open };
@@ -81,6 +83,11 @@ fn open_users(dir: &Path, cache: u64, commit: &Commit) -> Result<Result<SledUser
         Err(newer @ StoreError::Newer { .. }) => return Err(newer.into()),
         Err(unusable) => return Ok(Err(unusable.to_string())),
     };
+    if let Some(of) = commit.restores.filter(|_| users.written() < commit.number)
+        && !users.is_empty()?
+    {
+        return Ok(Err(format!("{}: holds users as of checkpoint {}, and an operator went back to {of}", dir.display(), users.written())));
+    }
     if commit.report.users > 0 && (users.is_empty()? || users.written() < commit.number) {
         return Ok(Err(format!(
             "{}: holds users as of checkpoint {}, the last commit is {}: the directory was lost or is an old copy",

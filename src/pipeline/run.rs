@@ -1,12 +1,11 @@
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crossbeam_channel::bounded;
 
 use super::ingest::Ingest;
-use super::keeper::{self, Keeper};
+use super::keeper::{self, InPublication, Keeper};
 use super::letters::Letters;
 use super::progress::Progress;
 use super::recover::Recovery;
@@ -15,7 +14,7 @@ use super::teaching::Teaching;
 use super::trainer::{Checkpoints, Schedule, Trainer};
 use super::{Control, Status, reader};
 use crate::batch::{BatchBuilder, NegativeSampling, Pace};
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::config::Config;
 use crate::domain::PartitionPosition;
 use crate::evaluate::EvaluateError;
@@ -177,20 +176,21 @@ impl Running {
         threads.spawn("reader", move || reader::read(source, &chunks_in, &reading))?;
 
         let served = publisher.as_ref().and_then(Publisher::target);
+        let schedule = Schedule::new(progress.books(), probes, store.as_ref().and_then(CheckpointStore::latest));
         let (teaching, school) = Teaching::new(&config, &learner, store.as_ref(), served);
         let checkpoints = match store.take() {
             None => None,
             Some(mut store) => {
                 let floor = publisher.as_ref().and_then(Publisher::highest_version).map_or(0, |version| version.0);
                 let next_number = store.next_number(floor);
-                let published_now = Arc::new(AtomicU64::new(0));
+                let in_publication = InPublication::default();
                 let publishing = match publisher {
                     None => None,
                     Some(publisher) => {
                         let (publish_in, publish) = bounded(PUBLISHING);
-                        let (dir, published_now, shared) = (config.state.dir.clone(), Arc::clone(&published_now), Arc::clone(&shared));
+                        let (dir, in_publication, shared) = (config.state.dir.clone(), in_publication.clone(), Arc::clone(&shared));
                         threads.spawn("publish", move || {
-                            keeper::publish(publisher, &dir, &published_now, &publish, school.as_ref(), &shared);
+                            keeper::publish(publisher, &dir, &in_publication, &publish, school.as_ref(), &shared);
                             Ok(())
                         })?;
                         Some(publish_in)
@@ -203,10 +203,11 @@ impl Running {
                     config_hash: config.hash(),
                     evaluations: evaluations_in.clone(),
                     publishing,
-                    published_now,
+                    in_publication,
                     done: done_in,
                     shared: Arc::clone(&shared),
                 };
+                keeper.publish_unpublished();
                 threads.spawn("checkpoint", move || {
                     keeper.run(&jobs);
                     Ok(())
@@ -216,7 +217,6 @@ impl Running {
         };
         let measuring = Arc::clone(&shared);
         threads.spawn("evaluate", move || keeper::evaluate(evaluator, &evaluations, &questions, &measuring))?;
-        let schedule = Schedule::new(progress.books(), probes);
         let trainer = Trainer {
             config,
             spec,

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::{PipelineError, Status};
+use crate::checkpoint::LastPublished;
 use crate::domain::PartitionPosition;
 use crate::evaluate::Report;
 
@@ -64,6 +65,12 @@ impl Shared {
 
     pub(super) fn update(&self, change: impl FnOnce(&mut Status)) {
         change(&mut lock(&self.status));
+    }
+
+    /// What was last published.
+    pub(super) fn published(&self) -> Option<LastPublished> {
+        let status = lock(&self.status);
+        status.published.map(|version| LastPublished { version, promoted: status.promoted })
     }
 
     pub(super) fn set_report(&self, report: Report) {

@@ -4,16 +4,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::PipelineError;
-use super::keeper::{CheckpointJob, Evaluation, PublishReply};
+use super::keeper::{Boundary, CheckpointJob, Evaluation, PublishReply, now_ms};
 use super::letters::Letters;
 use super::progress::Progress;
 use super::shared::Shared;
 use super::teaching::Teaching;
 use crate::batch::{Batch, BatchBuilder, Pace};
-use crate::checkpoint::ProbeSample;
+use crate::checkpoint::{Commit, ProbeSample, PublishMark};
 use crate::config::Config;
 use crate::domain::{Books, EventTime, Field, Origin, Sample, ScoredSample, Stage, UserId};
 use crate::features::FeatureSpec;
@@ -24,6 +24,10 @@ use crate::wire::snapshot::field_to_json;
 
 /// How often an idle loop shows that it lives, and looks whether a checkpoint is due.
 const TICK: Duration = Duration::from_millis(100);
+/// How long rows of a capture are copied after a step: a small part of one. A million rows take some fifty steps.
+const SLICE: Duration = Duration::from_millis(4);
+/// Rows copied between two looks at the clock: a tenth of a millisecond.
+const ROWS_PER_LOOK: usize = 512;
 /// What `samples_per_s` looks back on.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 
@@ -58,11 +62,16 @@ pub(super) struct Trainer {
 
 /// What is due when.
 pub(super) struct Schedule {
+    /// A checkpoint was begun and has not landed.
     in_flight: bool,
+    /// Its rows are still being copied.
+    copying: Option<Boundary>,
     /// Captures since the last one with all rows; `None`: the next must have all rows.
     since_full: Option<u64>,
     checkpointed: Mark,
     published: Mark,
+    /// `published` as commits say it.
+    publish_mark: PublishMark,
     /// Events done when last checkpointed.
     done: u64,
     waiting: Vec<PublishReply>,
@@ -77,15 +86,29 @@ struct Mark {
     at: Instant,
 }
 
+impl Mark {
+    /// As of a moment on the wall clock, which a restart does not set back. One that lies ahead (the clock was set) counts as now.
+    fn recovered(samples: u64, at_ms: i64) -> Self {
+        let now = Instant::now();
+        let age = Duration::from_millis(u64::try_from(now_ms().saturating_sub(at_ms)).unwrap_or(0));
+        Mark { samples, at: now.checked_sub(age).unwrap_or(now) }
+    }
+}
+
 impl Schedule {
-    /// Starts counting from what was recovered.
-    pub(super) fn new(books: &Books, probes: VecDeque<(EventTime, Box<[Field]>)>) -> Self {
+    /// Counts on from what was recovered and from the commit that it was recovered from, so that a daemon that never lives for long comes
+    /// to checkpoint and to publish all the same.
+    pub(super) fn new(books: &Books, probes: VecDeque<(EventTime, Box<[Field]>)>, commit: Option<&Commit>) -> Self {
         let (now, samples) = (Instant::now(), books.samples);
+        let at_ms = commit.map_or_else(now_ms, |commit| commit.created_ms);
+        let publish_mark = commit.and_then(|commit| commit.publish_mark).unwrap_or(PublishMark { number: None, samples, at_ms });
         Schedule {
             in_flight: false,
+            copying: None,
             since_full: None,
-            checkpointed: Mark { samples, at: now },
-            published: Mark { samples, at: now },
+            checkpointed: Mark::recovered(samples, at_ms),
+            published: Mark::recovered(publish_mark.samples, publish_mark.at_ms),
+            publish_mark,
             done: books.done(),
             waiting: Vec::new(),
             probes,
@@ -101,8 +124,9 @@ impl Trainer {
     /// # Errors
     /// [`PipelineError::NotCommitted`].
     pub(super) fn run(mut self, batches: &Receiver<Batch>, commands: &Receiver<Command>) -> Result<(), PipelineError> {
-        let ticker = tick(TICK);
         loop {
+            // While rows are to be copied, an idle moment is not waited away.
+            let patience = if self.schedule.copying.is_some() { Duration::ZERO } else { TICK };
             select! {
                 recv(batches) -> batch => match batch {
                     Ok(batch) => if self.batch(batch).is_none() { break },
@@ -111,10 +135,10 @@ impl Trainer {
                 recv(commands) -> command => if let Ok(Command::SnapshotNow(reply)) = command {
                     self.schedule.waiting.push(reply);
                 },
-                recv(ticker) -> _ => {}
+                default(patience) => {}
             }
             self.health.progress();
-            if self.checkpoint_if_due().is_none() {
+            if self.copy_some().is_none() || self.checkpoint_if_due().is_none() {
                 break;
             }
             if self.schedule.shown.elapsed() >= TICK {
@@ -201,8 +225,9 @@ impl Trainer {
         if publish || checkpoint || !self.schedule.waiting.is_empty() { self.checkpoint(publish) } else { Some(()) }
     }
 
-    /// Takes a copy of everything and sends it off.
+    /// Takes what is small of everything as it is now; rows are copied from here on.
     fn checkpoint(&mut self, publish: bool) -> Option<()> {
+        let started = Instant::now();
         let probes = self.probes();
         let checkpoints = self.checkpoints.as_mut()?;
         let full = self.schedule.since_full.is_none_or(|n| n + 1 >= self.config.checkpoint.full_every);
@@ -213,23 +238,47 @@ impl Trainer {
         // 1: one answer.
         let (answer, evaluation) = bounded(1);
         self.evaluations.send(Evaluation::Checkpoint(number, answer)).ok()?;
-        let books = self.progress.books().clone();
-        let positions = self.progress.positions();
-        let counted: u64 = positions.iter().map(crate::domain::PartitionPosition::count).sum();
+        let (books, counted) = (self.progress.books(), self.progress.counted());
         if counted != books.done() {
             tracing::error!(positions = counted, books = books.done(), "the books do not add up: please report this");
         }
-        let mark = |samples| Mark { samples, at: Instant::now() };
+        let mark = || Mark { samples: books.samples, at: Instant::now() };
         self.schedule.done = books.done();
-        self.schedule.checkpointed = mark(books.samples);
+        self.schedule.checkpointed = mark();
         if publish {
-            self.schedule.published = mark(books.samples);
+            self.schedule.published = mark();
+            self.schedule.publish_mark = PublishMark { number: Some(number), samples: books.samples, at_ms: now_ms() };
         }
         self.schedule.since_full = Some(if full { 0 } else { self.schedule.since_full.unwrap_or(0) + 1 });
         self.schedule.in_flight = true;
-        let learner = self.learner.capture(full);
-        let (memory, open) = (self.progress.memory(), self.progress.open());
-        checkpoints.jobs.send(CheckpointJob { number, learner, memory, open, probes, positions, books, evaluation, publish, replies }).ok()
+        self.learner.begin_capture(full);
+        let (progress, publish_mark) = (self.progress.copy(), self.schedule.publish_mark);
+        self.schedule.copying = Some(Boundary { number, progress, probes, evaluation, publish, publish_mark, replies });
+        metrics::histogram!(names::CHECKPOINT_HOLD_SECONDS).record(started.elapsed());
+        Some(())
+    }
+
+    /// Copies rows for a moment, if a capture is under way. `None`: the checkpointing thread is gone.
+    fn copy_some(&mut self) -> Option<()> {
+        if self.schedule.copying.is_none() {
+            return Some(());
+        }
+        let started = Instant::now();
+        while started.elapsed() < SLICE {
+            if self.learner.copy(ROWS_PER_LOOK) == 0 {
+                self.send_off()?;
+                break;
+            }
+        }
+        metrics::histogram!(names::CHECKPOINT_HOLD_SECONDS).record(started.elapsed());
+        Some(())
+    }
+
+    /// Copies what is left, if a capture is under way, and sends all of it off. `None`: the checkpointing thread is gone.
+    fn send_off(&mut self) -> Option<()> {
+        let Some(boundary) = self.schedule.copying.take() else { return Some(()) };
+        let learner = self.learner.end_capture()?;
+        self.checkpoints.as_ref()?.jobs.send(CheckpointJob { boundary, learner }).ok()
     }
 
     fn landed(&mut self, committed: bool) {
@@ -281,11 +330,12 @@ impl Trainer {
     }
 
     fn wait_for_checkpoint(&mut self) {
+        let sent = self.send_off();
         if let Some(checkpoints) = &self.checkpoints
             && self.schedule.in_flight
         {
             // A thread that is gone has failed the pipeline itself.
-            let committed = checkpoints.done.recv().unwrap_or(false);
+            let committed = sent.is_some() && checkpoints.done.recv().unwrap_or(false);
             self.landed(committed);
         }
     }
@@ -314,5 +364,5 @@ impl Trainer {
 }
 
 fn due(mark: &Mark, samples: u64, every_samples: u64, every: Duration) -> bool {
-    samples - mark.samples >= every_samples || mark.at.elapsed() >= every
+    samples.saturating_sub(mark.samples) >= every_samples || mark.at.elapsed() >= every
 }

@@ -79,6 +79,7 @@ metrics! {
     Counter STEPS_REFUSED = "rocket_steps_refused_total", "Steps not applied because something was not finite; their events are dead letters.";
     Histogram STEP_SECONDS = "rocket_step_seconds", "One co-training step.";
     Histogram CHECKPOINT_SECONDS = "rocket_checkpoint_seconds", "One checkpoint, from the copy of the state to the commit record.";
+    Histogram CHECKPOINT_HOLD_SECONDS = "rocket_checkpoint_hold_seconds", "Each time training waited while a checkpoint's state was copied.";
     Histogram PUBLISH_SECONDS = "rocket_publish_seconds", "One publish, from reading the checkpoint to the pointer's acknowledgement.";
     // The scorer and whoever else embeds the subscriber; refusals also of the trainer, which reads the topic too.
     Counter SCORE_REQUESTS = "rocket_score_requests_total", "Scoring requests, by HTTP `status`.";

@@ -3,13 +3,13 @@ use std::collections::BTreeMap;
 use super::lookup::Lookup;
 use super::phase::Phase;
 use super::teacher::{Teacher, Teachers};
-use super::{Compute, Course, LearnerState, Scores, TrainError};
+use super::{Compute, Course, LearnerCopy, LearnerState, Scores, TrainError};
 use crate::batch::Batch;
 use crate::config::{BoosterFirstConfig, EarlyLabels, Heads, HintSchedule, ModelConfig, TrainConfig};
 use crate::domain::{Head, Label};
 use crate::embedding::{ClickCounts, InputLayout, SequenceLayout, SlotLayout};
 use crate::features::FeatureSpec;
-use crate::nets::{Adam, Gradients, InputShape, Inputs, Layout, Loss, Nets, Rule, SequenceShape, Targets};
+use crate::nets::{Adam, DenseCopy, Gradients, InputShape, Inputs, Layout, Loss, Nets, Rule, SequenceShape, Targets};
 
 /// What a step did.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -54,6 +54,8 @@ pub struct Learner {
     clip_norm: f64,
     adam: Adam,
     course: Course,
+    /// What is small of a capture that is under way.
+    begun: Option<(DenseCopy, Course)>,
 }
 
 impl Learner {
@@ -100,6 +102,7 @@ impl Learner {
             clip_norm: config.optimizer.clip_norm,
             adam: Adam::new(&config.optimizer),
             course: Course::default(),
+            begun: None,
         })
     }
 
@@ -217,15 +220,41 @@ impl Learner {
         self.teacher = Some(teacher);
     }
 
-    /// A copy of the state: all rows and counts, or those touched since the last capture. Leaves training bit-equal.
+    /// A copy of the state: all rows and counts, or those touched since the last capture. Leaves training bit-equal. Gives up a capture that
+    /// is under way.
     pub fn capture(&mut self, full: bool) -> LearnerState {
-        LearnerState {
-            dense: self.nets.capture(),
-            rows: self.shared.capture(full),
-            light_rows: self.own.as_mut().map(|own| own.capture(full)),
-            click_counts: self.click_counts.capture(full),
-            course: self.course,
+        self.begin_capture(full);
+        self.end_capture().expect("it has just begun").state()
+    }
+
+    /// Begins a capture of the state as it is now, between two steps, as [`Learner::capture`] says. It takes a moment however many rows
+    /// there are; they are copied by [`Learner::copy`], a little between steps, and by steps themselves before they change.
+    pub fn begin_capture(&mut self, full: bool) {
+        self.begun = Some((self.nets.copy(), self.course));
+        self.shared.begin_capture(full);
+        if let Some(own) = &mut self.own {
+            own.begin_capture(full);
         }
+        self.click_counts.begin_capture(full);
+    }
+
+    /// Copies up to `rows` rows of the capture that is under way. Returns how many it copied, 0 when none is left.
+    pub fn copy(&mut self, rows: usize) -> usize {
+        let mut copied = self.shared.copy(rows);
+        if let Some(own) = &mut self.own {
+            copied += own.copy(rows - copied);
+        }
+        copied + self.click_counts.copy(rows - copied)
+    }
+
+    /// Copies what is left of the capture that is under way, if one is, and ends it.
+    pub fn end_capture(&mut self) -> Option<LearnerCopy> {
+        let (dense, course) = self.begun.take()?;
+        let light_rows = match &mut self.own {
+            Some(own) => Some(own.end_capture()?),
+            None => None,
+        };
+        Some(LearnerCopy { dense, rows: self.shared.end_capture()?, light_rows, click_counts: self.click_counts.end_capture(), course })
     }
 
     /// Becomes `state`; its rows and counts must be full.
@@ -242,6 +271,7 @@ impl Learner {
         };
         let click_counts = self.click_counts.restored(state.click_counts.as_ref())?;
         (self.nets, self.shared, self.own, self.click_counts, self.course) = (nets, shared, own, click_counts, state.course);
+        self.begun = None;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 use crate::batch::Batch;
 use crate::config::{EmbeddingConfig, TrainConfig};
 use crate::domain::EventTime;
-use crate::embedding::{Gather, InputLayout, RowsState, Table, TableError};
+use crate::embedding::{Gather, InputLayout, RowsState, Table, TableCopy, TableError};
 use crate::nets::{Inputs, Sequence};
 
 /// Tables, one per dim, and what a batch looks up in them: where one input matrix comes from and where its gradient goes.
@@ -61,8 +61,19 @@ impl Lookup {
         self.tables.iter_mut().for_each(|(table, gather)| gather.apply(table, time));
     }
 
-    pub(super) fn capture(&mut self, full: bool) -> Vec<RowsState> {
-        self.tables.iter_mut().map(|(table, _)| table.capture(full)).collect()
+    /// See [`Table::begin_capture`].
+    pub(super) fn begin_capture(&mut self, full: bool) {
+        self.tables.iter_mut().for_each(|(table, _)| table.begin_capture(full));
+    }
+
+    /// See [`Table::copy`].
+    pub(super) fn copy(&mut self, rows: usize) -> usize {
+        self.tables.iter_mut().fold(0, |copied, (table, _)| copied + table.copy(rows - copied))
+    }
+
+    /// See [`Table::end_capture`].
+    pub(super) fn end_capture(&mut self) -> Option<Vec<TableCopy>> {
+        self.tables.iter_mut().map(|(table, _)| table.end_capture()).collect()
     }
 
     /// A lookup of the same settings over the rows of `states`, one for each table.

@@ -14,5 +14,5 @@ pub use device::Compute;
 pub use error::TrainError;
 pub use health::Health;
 pub use learner::{Learner, StepReport};
-pub use state::{AdmissionState, CountsState, Course, DenseState, LearnerState, RowsState, SweepState, TensorLayout};
+pub use state::{AdmissionState, CountsState, Course, DenseState, LearnerCopy, LearnerState, RowsState, SweepState, TensorLayout};
 pub use teacher::{Teacher, Teachers};

@@ -1,4 +1,6 @@
 use super::Health;
+use crate::embedding::{CountsCopy, TableCopy};
+use crate::nets::DenseCopy;
 
 pub use crate::embedding::{AdmissionState, CountsState, RowsState, SweepState};
 pub use crate::nets::{DenseState, TensorLayout};
@@ -24,6 +26,31 @@ impl LearnerState {
     #[must_use]
     pub fn served_rows(&self) -> &[RowsState] {
         self.light_rows.as_ref().unwrap_or(&self.rows)
+    }
+}
+
+/// A complete copy of a learner, not put together yet: that takes time that a step has not.
+#[derive(Debug)]
+pub struct LearnerCopy {
+    pub(super) dense: DenseCopy,
+    pub(super) rows: Vec<TableCopy>,
+    pub(super) light_rows: Option<Vec<TableCopy>>,
+    pub(super) click_counts: Option<CountsCopy>,
+    pub(super) course: Course,
+}
+
+impl LearnerCopy {
+    /// As if it had been copied at once. Takes a second or so for 10 million rows.
+    #[must_use]
+    pub fn state(self) -> LearnerState {
+        let tables = |copies: Vec<TableCopy>| copies.into_iter().map(TableCopy::state).collect();
+        LearnerState {
+            dense: self.dense.state(),
+            rows: tables(self.rows),
+            light_rows: self.light_rows.map(tables),
+            click_counts: self.click_counts.map(CountsCopy::state),
+            course: self.course,
+        }
     }
 }
 

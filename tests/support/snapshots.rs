@@ -134,5 +134,8 @@ pub fn commit(number: u64) -> Commit {
         evaluation: AggregateState::default(),
         report: Report { heads: BTreeMap::from([("light".to_owned(), light)]), ..Report::default() },
         config_hash: "c0ffee".to_owned(),
+        published: None,
+        publish_mark: None,
+        restores: None,
     }
 }

@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rocket_launching::config::{self, AttentionPair, Config, EarlyLabels, Emit, FeatureKind, Pooling, Span};
 use rocket_launching::domain::{Origin, PartitionIndex, PartitionPosition, Record, Role, TopicPartition};
-use rocket_launching::pipeline::{Parts, Running, State, Summary};
+use rocket_launching::pipeline::{Parts, PipelineError, Running, State, Summary};
 use rocket_launching::publish::Publisher;
 use rocket_launching::stream::{MemoryDeadLetters, MemorySource};
 use rocket_launching::telemetry::Health;
@@ -181,14 +181,14 @@ pub fn joined_stream(rows: usize, seed: u64) -> (Vec<TopicPartition>, Vec<Record
     (partitions.to_vec(), merged.into_iter().map(|(_, record)| record).collect())
 }
 
-/// Runs a pipeline over records to its end.
-pub fn run(
+/// A pipeline over records.
+fn parts(
     config: &Config,
     state: State,
     (partitions, records): (Vec<TopicPartition>, Vec<Record>),
     publisher: Option<Publisher>,
     finish_at_end: bool,
-) -> (Summary, MemoryDeadLetters) {
+) -> (Parts, MemoryDeadLetters) {
     let dead_letters = MemoryDeadLetters::default();
     let parts = Parts {
         config: config.clone(),
@@ -199,6 +199,23 @@ pub fn run(
         health: Health::new(Duration::from_secs(60)),
         finish_at_end,
     };
+    (parts, dead_letters)
+}
+
+/// Runs a pipeline over records to its end.
+pub fn run(
+    config: &Config,
+    state: State,
+    stream: (Vec<TopicPartition>, Vec<Record>),
+    publisher: Option<Publisher>,
+    finish_at_end: bool,
+) -> (Summary, MemoryDeadLetters) {
+    let (parts, dead_letters) = parts(config, state, stream, publisher, finish_at_end);
     let summary = Running::start(parts).expect("the pipeline starts").join().expect("the pipeline ends well");
     (summary, dead_letters)
+}
+
+/// Why a pipeline with durable state does not start.
+pub fn refused(config: &Config, stream: (Vec<TopicPartition>, Vec<Record>)) -> PipelineError {
+    Running::start(parts(config, State::Durable, stream, None, true).0).err().expect("the pipeline does not start")
 }

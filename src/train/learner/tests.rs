@@ -3,9 +3,10 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::config::{
-    Activation, Decay, EmbeddingConfig, FeatureConfig, FeatureKind, Heads, HiddenConfig, HintConfig, HintKind, NegativesConfig,
-    OptimizerConfig, Pooling, SchemaConfig, SharedGrad, TeacherConfig,
+    Activation, AdmissionConfig, ByteLength, Decay, EmbeddingConfig, ExpiryConfig, FeatureConfig, FeatureKind, Heads, HiddenConfig,
+    HintConfig, HintKind, NegativesConfig, OptimizerConfig, Pooling, SchemaConfig, SharedGrad, TeacherConfig,
 };
+use crate::domain::EventTime;
 use crate::features::NO_KEY;
 use crate::nets::Part;
 use crate::train::RowsState;
@@ -489,6 +490,35 @@ fn increments_add_up_to_the_full_state() {
     assert_eq!(full.iter().map(|rows| rows.keys.len()).sum::<usize>(), rows.len());
     for RowsState { dim, width, keys, data, .. } in full {
         keys.iter().zip(data.chunks_exact(width)).for_each(|(key, row)| assert_eq!(rows[&(dim, *key)], row));
+    }
+}
+
+#[test]
+fn a_capture_under_way_over_many_steps_is_the_state_at_its_beginning() {
+    let admitted = AdmissionConfig { min_count: 2, filter: ByteLength(1 << 16), ..AdmissionConfig::default() };
+    let own = ModelConfig { sharing: false, control: false, ..model() };
+    let rare = ModelConfig { embedding: EmbeddingConfig { admission: admitted, ..model().embedding }, ..model() };
+    let fading = EmbeddingConfig { expiry: ExpiryConfig { rows_max: 64, ..ExpiryConfig::default() }, ..model().embedding };
+    let fading = ModelConfig { embedding: fading, ..model() };
+    for model in [own, rare, fading] {
+        let fresh = || Learner::over(&model, &config(1), None, layout(), click_counts()).expect("the CPU is always there");
+        let (mut slices, mut at_once) = (fresh(), fresh());
+        let mut expected = None;
+        for number in 0..24 {
+            if number % 4 == 0 {
+                assert_eq!(slices.end_capture().map(LearnerCopy::state), expected, "before step {number}");
+                slices.begin_capture(number % 8 == 0);
+                expected = Some(at_once.capture(number % 8 == 0));
+            }
+            let hour = EventTime(1_700_000_000_000 + number as i64 * 3_600_000);
+            let batch = batch(number, 16);
+            let batch = Batch { times: vec![hour; batch.rows()], ..batch };
+            assert_eq!(slices.step(&batch), at_once.step(&batch));
+            slices.copy(7);
+        }
+        while slices.copy(7) > 0 {}
+        assert_eq!(slices.end_capture().map(LearnerCopy::state), expected);
+        assert!(slices.end_capture().is_none());
     }
 }
 
