@@ -1,5 +1,6 @@
 //! Durable state: checkpoint files, the commit record, recovery, retention.
 
+mod amend;
 mod chain;
 mod commit;
 mod counts;
@@ -9,6 +10,7 @@ mod rows;
 mod store;
 mod tables;
 
+pub use amend::{Input, amend, input_of, newest_commit};
 pub use commit::{Commit, FileEntry};
 pub use error::CheckpointError;
 pub use store::{CheckpointStore, Draft, Loaded, ProbeSample};

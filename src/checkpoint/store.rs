@@ -9,9 +9,9 @@ use crate::evaluate::{AggregateState, Report};
 use crate::train::LearnerState;
 
 /// Directory of weights, rows and the rest.
-const FILES_DIR: &str = "checkpoints";
+pub(super) const FILES_DIR: &str = "checkpoints";
 /// Directory of commit records.
-const COMMITS_DIR: &str = "commits";
+pub(super) const COMMITS_DIR: &str = "commits";
 
 /// A raw event and the light net's logit for it at the checkpoint: a snapshot's self-test.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -206,7 +206,7 @@ fn number_of(name: &str) -> Option<u64> {
     name.split_once('-')?.1.split_once('.')?.0.parse().ok()
 }
 
-fn numbers_in(dir: &Path) -> Result<Vec<u64>, CheckpointError> {
+pub(super) fn numbers_in(dir: &Path) -> Result<Vec<u64>, CheckpointError> {
     Ok(names_in(dir)?.iter().filter_map(|name| number_of(name)).collect())
 }
 
@@ -215,7 +215,7 @@ fn names_in(dir: &Path) -> Result<Vec<String>, CheckpointError> {
     entries.map(|entry| Ok(entry.map_err(CheckpointError::io("listing", dir))?.file_name().to_string_lossy().into_owned())).collect()
 }
 
-fn read_commit(dir: &Path, number: u64) -> Result<Commit, CheckpointError> {
+pub(super) fn read_commit(dir: &Path, number: u64) -> Result<Commit, CheckpointError> {
     let path = dir.join(COMMITS_DIR).join(files::name("commit", number, "json"));
     let bytes = fs::read(&path).map_err(CheckpointError::io("reading", &path))?;
     Commit::decode(&path, &bytes)

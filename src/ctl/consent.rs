@@ -1,4 +1,4 @@
-//! Consent to acts that change what servers serve.
+//! Consent to acts that change what servers serve or where the trainer goes on.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -25,7 +25,7 @@ pub(super) enum Decision {
 }
 
 impl ConsentArgs {
-    /// Asks on a terminal, after showing `change`; elsewhere an act that changes what is served (`needed`) wants `--yes`.
+    /// Asks on a terminal, after showing `change`; elsewhere an act that changes something (`needed`) wants `--yes`.
     pub(super) fn decide(self, needed: bool, change: &str) -> Result<Decision, Failure> {
         let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
         self.decide_on(needed, terminal, change, || {
@@ -52,9 +52,7 @@ impl ConsentArgs {
         }
         eprintln!("{change}");
         if !terminal {
-            return Err(Failure::usage(
-                "this changes what servers serve and there is no terminal to ask on; add --yes to do it, or --dry-run to look",
-            ));
+            return Err(Failure::usage("there is no terminal to ask on; add --yes to do it, or --dry-run to look"));
         }
         match answer()?.trim().to_lowercase().as_str() {
             "y" | "yes" => Ok(Decision::Act),

@@ -21,6 +21,7 @@ mod gauc;
 mod history;
 mod metrics_table;
 mod migrate;
+mod offsets;
 mod one_pass;
 mod output;
 mod progress;
@@ -63,6 +64,7 @@ fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<
         Command::History(arguments) => history::run(&context, arguments),
         Command::Gauc(arguments) => gauc::run(&context, arguments),
         Command::Dlq(command) => dlq::run(&context, command),
+        Command::Offsets(command) => offsets::run(&context, command),
         Command::Topics(command) => topics::run(&context, command),
         Command::Replay(arguments) => replay::run(&context, arguments),
         Command::Backtest(arguments) => backtest::run(&context, arguments),

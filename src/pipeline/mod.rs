@@ -19,6 +19,7 @@ mod letters;
 mod progress;
 mod reader;
 mod recover;
+mod reset;
 mod run;
 mod seen;
 mod shared;
@@ -27,6 +28,7 @@ mod teaching;
 mod trainer;
 
 pub use control::Control;
+pub use reset::{Move, Moved, Reset};
 pub(crate) use run::USERS_STORE;
 pub use run::{OpenSource, Parts, PipelineError, Running, State, Summary};
 pub use status::Status;

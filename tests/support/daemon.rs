@@ -27,16 +27,8 @@ pub fn write_config(config: &Config) -> PathBuf {
 impl Daemon {
     /// Starts it and waits until it answers.
     pub fn start(config: &Config) -> Self {
-        let file = write_config(config);
-        let log = std::fs::File::options().create(true).append(true).open(file.with_extension("log")).expect("log file");
-        let child = Command::new(env!("CARGO_BIN_EXE_rocketd"))
-            .args(["run", "--config"])
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("rocketd starts");
-        let mut daemon = Daemon { child, socket: config.admin_socket() };
+        let mut daemon = Self::spawn(config);
+        let file = config.state.dir.with_extension("toml");
         let started = Instant::now();
         while ask(&daemon.socket, &Request::Status).is_err() {
             if let Some(status) = daemon.child.try_wait().expect("the child can be asked") {
@@ -46,6 +38,36 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(5));
         }
         daemon
+    }
+
+    /// Starts it; it may not answer for long.
+    pub fn spawn(config: &Config) -> Self {
+        let file = write_config(config);
+        let log = std::fs::File::options().create(true).append(true).open(file.with_extension("log")).expect("log file");
+        let child = Command::new(env!("CARGO_BIN_EXE_rocketd"))
+            .args(["run", "--config"])
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("rocketd starts");
+        Daemon { child, socket: config.admin_socket() }
+    }
+
+    /// Waits for its end, which it comes to by itself.
+    pub fn wait(mut self) -> ExitStatus {
+        self.ended()
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the child can be asked") {
+                return status;
+            }
+            assert!(started.elapsed() < PATIENCE, "rocketd does not leave");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// One look; `None` once it no longer answers.
@@ -81,14 +103,7 @@ impl Daemon {
     pub fn terminate(mut self) -> ExitStatus {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("the child can be asked") {
-                return status;
-            }
-            assert!(started.elapsed() < PATIENCE, "rocketd does not leave");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.ended()
     }
 }
 
@@ -98,6 +113,11 @@ impl Drop for Daemon {
         let _gone = self.child.kill();
         let _gone = self.child.wait();
     }
+}
+
+/// What the daemons of this configuration have said.
+pub fn log_of(config: &Config) -> String {
+    read_log(&config.state.dir.with_extension("toml"))
 }
 
 fn read_log(config: &Path) -> String {
