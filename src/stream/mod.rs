@@ -12,7 +12,7 @@ mod lost;
 mod memory;
 
 #[cfg(feature = "trainer")]
-pub use embedded::EmbeddedBroker;
+pub use embedded::{BrokerRequest, EmbeddedBroker};
 pub use error::StreamError;
 #[cfg(feature = "trainer")]
 pub use file::{FileRows, FileSource, RowError, SplitRow, split_row};

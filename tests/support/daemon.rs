@@ -27,7 +27,11 @@ pub fn write_config(config: &Config) -> PathBuf {
 impl Daemon {
     /// Starts it and waits until it answers.
     pub fn start(config: &Config) -> Self {
-        let mut daemon = Self::spawn(config);
+        Self::spawn(config).answering(config)
+    }
+
+    fn answering(self, config: &Config) -> Self {
+        let mut daemon = self;
         let file = config.state.dir.with_extension("toml");
         let started = Instant::now();
         while ask(&daemon.socket, &Request::Status).is_err() {
@@ -42,11 +46,17 @@ impl Daemon {
 
     /// Starts it; it may not answer for long.
     pub fn spawn(config: &Config) -> Self {
+        Self::spawn_with(config, &[])
+    }
+
+    /// Starts it with more in its environment.
+    pub fn spawn_with(config: &Config, environment: &[(&str, &str)]) -> Self {
         let file = write_config(config);
         let log = std::fs::File::options().create(true).append(true).open(file.with_extension("log")).expect("log file");
         let child = Command::new(env!("CARGO_BIN_EXE_rocketd"))
             .args(["run", "--config"])
             .arg(&file)
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
