@@ -66,7 +66,7 @@ fn expected(from: usize, to: usize) -> BTreeMap<u32, Vec<(i64, String)>> {
 }
 
 fn position(source: &KafkaSource, partition: usize, low: i64) -> PartitionPosition {
-    PartitionPosition { partition: source.partitions()[partition].clone(), start: 0, low, done: Vec::new() }
+    PartitionPosition { low, ..PartitionPosition::new(source.partitions()[partition].clone(), 0) }
 }
 
 #[test]
@@ -169,12 +169,14 @@ fn what_cannot_be_read_is_refused_by_name() {
     produce(&config, 0, 10);
     let source = KafkaSource::open(&config, &[]).unwrap();
     match KafkaSource::open(&config, &[position(&source, 1, 11)]).map(drop) {
-        Err(StreamError::OutOfRange { partition, wanted: 11, low: 0, high: 10 }) => assert_eq!(partition, source.partitions()[1]),
+        Err(StreamError::PositionsLost { lost }) => {
+            let [lost] = lost.as_slice() else { panic!("{lost:?}") };
+            assert_eq!((&lost.partition, lost.wanted, lost.low, lost.high), (&source.partitions()[1], 11, 0, 10));
+        }
         other => panic!("{other:?}"),
     }
-    let nowhere =
-        PartitionPosition { partition: TopicPartition { topic: "refuse.events".into(), partition: 7 }, start: 0, low: 3, done: vec![] };
-    assert!(matches!(KafkaSource::open(&config, &[nowhere]).map(drop), Err(StreamError::OutOfRange { wanted: 3, .. })));
+    let nowhere = PartitionPosition { low: 3, ..PartitionPosition::new(TopicPartition { topic: "refuse.events".into(), partition: 7 }, 0) };
+    assert!(matches!(KafkaSource::open(&config, &[nowhere]).map(drop), Err(StreamError::PositionsLost { lost }) if lost[0].wanted == 3));
 
     let mut missing = config.clone();
     missing.topics.events = "refuse.other".to_owned();

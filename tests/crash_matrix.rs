@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rocket_launching::config::Config;
 use rocket_launching::stream::EmbeddedBroker;
-use support::daemon::{Daemon, PATIENCE, read_log};
+use support::daemon::{Daemon, PATIENCE, log_of};
 use support::kills::{End, Stream, Watcher};
 
 const ROWS: usize = 1600;
@@ -54,7 +54,7 @@ impl Matrix {
         assert!(daemon.terminate().success());
         let whole = stream.end(&config);
         let mut reached = BTreeMap::new();
-        for point in points(&read_log(&config)) {
+        for point in points(&log_of(&config)) {
             *reached.entry(point).or_default() += 1;
         }
         Matrix { broker, stream, whole, reached }
@@ -70,19 +70,20 @@ impl Matrix {
         for (point, passes) in kills {
             self.kill(&config, point, *passes);
         }
-        let before = read_log(&config).len();
+        let before = log_of(&config).len();
         let daemon = Daemon::start_with(&config, &[TRACE]);
         daemon.wait_until(&format!("{name}: all events done"), |status| self.stream.is_done(status));
         assert!(daemon.terminate().success(), "{name}");
         self.stream.end(&config).assert_equals(&self.whole, &name);
         let served = watcher.finish();
-        points(&read_log(&config)[before..]).filter(|point| !self.reached.contains_key(point)).collect()
+        assert!(!served.is_empty(), "{name}: nothing was served");
+        points(&log_of(&config)[before..]).filter(|point| !self.reached.contains_key(point)).collect()
     }
 
     /// Ends a daemon at `point` after `passes`, or, where this run reaches it less often, at its first time.
     fn kill(&self, config: &Config, point: &str, passes: usize) {
         let action = if passes == 0 { "return(kill)".to_owned() } else { format!("{passes}*off->return(kill)") };
-        let mut daemon = Daemon::spawn(config, &[("FAILPOINTS", &format!("{point}={action}")), ("RUST_LOG", "error")]);
+        let mut daemon = Daemon::spawn_with(config, &[("FAILPOINTS", &format!("{point}={action}")), ("RUST_LOG", "error")]);
         let started = Instant::now();
         let ended = loop {
             if let Some(ended) = daemon.ended() {
@@ -96,7 +97,7 @@ impl Matrix {
         };
         match ended.signal() {
             Some(SIGABRT) => {}
-            _ => assert!(ended.success() && passes > 0, "{point} after {passes}: {ended}; its log:\n{}", read_log(config)),
+            _ => assert!(ended.success() && passes > 0, "{point} after {passes}: {ended}; its log:\n{}", log_of(config)),
         }
     }
 

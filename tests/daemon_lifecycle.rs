@@ -92,15 +92,33 @@ fn a_configuration_that_cannot_be_exits_with_78_and_names_key_and_line() {
 }
 
 #[test]
-fn without_a_broker_it_exits_with_1_and_names_the_way_out() {
+fn without_a_broker_check_exits_with_1_and_names_the_way_out() {
     let dir = tempfile::tempdir().expect("tempdir");
     let file = config_file(dir.path(), "kafka = { brokers = \"127.0.0.1:1\", timeout = \"1s\" }\nadmin.http = \"\"");
-    for arguments in [&["run", "--config", &file][..], &["check", "--online", "--config", &file]] {
-        let (code, _, err) = outcome(&rocketd(arguments));
-        assert_eq!(code, Some(1), "{arguments:?}: {err}");
-        let last = err.lines().last().unwrap_or_default();
-        assert!(last.contains("127.0.0.1:1") && last.contains("check kafka.brokers"), "{arguments:?}: {err}");
-    }
+    let (code, _, err) = outcome(&rocketd(&["check", "--online", "--config", &file]));
+    assert_eq!(code, Some(1), "{err}");
+    let last = err.lines().last().unwrap_or_default();
+    assert!(last.contains("127.0.0.1:1") && last.contains("check kafka.brokers"), "{err}");
+}
+
+#[test]
+fn without_a_broker_it_waits_says_for_what_and_leaves_when_asked() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let http = free_address();
+    let more = format!("kafka = {{ brokers = \"127.0.0.1:1\", timeout = \"1s\" }}\nadmin.http = \"{http}\"\nadmin.stall = \"1s\"");
+    let config = world::config(&dir.path().join("state"), "labelled", &more);
+    let daemon = Daemon::spawn(&config);
+    let named = |page: &str| page.contains("waiting") && page.contains("127.0.0.1:1") && page.contains("check kafka.brokers");
+    wait_for("it waits", || get(&http, "/readyz").filter(|(code, page)| *code == 503 && named(page)));
+    // Beyond admin.stall, it is alive.
+    let log = config.state.dir.with_extension("log");
+    wait_for("several attempts", || {
+        let lines = std::fs::read_to_string(&log).unwrap_or_default();
+        (lines.matches("waiting for the broker").count() >= 3).then_some(())
+    });
+    assert_eq!(get(&http, "/livez").map(|(code, _)| code), Some(200));
+    assert_eq!(get(&http, "/readyz").map(|(code, _)| code), Some(503));
+    assert_eq!(daemon.terminate().code(), Some(0));
 }
 
 #[test]

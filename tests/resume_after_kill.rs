@@ -39,7 +39,7 @@ fn kills(count: usize, change: fn(&mut Config)) {
         topics(&config);
         let watcher = Watcher::start(&config, &dir.path().join(&config.name).join("ad-server"));
         loop {
-            let daemon = Daemon::spawn(&config, &[]);
+            let daemon = Daemon::spawn(&config);
             let until = Instant::now() + longest.mul_f64(rng.random_range(0.0..1.0));
             let mut done = false;
             while !done && Instant::now() < until {

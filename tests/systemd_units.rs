@@ -43,7 +43,9 @@ fn they_start_our_programs_and_know_their_exit_codes() {
         let program = words.next().and_then(|program| program.strip_prefix("/usr/local/bin/")).expect("an installed program");
         assert!(BINARIES.contains(&program), "{path}: {program}");
         assert_eq!(keys["RestartPreventExitStatus"], "64 78", "{path}: usage and configuration do not go away by trying again");
+        assert_eq!(keys["StartLimitIntervalSec"], "0", "{path}: failing often must not end in a unit that stays down");
         if program == "rocketd" {
+            assert_eq!(keys["Restart"], "always", "{path}: a trainer that left by itself is started again");
             assert_eq!(words.next(), Some("run"), "{path}");
             assert_eq!(keys["Type"], "notify", "{path}: rocketd says when it is ready");
             let admin = rocket_launching::config::AdminConfig::default();

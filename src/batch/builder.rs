@@ -1,4 +1,4 @@
-use super::{Batch, Ended};
+use super::{Batch, Ended, News};
 use crate::domain::{Origin, Sample};
 use crate::features::{FeatureSpec, Features};
 
@@ -66,6 +66,14 @@ impl BatchBuilder {
         self.open.ended.push(ended);
     }
 
+    /// Adds news of a partition. A mark alone closes no batch: it matters when events after it are done.
+    pub fn note(&mut self, news: News, now_ms: i64) {
+        if matches!(news, News::Appeared(..)) {
+            self.opened_ms.get_or_insert(now_ms);
+        }
+        self.open.news.push(news);
+    }
+
     /// The window of the impression read at `origin`, trained as [`crate::domain::Stage::Open`], ended without a click.
     pub fn close(&mut self, origin: Origin, now_ms: i64) {
         self.opened_ms.get_or_insert(now_ms);
@@ -93,7 +101,7 @@ fn empty() -> Batch {
 mod tests {
     use super::*;
     use crate::config::{FeatureConfig, FeatureKind, Pooling, SchemaConfig};
-    use crate::domain::{DropReason, EventTime, Field, PartitionIndex, Stage, UserId};
+    use crate::domain::{DropReason, EventTime, Field, Mark, PartitionIndex, Stage, TopicPartition, UserId};
     use crate::features::slot_key;
 
     fn builder(rows: usize, raw_every: u64) -> BatchBuilder {
@@ -156,6 +164,18 @@ mod tests {
         builder.end(dropped(8), 6000);
         let batch = builder.tick(6000).expect("an ended event alone does not wait");
         assert_eq!((batch.rows(), batch.bounds.as_slice(), batch.is_empty()), (0, [0].as_slice(), false));
+    }
+
+    #[test]
+    fn a_new_partition_does_not_wait_and_a_mark_goes_with_what_comes_next() {
+        let mut builder = builder(100, 0);
+        let mark = News::Read(PartitionIndex(0), Mark { offset: 64, hash: 7 });
+        builder.note(mark.clone(), 0);
+        assert!(builder.tick(1_000_000).is_none());
+        let appeared = News::Appeared(TopicPartition { topic: "t".into(), partition: 1 }, 5);
+        builder.note(appeared.clone(), 2_000_000);
+        let batch = builder.tick(2_000_000).expect("somebody has to know of it");
+        assert_eq!((batch.rows(), batch.news.as_slice(), batch.is_empty()), (0, [mark, appeared].as_slice(), false));
     }
 
     #[test]

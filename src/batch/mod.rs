@@ -6,7 +6,7 @@ mod negatives;
 pub use builder::{BatchBuilder, Pace};
 pub use negatives::NegativeSampling;
 
-use crate::domain::{DropReason, EventTime, Field, ImpressionId, Label, Origin, PartitionIndex, Stage, UserId};
+use crate::domain::{DropReason, EventTime, Field, ImpressionId, Label, Mark, Origin, PartitionIndex, Stage, TopicPartition, UserId};
 
 /// A mini-batch. Row i of every per-row vector is the same sample.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -33,6 +33,8 @@ pub struct Batch {
     pub origins: Vec<Vec<Origin>>,
     /// Raw fields of some rows (index, fields): candidates for probes.
     pub raw: Vec<(usize, Box<[Field]>)>,
+    /// News of partitions since the batch before, of use before what has ended since.
+    pub news: Vec<News>,
     /// Events that ended without a sample since the batch before: they pass through here so that one thread keeps the books.
     pub ended: Vec<Ended>,
     /// Windows that ended without a click, of impressions trained before: the row that they ended before, and where the impression was read.
@@ -54,11 +56,20 @@ impl Batch {
         Some(*times.select_nth_unstable(middle).1)
     }
 
-    /// Neither samples, nor ended events, nor closed windows.
+    /// Neither samples, nor news, nor ended events, nor closed windows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty() && self.ended.is_empty() && self.closed.is_empty()
+        self.labels.is_empty() && self.news.is_empty() && self.ended.is_empty() && self.closed.is_empty()
     }
+}
+
+/// What reading has found out about a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// It is the next in the source's table, and read from this offset on.
+    Appeared(TopicPartition, i64),
+    /// This record was read.
+    Read(PartitionIndex, Mark),
 }
 
 /// An event that ended without being trained.

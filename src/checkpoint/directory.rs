@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::{CheckpointError, Commit, FileEntry, files};
+use crate::failpoint;
 
 /// Directory of weights, rows and the rest.
 const FILES_DIR: &str = "checkpoints";

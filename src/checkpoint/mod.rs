@@ -1,5 +1,6 @@
 //! Durable state: checkpoint files, the commit record, recovery, retention.
 
+mod amend;
 mod chain;
 mod commit;
 mod counts;
@@ -14,6 +15,7 @@ mod rows;
 mod store;
 mod tables;
 
+pub use amend::{Input, amend, input_of, newest_commit};
 pub use commit::{Commit, FileEntry, LastPublished, PublishMark};
 pub use error::CheckpointError;
 #[cfg(feature = "fuzzing")]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::output::Format;
-use super::{ablate, act, backtest, checkpoint, dlq, gauc, history, keys, migrate, replay, snapshot, topics};
+use super::{ablate, act, backtest, checkpoint, dlq, gauc, history, keys, migrate, offsets, replay, snapshot, topics};
 
 /// Looks at and steers a Rocket Launching trainer and its snapshots.
 #[derive(Debug, Parser)]
@@ -54,6 +54,9 @@ pub(super) enum Command {
     /// Events that could not be used.
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
+    /// Where reading of the event topics goes on.
+    #[command(subcommand)]
+    Offsets(offsets::OffsetsCommand),
     /// The topics of the configuration.
     #[command(subcommand)]
     Topics(topics::TopicsCommand),

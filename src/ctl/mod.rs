@@ -23,6 +23,7 @@ mod history;
 mod keys;
 mod metrics_table;
 mod migrate;
+mod offsets;
 mod one_pass;
 mod output;
 mod progress;
@@ -70,6 +71,7 @@ fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<
         Command::Checkpoint(command) => checkpoint::run(&context, command),
         Command::Gauc(arguments) => gauc::run(&context, arguments),
         Command::Dlq(command) => dlq::run(&context, command),
+        Command::Offsets(command) => offsets::run(&context, command),
         Command::Topics(command) => topics::run(&context, command),
         Command::Keys(command) => keys::run(Some(&context), context.format, &command),
         Command::Replay(arguments) => replay::run(&context, arguments),

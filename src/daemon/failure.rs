@@ -1,5 +1,7 @@
 use std::process::ExitCode;
 
+use tokio::task::JoinError;
+
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
 use crate::evaluate::EvaluateError;
@@ -27,6 +29,8 @@ pub enum Failure {
     Usage(anyhow::Error),
     /// The configuration has to change before a next try: 78.
     Config(anyhow::Error),
+    /// No broker answered: 1. The daemon waits for one instead.
+    Outage(anyhow::Error),
 }
 
 impl Failure {
@@ -34,7 +38,7 @@ impl Failure {
     #[must_use]
     pub const fn code(&self) -> u8 {
         match self {
-            Failure::Failed(_) => 1,
+            Failure::Failed(_) | Failure::Outage(_) => 1,
             Failure::Usage(_) => USAGE,
             Failure::Config(_) => CONFIG,
         }
@@ -53,7 +57,7 @@ impl Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Failure::Failed(error) | Failure::Usage(error) | Failure::Config(error) => write!(f, "{error:#}"),
+            Failure::Failed(error) | Failure::Usage(error) | Failure::Config(error) | Failure::Outage(error) => write!(f, "{error:#}"),
         }
     }
 }
@@ -107,6 +111,7 @@ impl From<StreamError> for Failure {
     fn from(error: StreamError) -> Self {
         match error {
             StreamError::Setting { .. } => Failure::Config(error.into()),
+            StreamError::Unreachable { .. } => Failure::Outage(error.into()),
             _ => Failure::Failed(error.into()),
         }
     }
@@ -143,6 +148,11 @@ impl From<OperatorError> for Failure {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
+pub(super) fn panicked(error: JoinError) -> Failure {
+    Failure::failed(format!("a thread of the daemon panicked ({error}); its message is in the log"))
+}
+
 /// Errors that no configuration mends.
 macro_rules! failed {
     ($($error:ty),+ $(,)?) => {
@@ -159,6 +169,13 @@ failed!(AdminError, CheckpointError, StoreError, serde_json::Error, std::io::Err
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broker_that_does_not_answer_is_told_from_the_rest() {
+        let down = || StreamError::Unreachable { brokers: "b".to_owned(), why: "refused".to_owned() };
+        let outages: [Failure; 3] = [down().into(), PipelineError::Stream(down()).into(), PublishError::Stream(down()).into()];
+        assert!(outages.iter().all(|failure| matches!(failure, Failure::Outage(_)) && failure.code() == 1), "{outages:?}");
+    }
 
     #[test]
     fn what_only_a_new_config_can_mend_is_78_and_the_rest_1() {

@@ -11,6 +11,7 @@ mod check;
 pub mod demo;
 mod failure;
 mod gauges;
+mod outage;
 mod run;
 mod signals;
 mod systemd;

@@ -9,9 +9,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
-use super::failure::Failure;
+use super::failure::{Failure, panicked};
 use super::signals::Signals;
-use super::{gauges, systemd};
+use super::{gauges, outage, systemd};
 use crate::checkpoint::CheckpointStore;
 use crate::config::{self, Config, Heads};
 use crate::pipeline::{Control, Parts, PipelineError, Running, State, Summary};
@@ -62,17 +62,11 @@ async fn live(config: Config, metrics: PrometheusHandle) -> Result<(), Failure> 
     let (leave, leaving) = watch::channel(false);
     serve_pages(&config, metrics, &health, leaving.clone()).await?;
 
-    let building = tokio::task::spawn_blocking({
+    let built = outage::build(&mut signals, &health, {
         let (config, health) = (config.clone(), health.clone());
-        move || build(config, health)
+        move || build(config.clone(), health.clone())
     });
-    let running = tokio::select! {
-        built = building => built.map_err(panicked)??,
-        signal = signals.next() => {
-            tracing::info!("{signal} while recovering: leaving, nothing was changed");
-            return Ok(());
-        }
-    };
+    let Some(running) = built.await? else { return Ok(()) };
 
     let control = running.control();
     let mut pipeline = tokio::task::spawn_blocking(move || running.join());
@@ -218,9 +212,4 @@ fn admin_failure(ended: Result<Result<(), admin::AdminError>, JoinError>) -> Fai
         Ok(Err(error)) => Failure::Failed(error.into()),
         Err(error) => panicked(error),
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
-fn panicked(error: JoinError) -> Failure {
-    Failure::failed(format!("a thread of the daemon panicked ({error}); its message is in the log"))
 }

@@ -1,8 +1,20 @@
 //! Readiness and the watchdog of systemd. Without systemd (no `NOTIFY_SOCKET`) all of it does nothing.
 
+use std::time::Duration;
+
 use sd_notify::NotifyState;
 
 use crate::telemetry::Health;
+
+/// How long systemd waits on for a start that waits for the broker: longer than an attempt and the pause before it, recovery included, as
+/// `TimeoutStartSec=` of the units.
+const START: Duration = Duration::from_secs(15 * 60);
+
+/// Not ready, for this reason; another attempt follows.
+pub(super) fn waiting(status: &str) {
+    let extend_us = u32::try_from(START.as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::Status(status), NotifyState::ExtendTimeoutUsec(extend_us)]);
+}
 
 /// Recovered and reading.
 pub(super) fn ready(status: &str) {

@@ -10,7 +10,7 @@ mod version;
 pub use books::Books;
 pub use event::{Event, EventTime, Field, ImpressionId, Label, Role, Sample, Stage, UserId};
 pub use open::OpenImpression;
-pub use position::{Origin, PartitionIndex, PartitionPosition, Record, TopicPartition};
+pub use position::{Mark, Origin, PartitionIndex, PartitionPosition, Record, TopicPartition};
 pub use scored::ScoredSample;
 pub use version::Version;
 
@@ -65,11 +65,13 @@ pub enum DropReason {
     NotSampled,
     /// The offset does not exist on the broker (compacted away, or a control record).
     MissingOffset,
+    /// Passed over unread by `rocketctl offsets reset`.
+    SkippedByOperator,
 }
 
 impl DropReason {
     /// Every reason, for exhaustive counters.
-    pub const ALL: [DropReason; 7] = [
+    pub const ALL: [DropReason; 8] = [
         DropReason::Tombstone,
         DropReason::DuplicateImpression,
         DropReason::DuplicateClick,
@@ -77,6 +79,7 @@ impl DropReason {
         DropReason::ClickWithoutImpression,
         DropReason::NotSampled,
         DropReason::MissingOffset,
+        DropReason::SkippedByOperator,
     ];
 
     /// The label in metrics, JSON and tables.
@@ -90,6 +93,7 @@ impl DropReason {
             DropReason::ClickWithoutImpression => "click_without_impression",
             DropReason::NotSampled => "not_sampled",
             DropReason::MissingOffset => "missing_offset",
+            DropReason::SkippedByOperator => "skipped_by_operator",
         }
     }
 }

@@ -80,6 +80,11 @@ impl Joiner {
         self.advance(out);
     }
 
+    /// One more partition, the next in the table: it holds the watermark until it delivers, or is idle.
+    pub fn add_partition(&mut self) {
+        self.watermark.add_partition();
+    }
+
     /// An event that ended before the join (a dead letter, a drop, an offset already done) was seen on this partition: it is not idle.
     pub fn saw(&mut self, partition: PartitionIndex, now_ms: i64) {
         self.watermark.saw(partition, now_ms);

@@ -20,10 +20,20 @@ struct Progress {
     idle: bool,
 }
 
+impl Default for Progress {
+    fn default() -> Self {
+        Progress { newest: BEFORE_ALL, seen_ms: None, idle: false }
+    }
+}
+
 impl Watermark {
     pub(super) fn new(partitions: usize, idle_ms: i64) -> Self {
-        let progress = Progress { newest: BEFORE_ALL, seen_ms: None, idle: false };
-        Watermark { partitions: vec![progress; partitions], idle_ms, value: BEFORE_ALL }
+        Watermark { partitions: vec![Progress::default(); partitions], idle_ms, value: BEFORE_ALL }
+    }
+
+    /// One more partition, of which nothing is known yet.
+    pub(super) fn add_partition(&mut self) {
+        self.partitions.push(Progress::default());
     }
 
     /// `None` until it is defined.
@@ -115,6 +125,23 @@ mod tests {
         assert_eq!(watermark.value(), Some(55), "a sign of life at 150 ms");
         watermark.tick(250);
         assert_eq!(watermark.value(), Some(95));
+    }
+
+    #[test]
+    fn a_partition_that_is_added_holds_it_where_it_is() {
+        let mut watermark = Watermark::new(1, 100);
+        watermark.event(A, 50, 0);
+        watermark.add_partition();
+        watermark.event(A, 90, 10);
+        assert_eq!(watermark.value(), Some(50), "B has delivered nothing yet");
+        watermark.event(B, 70, 20);
+        assert_eq!(watermark.value(), Some(70));
+        watermark.add_partition();
+        watermark.tick(30);
+        watermark.event(A, 99, 125);
+        watermark.event(B, 99, 125);
+        watermark.tick(130);
+        assert_eq!(watermark.value(), Some(99), "C was silent for 100 ms");
     }
 
     #[test]

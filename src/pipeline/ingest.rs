@@ -7,8 +7,8 @@ use super::letters::Letters;
 use super::reader::Chunk;
 use super::seen::{Read, Seen};
 use super::shared::Shared;
-use crate::batch::{Batch, BatchBuilder, Ended, NegativeSampling};
-use crate::domain::{DropReason, Origin, Record, TopicPartition};
+use crate::batch::{Batch, BatchBuilder, Ended, NegativeSampling, News};
+use crate::domain::{DropReason, Mark, Origin, PartitionPosition, Record, TopicPartition};
 use crate::join::{JoinOutput, Joiner};
 use crate::stream::DeadLetter;
 use crate::wire::{Decoded, EventDecoder};
@@ -48,7 +48,12 @@ impl Ingest {
     fn take(&mut self, chunks: &Receiver<Chunk>) -> Result<(), Closed> {
         loop {
             match chunks.recv_timeout(TICK) {
-                Ok(Chunk::Records(records)) => self.records(records)?,
+                Ok(Chunk::Records { appeared, records }) => {
+                    for (partition, start) in appeared {
+                        self.appear(partition, start);
+                    }
+                    self.records(records)?;
+                }
                 Ok(Chunk::End) if self.finish_at_end => {
                     self.joiner.finish(&mut self.joined);
                     self.hand_on_joined()?;
@@ -69,6 +74,15 @@ impl Ingest {
 
     fn now_ms(&self) -> i64 {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn appear(&mut self, partition: TopicPartition, start: i64) {
+        tracing::info!(%partition, start, "a partition was added; it is read from its beginning");
+        self.seen.push(Seen::new(&PartitionPosition::new(partition.clone(), start), []));
+        self.joiner.add_partition();
+        self.partitions.push(partition.clone());
+        let now_ms = self.now_ms();
+        self.builder.note(News::Appeared(partition, start), now_ms);
     }
 
     fn records(&mut self, records: Vec<Record>) -> Result<(), Closed> {
@@ -128,6 +142,9 @@ impl Ingest {
     fn look(&mut self, record: &Record, now_ms: i64) -> Read {
         let partition = record.origin.partition;
         let seen = &mut self.seen[partition.0 as usize];
+        if seen.is_marked(record.origin.offset) {
+            self.builder.note(News::Read(partition, Mark::of(record)), now_ms);
+        }
         let mut missing = Vec::new();
         let read = seen.take(record.origin.offset, &mut missing);
         while let Some(offset) = seen.lost() {
@@ -175,7 +192,10 @@ impl Ingest {
     /// What is left: all of it, or only the events that have already ended. Windows closed since the last batch close once more after the
     /// next start, in their place among the samples.
     fn flush(&mut self, samples_too: bool) -> Result<(), Closed> {
-        let left = self.builder.flush().map(|batch| if samples_too { batch } else { Batch { ended: batch.ended, ..Batch::default() } });
+        let left = self
+            .builder
+            .flush()
+            .map(|batch| if samples_too { batch } else { Batch { news: batch.news, ended: batch.ended, ..Batch::default() } });
         self.send(left.filter(|batch| !batch.is_empty()))
     }
 

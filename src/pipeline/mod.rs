@@ -21,6 +21,7 @@ mod open;
 mod progress;
 mod reader;
 mod recover;
+mod reset;
 mod run;
 mod seen;
 mod shared;
@@ -29,6 +30,7 @@ mod teaching;
 mod trainer;
 
 pub use control::Control;
+pub use reset::{Move, Moved, Reset};
 pub(crate) use run::USERS_STORE;
 pub use run::{OpenSource, Parts, PipelineError, Running, State, Summary};
 pub use status::Status;

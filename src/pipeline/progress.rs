@@ -1,15 +1,15 @@
 //! The books: which offsets are done, and as what; and which impressions that were trained have no final label yet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use roaring::RoaringTreemap;
 
 use super::memory::Memory;
 use super::open::Open;
 use super::seen::Seen;
-use crate::batch::{Batch, Ended};
+use crate::batch::{Batch, Ended, News};
 use crate::domain::{
-    Books, DropReason, EventTime, Head, ImpressionId, Label, OpenImpression, Origin, PartitionIndex, PartitionPosition, ScoredSample,
+    Books, DropReason, EventTime, Head, ImpressionId, Label, Mark, OpenImpression, Origin, PartitionIndex, PartitionPosition, ScoredSample,
     Stage, TopicPartition,
 };
 use crate::train::StepReport;
@@ -72,19 +72,20 @@ struct Track {
     low: i64,
     /// Those above it that are.
     done: RoaringTreemap,
+    /// How many were done in earlier passes.
+    earlier: u64,
+    /// Marked records by offset: the last one below the position, and those from there on.
+    marks: VecDeque<Mark>,
     /// Trained impressions whose windows are open: the first of them holds the position.
     open: Open,
 }
 
 impl Track {
-    fn new(partition: &TopicPartition, start: i64) -> Self {
-        Track { partition: partition.clone(), start, low: start, done: RoaringTreemap::new(), open: Open::default() }
-    }
-
     /// As it was when `position` was taken.
     fn recovered(position: PartitionPosition, open: Vec<OpenImpression>) -> Self {
-        let PartitionPosition { partition, start, low, done } = position;
-        let mut track = Track { partition, start, low, done: RoaringTreemap::new(), open: open.into_iter().collect() };
+        let PartitionPosition { partition, start, low, done, earlier, mark } = position;
+        let (marks, open) = (mark.into_iter().collect(), open.into_iter().collect());
+        let mut track = Track { partition, start, low, done: RoaringTreemap::new(), earlier, marks, open };
         for (from, to) in done {
             track.mark(from, to);
         }
@@ -102,8 +103,21 @@ impl Track {
         }
     }
 
+    /// The first trained impression whose window is open holds the position.
+    fn held(&self) -> Option<i64> {
+        self.open.first_offset().filter(|offset| *offset < self.low)
+    }
+
+    fn note(&mut self, mark: Mark) {
+        let low = self.held().unwrap_or(self.low);
+        while self.marks.get(1).is_some_and(|second| second.offset < low) {
+            self.marks.pop_front();
+        }
+        self.marks.push_back(mark);
+    }
+
     fn position(&self) -> PartitionPosition {
-        let held = self.open.first_offset().filter(|offset| *offset < self.low);
+        let held = self.held();
         let mut done: Vec<(i64, i64)> = held.map(|offset| (offset, self.low)).into_iter().collect();
         for (high, bitmap) in self.done.bitmaps() {
             let mut offsets = bitmap.iter();
@@ -115,7 +129,9 @@ impl Track {
                 }
             }
         }
-        PartitionPosition { partition: self.partition.clone(), start: self.start, low: held.unwrap_or(self.low), done }
+        let low = held.unwrap_or(self.low);
+        let mark = self.marks.iter().take_while(|mark| mark.offset < low).last().copied();
+        PartitionPosition { partition: self.partition.clone(), start: self.start, low, done, earlier: self.earlier, mark }
     }
 }
 
@@ -146,7 +162,7 @@ impl Progress {
             .zip(starts)
             .map(|(partition, start)| match positions.remove(partition) {
                 Some(position) => Track::recovered(position, open.remove(partition).unwrap_or_default()),
-                None => Track::new(partition, *start),
+                None => Track::recovered(PartitionPosition::new(partition.clone(), *start), Vec::new()),
             })
             .collect();
         let mut retired: Vec<_> = positions.into_values().collect();
@@ -159,9 +175,28 @@ impl Progress {
     pub(super) fn seen(&self) -> Vec<Seen> {
         let seen = |track: &Track| {
             let position = track.position();
-            Seen::new(position.low, position.done, track.open.iter().map(|impression| impression.offset))
+            Seen::new(&position, track.open.iter().map(|impression| impression.offset))
         };
         self.tracks.iter().map(seen).collect()
+    }
+
+    /// News of a partition. One that appears and was read long ago goes on counting where it stopped.
+    pub(super) fn hear(&mut self, news: News) {
+        match news {
+            News::Appeared(partition, start) => {
+                let place = self.retired.iter().position(|position| position.partition == partition);
+                let position = match place {
+                    Some(place) => self.retired.remove(place).anew_at(start),
+                    None => PartitionPosition::new(partition, start),
+                };
+                self.tracks.push(Track::recovered(position, Vec::new()));
+            }
+            News::Read(partition, mark) => {
+                if let Some(track) = self.tracks.get_mut(partition.0 as usize) {
+                    track.note(mark);
+                }
+            }
+        }
     }
 
     /// The batch's samples were trained. Returns the scores of those whose label is final now, in the order in which it became so.
@@ -406,6 +441,53 @@ mod tests {
         recovered.close_for_good();
         assert_eq!(recovered.memory, [(EventTime(1), ImpressionId(1))]);
         assert_eq!(Progress::new(&[partition()], &[0], recovered, 1000).positions()[0].low, 1);
+    }
+
+    #[test]
+    fn the_position_bears_the_last_mark_below_it() {
+        let mut progress = Progress::new(&[partition()], &[0], Recovered::default(), 1000);
+        let read = |progress: &mut Progress, offset| progress.hear(News::Read(PartitionIndex(0), Mark { offset, hash: offset as u64 }));
+        let marked = |progress: &Progress| progress.positions()[0].mark.map(|mark| mark.offset);
+        for offset in [0, 64, 128] {
+            read(&mut progress, offset);
+        }
+        assert_eq!(marked(&progress), None, "nothing is done yet");
+        progress.ended(Ended::Missing { partition: PartitionIndex(0), from: 0, to: 64 });
+        assert_eq!(marked(&progress), Some(0));
+        let (held, report) = batch(&[(64, 1, Stage::Open)], vec![]);
+        progress.trained(held, &report);
+        progress.ended(Ended::Missing { partition: PartitionIndex(0), from: 65, to: 150 });
+        assert_eq!(marked(&progress), Some(0), "an open impression holds it");
+
+        let again = Progress::new(&[partition()], &[64], progress.copy().recovered(), 1000);
+        for mut progress in [progress, again] {
+            // After a restart both are read again.
+            if progress.tracks[0].marks.len() == 1 {
+                read(&mut progress, 64);
+                read(&mut progress, 128);
+            }
+            progress.closed(&[(0, origin(64))]);
+            assert_eq!(marked(&progress), Some(128));
+            read(&mut progress, 192);
+            assert_eq!(progress.tracks[0].marks.iter().map(|mark| mark.offset).collect::<Vec<_>>(), [128, 192]);
+        }
+    }
+
+    #[test]
+    fn a_partition_that_appears_is_counted_from_its_beginning_on_top_of_what_it_had() {
+        let mut progress = Progress::new(&[partition()], &[0], Recovered::default(), 0);
+        progress.ended(Ended::Missing { partition: PartitionIndex(0), from: 0, to: 7 });
+        let recovered = Recovered { positions: progress.positions(), books: progress.books().clone(), ..Recovered::default() };
+        let other = TopicPartition { topic: "u".into(), partition: 0 };
+        let mut progress = Progress::new(&[other], &[3], recovered, 0);
+        let new = TopicPartition { topic: "t".into(), partition: 9 };
+        progress.hear(News::Appeared(new, 20));
+        progress.hear(News::Appeared(partition(), 2));
+        progress.ended(Ended::DeadLettered(Origin { partition: PartitionIndex(1), offset: 20 }));
+        progress.ended(Ended::DeadLettered(Origin { partition: PartitionIndex(2), offset: 2 }));
+        let positions: Vec<_> = progress.positions().iter().map(|position| (position.low, position.count())).collect();
+        assert_eq!(positions, [(3, 0), (21, 1), (3, 8)]);
+        assert_eq!(progress.books().done(), 9);
     }
 
     #[test]

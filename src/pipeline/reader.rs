@@ -7,7 +7,7 @@ use crossbeam_channel::{SendTimeoutError, Sender};
 
 use super::PipelineError;
 use super::shared::Shared;
-use crate::domain::Record;
+use crate::domain::{Record, TopicPartition};
 use crate::stream::{Polled, Source};
 
 /// How long a poll waits for the first record: the delay of a stop.
@@ -17,22 +17,30 @@ const PATIENCE: Duration = Duration::from_millis(20);
 
 /// What the reader hands on.
 pub(super) enum Chunk {
-    /// Records in the order they were read.
-    Records(Vec<Record>),
+    /// Records in the order they were read, and the partitions that have appeared since the chunk before, each with its first offset.
+    Records {
+        /// Next in the table of partitions, in this order.
+        appeared: Vec<(TopicPartition, i64)>,
+        /// Of partitions known by now.
+        records: Vec<Record>,
+    },
     /// The source has ended for good.
     End,
 }
 
 /// Reads until the source ends, the pipeline stops, or nobody listens any more.
 pub(super) fn read(mut source: Box<dyn Source>, out: &Sender<Chunk>, shared: &Arc<Shared>) -> Result<(), PipelineError> {
+    let mut known = source.partitions().len();
     while !shared.stopping() {
         let mut records = Vec::new();
         let polled = source.poll(&mut records, POLL)?;
-        if !records.is_empty() && !hand_on(source.as_mut(), out, Chunk::Records(records), shared)? {
+        let appeared = appeared(source.as_ref(), &mut known);
+        let nothing = records.is_empty() && appeared.is_empty();
+        if !nothing && !hand_on(source.as_mut(), out, Chunk::Records { appeared, records }, &mut known, shared)? {
             return Ok(());
         }
         if polled == Polled::End {
-            hand_on(source.as_mut(), out, Chunk::End, shared)?;
+            hand_on(source.as_mut(), out, Chunk::End, &mut known, shared)?;
             break;
         }
         if let Some(positions) = shared.take_advice() {
@@ -42,8 +50,21 @@ pub(super) fn read(mut source: Box<dyn Source>, out: &Sender<Chunk>, shared: &Ar
     Ok(())
 }
 
+/// The partitions beyond the `known` first ones, which are then known too.
+fn appeared(source: &dyn Source, known: &mut usize) -> Vec<(TopicPartition, i64)> {
+    let appeared: Vec<_> = source.partitions().iter().cloned().zip(source.starts().iter().copied()).skip(*known).collect();
+    *known += appeared.len();
+    appeared
+}
+
 /// Sends `chunk`; while the channel is full, pauses the source and keeps polling it. False: nobody listens, or we are to stop.
-fn hand_on(source: &mut dyn Source, out: &Sender<Chunk>, mut chunk: Chunk, shared: &Arc<Shared>) -> Result<bool, PipelineError> {
+fn hand_on(
+    source: &mut dyn Source,
+    out: &Sender<Chunk>,
+    mut chunk: Chunk,
+    known: &mut usize,
+    shared: &Arc<Shared>,
+) -> Result<bool, PipelineError> {
     let mut paused = false;
     let sent = loop {
         match out.send_timeout(chunk, PATIENCE) {
@@ -56,8 +77,9 @@ fn hand_on(source: &mut dyn Source, out: &Sender<Chunk>, mut chunk: Chunk, share
                     source.pause(true)?;
                     paused = true;
                 }
-                if let Chunk::Records(records) = &mut chunk {
+                if let Chunk::Records { appeared: news, records } = &mut chunk {
                     source.poll(records, Duration::ZERO)?;
+                    news.extend(appeared(source, known));
                 }
             }
         }

@@ -77,7 +77,7 @@ fn raw_event(probe: &ProbeSample) -> Option<(EventTime, Box<[Field]>)> {
 }
 
 /// The store as of `commit`; inside, why it cannot be that. A store of a newer program is refused, not set aside.
-fn open_users(dir: &Path, cache: u64, commit: &Commit) -> Result<Result<SledUsers, String>, PipelineError> {
+pub(super) fn open_users(dir: &Path, cache: u64, commit: &Commit) -> Result<Result<SledUsers, String>, PipelineError> {
     let users = match SledUsers::open(dir, cache, commit.number) {
         Ok(users) => users,
         Err(newer @ StoreError::Newer { .. }) => return Err(newer.into()),

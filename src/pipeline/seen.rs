@@ -2,9 +2,17 @@
 
 use std::collections::VecDeque;
 
+use crate::domain::PartitionPosition;
+
+/// Every so many offsets a record is marked: a checkpoint knows one that lies at most so far below what it has read without a gap, and
+/// marking costs nothing. By offset and not by count, so that a run that was interrupted marks the same records.
+const MARK_EVERY: i64 = 64;
+
 /// Follows one partition from the position it is read from.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
+    /// First offset of this pass.
+    start: i64,
     /// Offset expected next.
     next: i64,
     /// Ranges `[from, to)` from the start on that were done before, rising.
@@ -25,9 +33,15 @@ pub(super) enum Read {
 }
 
 impl Seen {
-    /// Reading begins at `low`; `done` is what a position says from there on, `open` which of it has an open window.
-    pub(super) fn new(low: i64, done: impl IntoIterator<Item = (i64, i64)>, open: impl IntoIterator<Item = i64>) -> Self {
-        Seen { next: low, done: done.into_iter().collect(), open: open.into_iter().collect() }
+    /// Reading goes on from `position`; `open`: the offsets of what is done there whose window is open.
+    pub(super) fn new(position: &PartitionPosition, open: impl IntoIterator<Item = i64>) -> Self {
+        let PartitionPosition { start, low, done, .. } = position;
+        Seen { start: *start, next: *low, done: done.iter().copied().collect(), open: open.into_iter().collect() }
+    }
+
+    /// Whether the record at `offset`, to be taken next, is one to mark.
+    pub(super) fn is_marked(&self, offset: i64) -> bool {
+        offset >= self.next && (offset == self.start || offset % MARK_EVERY == 0)
     }
 
     /// Takes the next offset read. Ranges before it that nobody delivered and that were not done are added to `missing`. An offset below
@@ -74,6 +88,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::TopicPartition;
+
+    fn position(low: i64, done: Vec<(i64, i64)>) -> PartitionPosition {
+        let partition = TopicPartition { topic: "t".into(), partition: 0 };
+        PartitionPosition { low, done, ..PartitionPosition::new(partition, 3) }
+    }
+
+    #[test]
+    fn the_same_records_are_marked_wherever_reading_begins() {
+        let marked = |low: i64| {
+            let mut seen = Seen::new(&position(low, vec![(70, 200)]), []);
+            let take = |offset: &i64| {
+                let marked = seen.is_marked(*offset);
+                seen.take(*offset, &mut Vec::new());
+                marked
+            };
+            (low..300).chain(0..300).filter(take).collect::<Vec<i64>>()
+        };
+        assert_eq!(marked(3), [3, 64, 128, 192, 256]);
+        assert_eq!(marked(65), [128, 192, 256]);
+    }
 
     proptest! {
         /// Any offsets delivered, any done before, some missing: each offset below the last delivered one is told exactly once.
@@ -90,7 +125,7 @@ mod tests {
                     _ => ranges.push((*offset, offset + 1)),
                 }
             }
-            let mut seen = Seen::new(low, ranges, []);
+            let mut seen = Seen::new(&position(low, ranges), []);
             let (mut told_new, mut missing) = (BTreeSet::new(), Vec::new());
             for offset in new.union(&done) {
                 if seen.take(*offset, &mut missing) == Read::New {
@@ -108,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_is_done_but_open_is_told_once_and_what_is_not_delivered_is_lost() {
-        let mut seen = Seen::new(5, [(5, 9), (11, 13)], [5, 7, 8, 12]);
+        let mut seen = Seen::new(&position(5, vec![(5, 9), (11, 13)]), [5, 7, 8, 12]);
         let mut missing = Vec::new();
         let mut take = |offset| {
             let read = seen.take(offset, &mut missing);

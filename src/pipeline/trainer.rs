@@ -150,6 +150,9 @@ impl Trainer {
 
     /// One step. `None`: the evaluating thread is gone, or a stop came before dead letters were acknowledged.
     fn batch(&mut self, mut batch: Batch) -> Option<()> {
+        for news in std::mem::take(&mut batch.news) {
+            self.progress.hear(news);
+        }
         for ended in std::mem::take(&mut batch.ended) {
             self.progress.ended(ended);
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::StreamError;
 
@@ -15,6 +16,30 @@ const ALL: i32 = -1;
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 type Job = Box<dyn FnOnce(&Cluster) + Send>;
+
+/// A request that the embedded broker can be told to answer with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrokerRequest {
+    /// For records.
+    Fetch,
+    /// To take records.
+    Produce,
+    /// For topics and leaders.
+    Metadata,
+    /// For the first and the last offset.
+    ListOffsets,
+}
+
+impl BrokerRequest {
+    fn key_and_error(self) -> (RDKafkaApiKey, RDKafkaRespErr) {
+        match self {
+            BrokerRequest::Fetch => (RDKafkaApiKey::Fetch, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION),
+            BrokerRequest::Produce => (RDKafkaApiKey::Produce, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION),
+            BrokerRequest::Metadata => (RDKafkaApiKey::Metadata, RDKafkaRespErr::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT),
+            BrokerRequest::ListOffsets => (RDKafkaApiKey::ListOffsets, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION),
+        }
+    }
+}
 
 /// librdkafka's in-process cluster: a broker for the demo and for tests, reached through the real client.
 ///
@@ -79,6 +104,29 @@ impl EmbeddedBroker {
     /// [`StreamError::Client`].
     pub fn broker_up(&self) -> Result<(), StreamError> {
         self.run("taking the embedded broker up", |cluster| cluster.broker_up(ALL))
+    }
+
+    /// Answers the next `times` requests of this kind with an error that clients are to get over.
+    ///
+    /// # Errors
+    /// [`StreamError::Client`].
+    pub fn fail(&self, request: BrokerRequest, times: usize) -> Result<(), StreamError> {
+        self.run("making the embedded broker err", move |cluster| {
+            let (key, error) = request.key_and_error();
+            cluster.request_errors(key, &vec![error; times]);
+            Ok(())
+        })
+    }
+
+    /// Answers requests of this kind rightly again.
+    ///
+    /// # Errors
+    /// [`StreamError::Client`].
+    pub fn mend(&self, request: BrokerRequest) -> Result<(), StreamError> {
+        self.run("mending the embedded broker", move |cluster| {
+            cluster.clear_request_errors(request.key_and_error().0);
+            Ok(())
+        })
     }
 
     /// Makes every answer this late.

@@ -1,3 +1,4 @@
+use super::lost::{LostPosition, list};
 use crate::domain::TopicPartition;
 
 /// What went wrong with a source, a sink or a log.
@@ -20,10 +21,14 @@ pub enum StreamError {
         /// The addresses asked.
         brokers: String,
     },
-    /// The position to resume from is no longer (or not yet) on the broker.
-    #[error(
-        "{partition}: position {wanted} is outside what the broker holds ({low} to {high}): events between are lost to us; decide with topics.start, after moving the state directory away"
-    )]
+    /// Positions in event topics that reading cannot go on from: all of them.
+    #[error("{}; `rocketctl offsets reset` decides where to go on", list(lost))]
+    PositionsLost {
+        /// Which, and why.
+        lost: Vec<LostPosition>,
+    },
+    /// What is to be read next of a log is no longer (or not yet) on the broker.
+    #[error("{partition}: position {wanted} is outside what the broker holds ({low} to {high})")]
     OutOfRange {
         /// Where.
         partition: TopicPartition,

@@ -10,6 +10,8 @@ use crate::domain::{PartitionPosition, Record, TopicPartition};
 pub struct MemorySource {
     partitions: Vec<TopicPartition>,
     starts: Vec<i64>,
+    /// How many of the partitions have appeared.
+    shown: usize,
     records: VecDeque<Record>,
     chunk: usize,
     paused: bool,
@@ -27,17 +29,24 @@ impl MemorySource {
         let starts: Vec<i64> = partitions.iter().enumerate().map(|(index, partition)| start(index, partition)).collect();
         let due = |r: &Record| starts.get(r.origin.partition.0 as usize).is_some_and(|start| r.origin.offset >= *start);
         let records = records.into_iter().filter(due).collect();
-        MemorySource { partitions, starts, records, chunk: chunk.max(1), paused: false }
+        MemorySource { shown: partitions.len(), partitions, starts, records, chunk: chunk.max(1), paused: false }
+    }
+
+    /// Partitions from index `first` on appear with their first record.
+    #[must_use]
+    pub fn appearing_from(mut self, first: usize) -> Self {
+        self.shown = first.min(self.partitions.len());
+        self
     }
 }
 
 impl Source for MemorySource {
     fn partitions(&self) -> &[TopicPartition] {
-        &self.partitions
+        &self.partitions[..self.shown]
     }
 
     fn starts(&self) -> &[i64] {
-        &self.starts
+        &self.starts[..self.shown]
     }
 
     fn poll(&mut self, into: &mut Vec<Record>, timeout: Duration) -> Result<Polled, StreamError> {
@@ -48,7 +57,11 @@ impl Source for MemorySource {
         if self.records.is_empty() {
             return Ok(Polled::End);
         }
-        into.extend(self.records.drain(..self.chunk.min(self.records.len())));
+        let delivered = self.records.drain(..self.chunk.min(self.records.len()));
+        for record in delivered {
+            self.shown = self.shown.max(record.origin.partition.0 as usize + 1).min(self.partitions.len());
+            into.push(record);
+        }
         Ok(Polled::Records)
     }
 
@@ -195,7 +208,7 @@ mod tests {
     #[test]
     fn a_source_leaves_out_what_is_below_its_position_and_then_ends() {
         let records = vec![record(0, 5), record(1, 3), record(0, 6), record(1, 4), record(0, 7)];
-        let positions = [PartitionPosition { partition: partition(0), start: 0, low: 6, done: vec![] }];
+        let positions = [PartitionPosition { low: 6, ..PartitionPosition::new(partition(0), 0) }];
         let mut source = MemorySource::new(vec![partition(0), partition(1)], records, 2, &positions);
         assert_eq!(source.starts(), [6, 3]);
         let mut read = Vec::new();

@@ -8,17 +8,19 @@ mod error;
 #[cfg(feature = "trainer")]
 mod file;
 mod kafka;
+mod lost;
 mod memory;
 
 #[cfg(feature = "trainer")]
-pub use embedded::EmbeddedBroker;
+pub use embedded::{BrokerRequest, EmbeddedBroker};
 pub use error::StreamError;
 #[cfg(feature = "trainer")]
 pub use file::{FileRows, FileSource, RowError, SplitRow, split_row};
 pub use kafka::{
-    DeadLetterView, KafkaDeadLetters, KafkaLogReader, KafkaLogWriter, KafkaProducer, KafkaSource, TopicCheck, check_topics, create_topics,
-    read_dead_letters,
+    DeadLetterView, Holding, KafkaDeadLetters, KafkaLogReader, KafkaLogWriter, KafkaProducer, KafkaSource, TopicCheck, check_topics,
+    create_topics, holdings, offsets_at, read_dead_letters,
 };
+pub use lost::{Loss, LostPosition};
 pub use memory::{MemoryDeadLetters, MemoryLog, MemorySource};
 
 use std::time::Duration;
@@ -38,7 +40,7 @@ pub enum Polled {
 
 /// Where events come from. Used by one thread.
 pub trait Source: Send {
-    /// The partitions that [`crate::domain::PartitionIndex`] counts, fixed while the source lives.
+    /// The partitions that [`crate::domain::PartitionIndex`] counts. A poll may add some, at the end only: indices are stable.
     fn partitions(&self) -> &[TopicPartition];
 
     /// Where reading of each partition began (first offset that will be delivered), in the order of [`Source::partitions`].

@@ -1,5 +1,5 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Is it alive, is it ready? Shared by the training loop (which reports progress), HTTP and systemd's watchdog.
@@ -15,6 +15,8 @@ struct Shared {
     /// Milliseconds from `started` to the last progress.
     progress_ms: AtomicU64,
     ready: AtomicBool,
+    /// What the start waits for.
+    waiting: Mutex<Option<String>>,
 }
 
 /// An answer with its reason.
@@ -31,7 +33,13 @@ impl Health {
     #[must_use]
     pub fn new(stall: Duration) -> Self {
         Health {
-            shared: Arc::new(Shared { started: Instant::now(), stall, progress_ms: AtomicU64::new(0), ready: AtomicBool::new(false) }),
+            shared: Arc::new(Shared {
+                started: Instant::now(),
+                stall,
+                progress_ms: AtomicU64::new(0),
+                ready: AtomicBool::new(false),
+                waiting: Mutex::new(None),
+            }),
         }
     }
 
@@ -46,6 +54,16 @@ impl Health {
         self.shared.ready.store(ready, Ordering::Release);
     }
 
+    /// The start waits for something outside, or (`None`) no longer does. That is no stall.
+    pub fn waiting_for(&self, what: Option<String>) {
+        self.progress();
+        *self.waiting() = what;
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<String>> {
+        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Progress within `stall`?
     #[must_use]
     pub fn live(&self) -> Verdict {
@@ -53,6 +71,9 @@ impl Health {
     }
 
     fn live_at(&self, since_start: Duration) -> Verdict {
+        if let Some(what) = &*self.waiting() {
+            return Verdict { ok: true, why: format!("waiting: {what}") };
+        }
         let silent = since_start.saturating_sub(Duration::from_millis(self.shared.progress_ms.load(Ordering::Relaxed)));
         let stall = self.shared.stall;
         if silent < stall {
@@ -73,7 +94,11 @@ impl Health {
         if self.shared.ready.load(Ordering::Acquire) {
             self.live()
         } else {
-            Verdict { ok: false, why: "not recovered yet, or leaving".to_owned() }
+            let why = match &*self.waiting() {
+                Some(what) => format!("waiting: {what}"),
+                None => "not recovered yet, or leaving".to_owned(),
+            };
+            Verdict { ok: false, why }
         }
     }
 }
@@ -106,6 +131,18 @@ mod tests {
         health.shared.progress_ms.store(30_000, Ordering::Relaxed);
         assert!(health.live_at(STALL).ok, "progress half way counts");
         assert!(!health.live_at(STALL + Duration::from_secs(30)).ok);
+    }
+
+    #[test]
+    fn who_waits_is_alive_and_says_for_what() {
+        let health = Health::new(STALL);
+        health.waiting_for(Some("no broker answers at b:9092".to_owned()));
+        assert!(health.live_at(STALL * 9).ok);
+        let verdict = health.is_ready();
+        assert!(!verdict.ok && verdict.why.contains("b:9092"), "{verdict:?}");
+        health.waiting_for(None);
+        assert!(!health.live_at(STALL * 9).ok);
+        assert!(!health.is_ready().why.contains("b:9092"));
     }
 
     #[test]

@@ -30,22 +30,27 @@ impl Daemon {
         Self::start_with(config, &[])
     }
 
-    /// Likewise, with these variables in its environment.
+    /// Likewise, with more in its environment.
     pub fn start_with(config: &Config, environment: &[(&str, &str)]) -> Self {
-        let mut daemon = Self::spawn(config, environment);
+        let mut daemon = Self::spawn_with(config, environment);
         let started = Instant::now();
         while daemon.status().is_none() {
             if let Some(status) = daemon.ended() {
-                panic!("rocketd ended early with {status}; its log:\n{}", read_log(config));
+                panic!("rocketd ended early with {status}; its log:\n{}", log_of(config));
             }
-            assert!(started.elapsed() < PATIENCE, "rocketd does not answer; its log:\n{}", read_log(config));
+            assert!(started.elapsed() < PATIENCE, "rocketd does not answer; its log:\n{}", log_of(config));
             std::thread::sleep(Duration::from_millis(5));
         }
         daemon
     }
 
-    /// Starts it; it may end before it ever answers.
-    pub fn spawn(config: &Config, environment: &[(&str, &str)]) -> Self {
+    /// Starts it; it may not answer for long.
+    pub fn spawn(config: &Config) -> Self {
+        Self::spawn_with(config, &[])
+    }
+
+    /// Starts it with more in its environment.
+    pub fn spawn_with(config: &Config, environment: &[(&str, &str)]) -> Self {
         let file = write_config(config);
         let log = std::fs::File::options().create(true).append(true).open(file.with_extension("log")).expect("log file");
         let child = Command::new(env!("CARGO_BIN_EXE_rocketd"))
@@ -62,6 +67,18 @@ impl Daemon {
     /// How it ended, once it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("the child can be asked")
+    }
+
+    /// Waits for its end, which it comes to by itself.
+    pub fn wait(mut self) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.ended() {
+                return status;
+            }
+            assert!(started.elapsed() < PATIENCE, "rocketd does not leave");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// One look; `None` once it no longer answers.
@@ -94,17 +111,10 @@ impl Daemon {
     }
 
     /// SIGTERM, and waits for its end.
-    pub fn terminate(mut self) -> ExitStatus {
+    pub fn terminate(self) -> ExitStatus {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.ended() {
-                return status;
-            }
-            assert!(started.elapsed() < PATIENCE, "rocketd does not leave");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.wait()
     }
 }
 
@@ -116,7 +126,7 @@ impl Drop for Daemon {
     }
 }
 
-/// What it wrote to standard error, in all its runs.
-pub fn read_log(config: &Config) -> String {
+/// What the daemons of this configuration have said.
+pub fn log_of(config: &Config) -> String {
     std::fs::read_to_string(config.state.dir.with_extension("log")).unwrap_or_default()
 }

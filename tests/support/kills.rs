@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rocket_launching::checkpoint::{CheckpointStore, Commit, Loaded};
 use rocket_launching::config::{Config, Span};
-use rocket_launching::domain::{Books, Role, Version};
+use rocket_launching::domain::{Books, PartitionPosition, Role, Version};
 use rocket_launching::evaluate::Report;
 use rocket_launching::pipeline::{State, Status};
 use rocket_launching::serving::{Subscriber, SubscriberConfig};
@@ -107,7 +107,12 @@ impl Stream {
 impl End {
     /// Bit by bit the state of `other`, whatever the numbers of their checkpoints.
     pub fn assert_equals(&self, other: &End, case: &str) {
-        assert_eq!(self.commit.positions, other.commit.positions, "{case}: positions");
+        // Which of the records before it marks a position depends on how many were read at once.
+        let positions = |end: &End| {
+            let unmarked = |position: &PartitionPosition| PartitionPosition { mark: None, ..position.clone() };
+            end.commit.positions.iter().map(unmarked).collect::<Vec<_>>()
+        };
+        assert_eq!(positions(self), positions(other), "{case}: positions");
         assert_eq!(self.commit.evaluation, other.commit.evaluation, "{case}: aggregates");
         assert_eq!(self.loaded.memory, other.loaded.memory, "{case}: memory of the join");
         assert!(self.loaded.learner == other.loaded.learner, "{case}: weights, rows, optimizer");

@@ -129,7 +129,7 @@ pub fn commit(number: u64) -> Commit {
         further_light_rows: BTreeMap::new(),
         click_counts: Vec::new(),
         extra: file(),
-        positions: vec![PartitionPosition { partition, start: 0, low: 100, done: vec![(103, 105)] }],
+        positions: vec![PartitionPosition { low: 100, done: vec![(103, 105)], ..PartitionPosition::new(partition, 0) }],
         books: Books { samples: 100 * number, trained: 100 * number, ..Books::default() },
         evaluation: AggregateState::default(),
         report: Report { heads: BTreeMap::from([("light".to_owned(), light)]), ..Report::default() },

@@ -83,3 +83,15 @@ pub(super) fn watermarks<C: ClientContext>(
         .map(|(low, high)| (low.max(0), high.max(0)))
         .map_err(|error| request_error(kafka, "asking for the first and last offset", &error))
 }
+
+/// How many partitions a topic has; `None` where nobody says so in time.
+pub(super) fn partition_count<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> Option<i32> {
+    let metadata = client.fetch_metadata(Some(topic), timeout).ok()?;
+    let topic = metadata.topics().iter().find(|known| known.name() == topic && known.error().is_none())?;
+    i32::try_from(topic.partitions().len()).ok()
+}
+
+/// The first offset a partition holds; `None` where nobody says so in time.
+pub(super) fn first_offset<C: ClientContext>(client: &Client<C>, partition: &TopicPartition, timeout: Duration) -> Option<i64> {
+    client.fetch_watermarks(&partition.topic, partition.partition, timeout).ok().map(|(low, _)| low.max(0))
+}

@@ -2,6 +2,7 @@
 
 mod context;
 mod dead_letters;
+mod holdings;
 mod letter_views;
 mod log;
 mod metadata;
@@ -13,6 +14,7 @@ mod topic_admin;
 mod topics;
 
 pub use dead_letters::KafkaDeadLetters;
+pub use holdings::{Holding, holdings, offsets_at};
 pub use letter_views::{DeadLetterView, read_dead_letters};
 pub use log::{KafkaLogReader, KafkaLogWriter};
 pub use producer::KafkaProducer;

@@ -28,6 +28,8 @@ const PRODUCER_QUEUED_KBYTES: &str = "65536";
 const PRODUCER_RECORD_BYTES: &str = "16777216";
 /// A failed send is retried while this many requests could have timed out.
 const DELIVERY_ATTEMPTS: u32 = 3;
+/// Longest wait before a client connects again: at its default of ten seconds, that is how long a broker may be back unnoticed.
+const RECONNECT_MS: &str = "2000";
 /// Below this librdkafka takes slow answers for lost ones.
 const SOCKET_TIMEOUT_MIN: Duration = Duration::from_secs(2);
 
@@ -116,6 +118,7 @@ fn common(kafka: &KafkaConfig) -> ClientConfig {
         .set_log_level(level)
         .set("bootstrap.servers", &kafka.brokers)
         .set("client.id", "rocket-launching")
+        .set("reconnect.backoff.max.ms", RECONNECT_MS)
         .set("socket.timeout.ms", millis(kafka.timeout.0.max(SOCKET_TIMEOUT_MIN)));
     config
 }

@@ -7,16 +7,26 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::context::{Context, Verdict, judge};
-use super::metadata::{Topics, watermarks};
+use super::holdings::{Holding, survey};
+use super::metadata::{Topics, first_offset, partition_count, watermarks};
 use super::settings::{self, Reading};
 use crate::config::{Config, KafkaConfig, StartAt, StreamMode};
 use crate::domain::{Origin, PartitionIndex, PartitionPosition, Record, Role, TopicPartition};
-use crate::stream::{Polled, Source, StreamError};
+use crate::stream::{Loss, LostPosition, Polled, Source, StreamError};
 
 /// Records handed over per poll at most: enough to spread the cost of a hand-over, few enough that shutdown and pausing are prompt.
 const CHUNK: usize = 4096;
 
+/// How often the broker is asked whether a topic has got more partitions: a third of the default `join.grace`, so that clicks elsewhere
+/// still find the impressions of a new partition.
+const REFRESH: Duration = Duration::from_secs(10);
+/// How long that question may take. It is asked again, and reading waits for its answer.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Events from Kafka: every partition of the configured topics, assigned by us, at positions that are ours.
+///
+/// No group is joined, so there is no rebalance that could take a partition away while its events are in flight, nor a member that could
+/// commit for one it has lost. Others may use our `group.id` as they like: it only names the advisory commits, which are never read.
 ///
 /// architecture invariant: no consumer group is joined and no committed offset is ever read.
 pub struct KafkaSource {
@@ -28,64 +38,103 @@ pub struct KafkaSource {
     /// Per partition, the lowest offset that may still come.
     next: Vec<i64>,
     paused: bool,
+    refreshed: Instant,
+    /// An error that may mean lost positions, while the broker has not been asked yet.
+    doubt: Option<KafkaError>,
 }
 
 /// A topic and where its partitions stand in the table of partitions.
 struct AssignedTopic {
     name: Arc<str>,
     role: Role,
-    first: usize,
-    count: usize,
+    /// By partition number.
+    places: Vec<usize>,
 }
 
 impl KafkaSource {
     /// Connects and assigns. Partitions without a position start where `topics.start` says; those that have appeared since the checkpoint
-    /// start at their beginning, since nothing of them was skipped on purpose. A position outside what the broker holds is refused.
+    /// start at their beginning, since nothing of them was skipped on purpose. Positions that cannot be gone on from are refused, all at once.
     /// Offsets at or above `low` that are in `done` are delivered again; the pipeline skips them.
     ///
     /// # Errors
-    /// [`StreamError::Unreachable`], [`StreamError::MissingTopic`], [`StreamError::OutOfRange`], [`StreamError::Setting`].
+    /// [`StreamError::Unreachable`], [`StreamError::MissingTopic`], [`StreamError::PositionsLost`], [`StreamError::Setting`].
     pub fn open(config: &Config, positions: &[PartitionPosition]) -> Result<Self, StreamError> {
         let kafka = config.kafka.clone();
         let consumer: BaseConsumer<Context> = settings::consumer(&kafka, Reading::Events)?;
-        let known = Topics::fetch(consumer.client(), &kafka)?;
-
-        let mut topics = Vec::new();
-        let mut partitions = Vec::new();
-        for (name, role) in event_topics(config) {
-            let count = known.require(&name)?.partitions;
-            let name: Arc<str> = name.into();
-            topics.push(AssignedTopic {
-                name: Arc::clone(&name),
-                role,
-                first: partitions.len(),
-                count: usize::try_from(count).unwrap_or(0),
-            });
-            partitions.extend((0..count).map(|partition| TopicPartition { topic: Arc::clone(&name), partition }));
+        let topics: Vec<_> =
+            event_topics(config).into_iter().map(|(name, role)| AssignedTopic { name: name.into(), role, places: Vec::new() }).collect();
+        let holdings = survey(&consumer, config, positions)?;
+        let lost: Vec<_> = holdings.iter().filter_map(Holding::lost).collect();
+        if !lost.is_empty() {
+            return Err(StreamError::PositionsLost { lost });
         }
-        refuse_unknown(positions, &topics, &partitions)?;
-
-        let mut starts = Vec::with_capacity(partitions.len());
-        let mut assignment = TopicPartitionList::with_capacity(partitions.len());
-        for partition in &partitions {
-            let (low, high) = watermarks(consumer.client(), &kafka, partition)?;
-            let start = start_of(partition, positions, config.topics.start, low, high)?;
-            assignment
-                .add_partition_offset(&partition.topic, partition.partition, Offset::Offset(start))
-                .map_err(|error| client_error("assigning partitions", &error))?;
-            starts.push(start);
+        for position in positions.iter().filter(|position| topics.iter().all(|topic| topic.name != position.partition.topic)) {
+            tracing::warn!(partition = %position.partition, "the checkpoint has a position of a topic that is not configured; it is left out");
         }
-        consumer.assign(&assignment).map_err(|error| client_error("assigning partitions", &error))?;
-        tracing::info!(partitions = partitions.len(), resumed = positions.len(), brokers = %kafka.brokers, "reading events");
-        Ok(KafkaSource { consumer, kafka, topics, next: starts.clone(), starts, partitions, paused: false })
+        let mut source = KafkaSource {
+            consumer,
+            kafka,
+            topics,
+            partitions: Vec::new(),
+            starts: Vec::new(),
+            next: Vec::new(),
+            paused: false,
+            refreshed: Instant::now(),
+            doubt: None,
+        };
+        let mut assignment = TopicPartitionList::with_capacity(holdings.len());
+        for holding in holdings.iter().filter(|holding| holding.exists) {
+            let start = start_of(holding, positions, config.topics.start);
+            source.add(&holding.partition, start, &mut assignment)?;
+        }
+        source.consumer.assign(&assignment).map_err(|error| client_error("assigning partitions", &error))?;
+        tracing::info!(partitions = source.partitions.len(), resumed = positions.len(), brokers = source.kafka.brokers, "reading events");
+        Ok(source)
+    }
+
+    /// Puts a partition into the table and into `assignment`.
+    fn add(&mut self, partition: &TopicPartition, start: i64, assignment: &mut TopicPartitionList) -> Result<(), StreamError> {
+        assignment
+            .add_partition_offset(&partition.topic, partition.partition, Offset::Offset(start))
+            .map_err(|error| client_error("assigning partitions", &error))?;
+        if let Some(topic) = self.topics.iter_mut().find(|topic| topic.name == partition.topic) {
+            topic.places.push(self.partitions.len());
+        }
+        self.partitions.push(partition.clone());
+        self.starts.push(start);
+        self.next.push(start);
+        Ok(())
+    }
+
+    /// Partitions that were added to a topic are read from their beginning. What the broker does not answer in time is asked again later.
+    fn refresh(&mut self) -> Result<(), StreamError> {
+        self.refreshed = Instant::now();
+        self.settle_doubt()?;
+        let mut added = Vec::new();
+        for topic in &self.topics {
+            let Some(count) = partition_count(self.consumer.client(), &topic.name, REFRESH_TIMEOUT) else { continue };
+            for partition in (0..count).skip(topic.places.len()) {
+                let partition = TopicPartition { topic: Arc::clone(&topic.name), partition };
+                // In order, without a gap.
+                let Some(low) = first_offset(self.consumer.client(), &partition, REFRESH_TIMEOUT) else { break };
+                added.push((partition, low));
+            }
+        }
+        if added.is_empty() {
+            return Ok(());
+        }
+        let mut assignment = TopicPartitionList::with_capacity(added.len());
+        for (partition, low) in added {
+            self.add(&partition, low, &mut assignment)?;
+        }
+        self.consumer.incremental_assign(&assignment).map_err(|error| client_error("assigning partitions that were added", &error))
     }
 
     /// The record, unless it stands below what was already delivered.
     fn take(topics: &[AssignedTopic], next: &mut [i64], message: &BorrowedMessage<'_>) -> Option<Record> {
         let name = message.topic();
         let topic = topics.iter().find(|topic| &*topic.name == name)?;
-        let partition = usize::try_from(message.partition()).ok().filter(|partition| *partition < topic.count)?;
-        let index = topic.first + partition;
+        let index = *topic.places.get(usize::try_from(message.partition()).ok()?)?;
         let expected = next.get_mut(index)?;
         let offset = message.offset();
         if offset < *expected {
@@ -101,30 +150,44 @@ impl KafkaSource {
         })
     }
 
-    fn survive(&self, error: &KafkaError) -> Result<(), StreamError> {
-        match judge(error) {
+    fn survive(&mut self, error: KafkaError) -> Result<(), StreamError> {
+        match judge(&error) {
             Verdict::Passing => Ok(()),
-            Verdict::PositionLost => Err(self.lost_position(error)),
-            Verdict::TopicGone => {
-                let known = Topics::fetch(self.consumer.client(), &self.kafka)?;
-                self.topics.iter().try_for_each(|topic| known.require(&topic.name).map(drop))
+            Verdict::PositionLost | Verdict::TopicGone => {
+                self.doubt = Some(error);
+                self.settle_doubt()
             }
-            Verdict::Fatal => Err(client_error("reading events", error)),
+            Verdict::Fatal => Err(client_error("reading events", &error)),
         }
     }
 
-    /// librdkafka does not say which partition it is: the one whose next offset the broker does not hold.
-    fn lost_position(&self, error: &KafkaError) -> StreamError {
-        for (partition, next) in self.partitions.iter().zip(&self.next) {
-            match watermarks(self.consumer.client(), &self.kafka, partition) {
-                Ok((low, high)) if !(low..=high).contains(next) => {
-                    return StreamError::OutOfRange { partition: partition.clone(), wanted: *next, low, high };
-                }
-                Ok(_) => {}
-                Err(unreachable) => return unreachable,
+    /// Asks the broker what an error was about. While it does not answer, the doubt stays.
+    fn settle_doubt(&mut self) -> Result<(), StreamError> {
+        let Some(error) = self.doubt.take() else { return Ok(()) };
+        match self.lost_positions() {
+            Ok(lost) if !lost.is_empty() => Err(StreamError::PositionsLost { lost }),
+            Ok(_) if judge(&error) == Verdict::PositionLost => Err(client_error("reading events", &error)),
+            Ok(_) => Ok(()),
+            Err(StreamError::Unreachable { .. }) => {
+                self.doubt = Some(error);
+                Ok(())
+            }
+            Err(missing) => Err(missing),
+        }
+    }
+
+    /// The client does not say which partitions it is: those whose next offset the broker does not hold.
+    fn lost_positions(&self) -> Result<Vec<LostPosition>, StreamError> {
+        let known = Topics::fetch(self.consumer.client(), &self.kafka)?;
+        let mut lost = Vec::new();
+        for (partition, wanted) in self.partitions.iter().zip(&self.next) {
+            let exists = partition.partition < known.require(&partition.topic)?.partitions;
+            let (low, high) = if exists { watermarks(self.consumer.client(), &self.kafka, partition)? } else { (0, 0) };
+            if let Some(loss) = Loss::of(*wanted, low, high) {
+                lost.push(LostPosition { partition: partition.clone(), wanted: *wanted, low, high, loss });
             }
         }
-        client_error("reading events", error)
+        Ok(lost)
     }
 }
 
@@ -142,6 +205,9 @@ impl Source for KafkaSource {
             std::thread::sleep(timeout);
             return Ok(Polled::Idle);
         }
+        if self.refreshed.elapsed() >= REFRESH {
+            self.refresh()?;
+        }
         let deadline = Instant::now() + timeout;
         let mut taken = 0;
         while taken < CHUNK {
@@ -153,7 +219,7 @@ impl Source for KafkaSource {
                         taken += 1;
                     }
                 }
-                Some(Err(error)) => self.survive(&error)?,
+                Some(Err(error)) => self.survive(error)?,
                 None if taken > 0 => break,
                 // An empty poll before the deadline only served a callback; it says nothing about records.
                 None if wait.is_zero() => return Ok(Polled::Idle),
@@ -193,29 +259,14 @@ pub(super) fn event_topics(config: &Config) -> Vec<(String, Role)> {
     }
 }
 
-/// A position of a partition that a configured topic no longer has is lost; one of a topic that is no longer configured is only said aloud.
-fn refuse_unknown(positions: &[PartitionPosition], topics: &[AssignedTopic], partitions: &[TopicPartition]) -> Result<(), StreamError> {
-    for position in positions {
-        if partitions.contains(&position.partition) {
-            continue;
-        }
-        if topics.iter().any(|topic| topic.name == position.partition.topic) {
-            return Err(StreamError::OutOfRange { partition: position.partition.clone(), wanted: position.low, low: 0, high: 0 });
-        }
-        tracing::warn!(partition = %position.partition, "the checkpoint has a position of a topic that is not configured; it is left out");
-    }
-    Ok(())
-}
-
-fn start_of(partition: &TopicPartition, positions: &[PartitionPosition], start: StartAt, low: i64, high: i64) -> Result<i64, StreamError> {
-    match positions.iter().find(|position| position.partition == *partition) {
-        Some(position) if (low..=high).contains(&position.low) => Ok(position.low),
-        Some(position) => Err(StreamError::OutOfRange { partition: partition.clone(), wanted: position.low, low, high }),
-        None if positions.iter().any(|position| position.partition.topic == partition.topic) => Ok(low),
-        None => Ok(match start {
-            StartAt::Earliest => low,
-            StartAt::Latest => high,
-        }),
+fn start_of(holding: &Holding, positions: &[PartitionPosition], start: StartAt) -> i64 {
+    match &holding.position {
+        Some(position) => position.low,
+        None if positions.iter().any(|position| position.partition.topic == holding.partition.topic) => holding.low,
+        None => match start {
+            StartAt::Earliest => holding.low,
+            StartAt::Latest => holding.high,
+        },
     }
 }
 
@@ -232,18 +283,19 @@ mod tests {
     }
 
     fn at(number: i32, low: i64) -> PartitionPosition {
-        PartitionPosition { partition: partition(number), start: 0, low, done: Vec::new() }
+        PartitionPosition { low, ..PartitionPosition::new(partition(number), 0) }
     }
 
     #[test]
     fn where_reading_starts() {
-        let start = |positions: &[PartitionPosition], start| start_of(&partition(0), positions, start, 10, 20).ok();
-        assert_eq!(start(&[], StartAt::Earliest), Some(10));
-        assert_eq!(start(&[], StartAt::Latest), Some(20));
-        assert_eq!(start(&[at(0, 10)], StartAt::Latest), Some(10));
-        assert_eq!(start(&[at(0, 20)], StartAt::Earliest), Some(20), "the end itself is where the next event will be");
-        assert_eq!(start(&[at(0, 9)], StartAt::Earliest), None, "gone by retention");
-        assert_eq!(start(&[at(0, 21)], StartAt::Earliest), None, "not there yet: another cluster, or the topic was made anew");
-        assert_eq!(start(&[at(1, 5)], StartAt::Latest), Some(10), "a partition added later is read whole");
+        let start = |positions: &[PartitionPosition], start| {
+            let position = positions.iter().find(|position| position.partition == partition(0)).cloned();
+            let holding = Holding { partition: partition(0), exists: true, low: 10, high: 20, position, loss: None };
+            start_of(&holding, positions, start)
+        };
+        assert_eq!(start(&[], StartAt::Earliest), 10);
+        assert_eq!(start(&[], StartAt::Latest), 20);
+        assert_eq!(start(&[at(0, 15)], StartAt::Latest), 15);
+        assert_eq!(start(&[at(1, 5)], StartAt::Latest), 10, "a partition added later is read whole");
     }
 }
