@@ -9,14 +9,19 @@ use std::time::{Duration, Instant};
 
 use rocket_launching::checkpoint::{CheckpointStore, Commit, Loaded};
 use rocket_launching::config::{Config, Span};
-use rocket_launching::domain::{Books, PartitionPosition, Role, Version};
+use rocket_launching::domain::{Books, PartitionPosition, Record, Role, Version};
 use rocket_launching::evaluate::Report;
 use rocket_launching::pipeline::{State, Status};
 use rocket_launching::serving::{Subscriber, SubscriberConfig};
-use rocket_launching::stream::{KafkaLogReader, KafkaProducer, LogReader, read_dead_letters};
+use rocket_launching::stream::{KafkaLogReader, KafkaProducer, KafkaSource, LogReader, Polled, Source, read_dead_letters};
 
 use super::daemon::{Daemon, PATIENCE};
 use super::world;
+
+/// One wait for events.
+const POLL: Duration = Duration::from_millis(100);
+/// Waits without an event after which there are no more.
+const QUIET_POLLS: u32 = 10;
 
 /// Impressions and clicks on a broker, duplicates, late ones and broken ones among them, and what one undisturbed pass in memory makes of
 /// them: the reference for everything that was read from a broker by daemons that were killed.
@@ -36,22 +41,45 @@ pub struct End {
 }
 
 impl Stream {
-    /// Sends a stream of `rows` impressions to topics that `create` makes; `change` is made to every configuration.
+    /// A stream of `rows` impressions, of which nothing is sent; `change` is made to every configuration.
+    pub fn of(brokers: String, rows: usize, change: fn(&mut Config)) -> Self {
+        Stream { brokers, rows, change, events: 0, books: Books::default(), report: Report::default() }
+    }
+
+    /// Sends everything to topics that `create` makes.
     pub fn produce(brokers: String, rows: usize, change: fn(&mut Config), create: impl Fn(&Config)) -> Self {
-        let mut stream = Stream { brokers, rows, change, events: 0, books: Books::default(), report: Report::default() };
+        let stream = Self::of(brokers, rows, change);
         let config = stream.config(Path::new("unused"), "reference");
         create(&config);
-        let (partitions, records) = world::joined_stream(rows, 3);
         let producer = KafkaProducer::open(&config.kafka).expect("the producer connects");
-        for record in &records {
-            let topic = if record.role == Role::Impression { config.impressions_topic() } else { config.clicks_topic() };
-            producer.send(&topic, Some(0), None, record.payload.as_deref(), None).expect("the event is queued");
+        for record in &stream.records() {
+            send(&producer, &config, record);
         }
         producer.flush().expect("the events are acknowledged");
-        stream.events = records.len() as u64;
-        let (reference, _) = world::run(&config, State::Memory, (partitions, records), None, false);
-        (stream.books, stream.report) = (reference.status.books, reference.status.report);
-        stream
+        stream.with_reference()
+    }
+
+    /// Its events, in an order in which they may come.
+    pub fn records(&self) -> Vec<Record> {
+        world::joined_stream(self.rows, 3).1
+    }
+
+    /// What one undisturbed pass in memory makes of what lies on the broker.
+    pub fn with_reference(mut self) -> Self {
+        let config = self.config(Path::new("unused"), "reference");
+        let mut source = KafkaSource::open(&config, &[]).expect("the broker is read");
+        let (mut records, mut quiet) = (Vec::new(), 0);
+        while quiet < QUIET_POLLS {
+            match source.poll(&mut records, POLL).expect("the broker is read") {
+                Polled::Records => quiet = 0,
+                _ => quiet += 1,
+            }
+        }
+        assert!(records.len() >= self.records().len(), "{} events of {} are there", records.len(), self.records().len());
+        self.events = records.len() as u64;
+        let (reference, _) = world::run(&config, State::Memory, (source.partitions().to_vec(), records), None, false);
+        (self.books, self.report) = (reference.status.books, reference.status.report);
+        self
     }
 
     /// A daemon of this name: the events are those of all, its snapshots and dead letters its own.
@@ -88,8 +116,7 @@ impl Stream {
 
     /// Where it ended: conservation, and metrics equal to the reference.
     pub fn end(&self, config: &Config) -> End {
-        let store = CheckpointStore::open(&config.state.dir, config.checkpoint.keep).expect("the state opens");
-        let commit = store.latest().expect("something was committed").clone();
+        let commit = last_commit(config);
         let loaded = CheckpointStore::load(&config.state.dir, &commit).expect("the commit is whole");
         assert_eq!(commit.books, self.books, "{}: every event is done once, as what it was", config.name);
         let counted: u64 = commit.positions.iter().map(|position| position.count()).sum();
@@ -102,6 +129,18 @@ impl Stream {
         assert_eq!(buried.len() as u64, self.books.dead_lettered, "{}: no broken event without its letter", config.name);
         End { commit, loaded }
     }
+}
+
+/// The newest commit of a daemon that has ended.
+pub fn last_commit(config: &Config) -> Commit {
+    let store = CheckpointStore::open(&config.state.dir, config.checkpoint.keep).expect("the state opens");
+    store.latest().expect("something was committed").clone()
+}
+
+/// Queues one event.
+pub fn send(producer: &KafkaProducer, config: &Config, record: &Record) {
+    let topic = if record.role == Role::Impression { config.impressions_topic() } else { config.clicks_topic() };
+    producer.send(&topic, Some(0), None, record.payload.as_deref(), None).expect("the event is queued");
 }
 
 impl End {
