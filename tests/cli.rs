@@ -344,6 +344,45 @@ fn there_and_back(site: &Site) {
 }
 
 #[test]
+fn keys_are_made_shown_and_asked_for() {
+    let site = Site::new("labelled");
+    site.create_topics();
+    let path = |name: &str| site.desk.path(name).display().to_string();
+    let [trainer, operator, trusted] = ["trainer.pem", "operator.pem", "trusted.toml"].map(path);
+    let made = rocketctl(&["keys", "generate", "--role", "trainer", "--out", &trainer, "-o", "json"]).json();
+    assert_eq!(keys(&made), ["file", "id", "line", "public", "role"]);
+    let line = rocketctl(&["keys", "generate", "--role", "operator", "--out", &operator]);
+    assert_eq!((line.code, line.out.lines().count()), (0, 1), "{}", line.err);
+    let again = rocketctl(&["keys", "generate", "--role", "operator", "--out", &operator]);
+    assert!(again.code == 1 && again.err.contains("operator.pem"), "{}", again.err);
+    assert_eq!(rocketctl(&["keys", "generate", "--role", "boss", "--out", &trainer]).code, 64);
+
+    std::fs::write(&trusted, format!("{}\n{}", made["line"].as_str().unwrap(), line.out)).unwrap();
+    let shown = rocketctl(&["keys", "show", &trainer, &operator, "--trusted", &trusted, "-o", "json"]).json();
+    assert_eq!(keys(&shown["keys"][0]), ["file", "id", "public", "role"]);
+    assert_eq!((&shown["keys"][0]["id"], &shown["keys"][0]["role"]), (&made["id"], &"trainer".into()));
+    assert_eq!(shown["keys"][1]["role"], "operator");
+    assert_eq!(rocketctl(&["keys", "show", &trainer, "-o", "json"]).json()["keys"][0]["role"], Value::Null);
+    assert_eq!(rocketctl(&["keys", "show", &trusted]).code, 1, "no key file");
+
+    let mut signed = site.config.clone();
+    signed.keys = config::KeysConfig { trusted: trusted.into(), trainer: trainer.clone().into(), ..config::KeysConfig::default() };
+    let site = Site { desk: Desk::new(&toml::to_string(&signed).unwrap()), config: signed, broker: site.broker };
+    site.publish(1..=2);
+    assert_eq!(site.run(&["snapshot", "ls", "-o", "json"]).json()["served"], 2);
+    let rollback = ["rollback", "--to", "1", "--reason", "drill", "--yes"];
+    let keyless = site.run(&rollback);
+    assert!(keyless.code == 78 && keyless.err.contains("--key, ROCKET_KEY or keys.operator"), "{}", keyless.err);
+    let wrong = site.run(&[&rollback[..], &["--key", &trainer]].concat());
+    assert!(wrong.code == 78 && wrong.err.contains("not trusted as operator"), "{}", wrong.err);
+    assert_eq!(site.run(&["snapshot", "ls", "-o", "json"]).json()["served"], 2, "nothing was written");
+    let done = site.run(&[&rollback[..], &["--key", &operator]].concat());
+    assert_eq!(done.code, 0, "{}", done.err);
+    let listing = site.run(&["snapshot", "ls", "-o", "json"]).json();
+    assert_eq!((&listing["served"], &listing["pin"]["version"]), (&1.into(), &1.into()));
+}
+
+#[test]
 fn topics_check_names_what_is_missing() {
     let site = Site::new("labelled");
     let missing = site.run(&["topics", "check", "-o", "json"]);

@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 
 use rocket_launching::checkpoint::CheckpointStore;
 use rocket_launching::config::{Config, Span};
+use rocket_launching::keys::{Role, Signer};
 use rocket_launching::stream::{EmbeddedBroker, KafkaProducer};
 use rocket_launching::telemetry::names;
 use support::daemon::{Daemon, write_config};
@@ -92,7 +93,29 @@ fn a_configuration_that_cannot_be_exits_with_78_and_names_key_and_line() {
 }
 
 #[test]
+<<<<<<< HEAD
 fn without_a_broker_check_exits_with_1_and_names_the_way_out() {
+=======
+fn a_list_of_trusted_keys_without_a_key_of_its_own_exits_with_78_before_any_broker_is_asked() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let (trusted, trainer) = (dir.path().join("trusted.toml"), dir.path().join("trainer.pem"));
+    let signer = Signer::generate().expect("random bytes");
+    signer.save(&trainer).expect("the key is written");
+    let refused = |role: Role, keys: &str, named: &str| {
+        std::fs::write(&trusted, signer.public().trusted_as(role)).expect("written");
+        let more = format!("kafka.brokers = \"127.0.0.1:1\"\nadmin.http = \"\"\nkeys = {{ trusted = {trusted:?}, {keys} }}");
+        let (code, _, err) = outcome(&rocketd(&["run", "--config", &config_file(dir.path(), &more)]));
+        assert!(code == Some(78) && err.contains(named), "{code:?}: {err}");
+    };
+    refused(Role::Trainer, "", "keys.trainer");
+    refused(Role::Operator, &format!("trainer = {trainer:?}"), "not trusted as trainer");
+    std::fs::set_permissions(&trainer, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("ours");
+    refused(Role::Trainer, &format!("trainer = {trainer:?}"), "chmod 600");
+}
+
+#[test]
+fn without_a_broker_it_exits_with_1_and_names_the_way_out() {
+>>>>>>> wip-keys
     let dir = tempfile::tempdir().expect("tempdir");
     let file = config_file(dir.path(), "kafka = { brokers = \"127.0.0.1:1\", timeout = \"1s\" }\nadmin.http = \"\"");
     let (code, _, err) = outcome(&rocketd(&["check", "--online", "--config", &file]));

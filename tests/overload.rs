@@ -73,10 +73,11 @@ fn overload(length: Duration) {
     );
     assert!(after >> 10 < MEMORY_MB && after as f64 <= before as f64 * PLATEAU, "{before} KB, then {after} KB");
 
-    // What is done is the beginning of the stream, without a hole; what is not done is read again.
+    // What is done is the beginning of the stream, but for dead letters among samples whose batch is not full; the rest is read again.
     let commit = kills::last_commit(&config);
-    let position = &commit.positions[0];
-    assert_eq!((position.start, position.low as u64, position.count()), (0, commit.books.done(), commit.books.done()));
+    let (position, done) = (&commit.positions[0], commit.books.done());
+    assert_eq!((position.start, position.count()), (0, done));
+    assert!(done - (position.low as u64) < config.train.batch_rows as u64, "{position:?} of {done} events");
     let daemon = Daemon::start(&config);
     daemon.wait_until("it goes on", |status| status.books.done() > commit.books.done());
 }

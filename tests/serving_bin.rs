@@ -41,6 +41,9 @@ fn exit_codes_say_whose_fault_it_is() {
     let (code, text) = run(&["--model", MODEL, "--listen", "127.0.0.1:0", "--cache", cache, "-X", "no.such.setting=1"]);
     assert_eq!(code, Some(78), "{text}");
     assert!(text.contains("no.such.setting"), "{text}");
+    let (code, text) = run(&["--model", MODEL, "--listen", "127.0.0.1:0", "--cache", cache, "--trusted", "/nowhere/trusted.toml"]);
+    assert_eq!(code, Some(78), "{text}");
+    assert!(text.contains("--trusted") && text.contains("/nowhere/trusted.toml"), "{text}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();
     let (code, text) = run(&["--model", MODEL, "--listen", &address, "--cache", cache]);

@@ -1,7 +1,7 @@
 //! Reference ad server: HTTP scoring over the subscriber library.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,9 +59,21 @@ struct Args {
     /// Log filter, like "info" or "info,rocket_launching::serving=debug"; RUST_LOG wins.
     #[arg(long, default_value = "info")]
     log_filter: String,
-    /// A further librdkafka setting; may be repeated.
+    /// A further librdkafka setting; may be repeated. Others can read a command line: secrets belong into --properties.
     #[arg(short = 'X', value_name = "KEY=VALUE", value_parser = property)]
-    properties: Vec<(String, String)>,
+    settings: Vec<(String, String)>,
+    /// A file of librdkafka settings, KEY=VALUE a line, `#` before comments; -X wins.
+    #[arg(long, env = "ROCKET_PROPERTIES", value_name = "FILE")]
+    properties: Option<PathBuf>,
+}
+
+/// The settings of a file; of a line that is none only its number is told.
+fn properties(path: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let lines = (1..).zip(text.lines().map(str::trim)).filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|(number, line)| property(line).map_err(|why| anyhow::anyhow!("{} line {number} is no setting: {why}", path.display())))
+        .collect()
 }
 
 fn property(text: &str) -> Result<(String, String), String> {
@@ -107,7 +119,9 @@ fn run(args: Args) -> Result<(), Failure> {
     let listener = listener.with_context(|| format!("--listen {}", args.listen)).map_err(configuration)?;
     let address = listener.local_addr().context("--listen")?;
 
-    let kafka = KafkaConfig { brokers: args.brokers, properties: args.properties.into_iter().collect(), ..KafkaConfig::default() };
+    let given = args.properties.as_deref().map(properties).transpose().context("--properties").map_err(configuration)?;
+    let properties = given.into_iter().flatten().chain(args.settings).collect();
+    let kafka = KafkaConfig { brokers: args.brokers, properties, ..KafkaConfig::default() };
     let topic = args.topic.unwrap_or_else(|| format!("{}.snapshots", args.model));
     let trust = match &args.trusted {
         Some(path) => Trust::load(path).map_err(|error| configuration(anyhow::Error::from(error).context("--trusted")))?,

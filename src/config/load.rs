@@ -5,7 +5,7 @@ use serde::Deserializer;
 
 use super::place::position;
 use super::validate::validate;
-use super::{Config, ENVIRONMENT_PREFIX};
+use super::{Config, ENVIRONMENT_PREFIX, may_be_secret};
 
 /// Stands between the section and the key in a variable's name.
 const SEPARATOR: &str = "__";
@@ -89,16 +89,29 @@ pub fn parse(text: &str, name: &str, environment: impl Iterator<Item = (String, 
 
 /// The file alone. The message has line and column.
 fn read(text: &str) -> Result<Config, String> {
-    let deserializer = toml::Deserializer::parse(text).map_err(|e| e.to_string().trim_end().to_owned())?;
+    let deserializer = toml::Deserializer::parse(text).map_err(|e| shown(text, &e))?;
     typed(deserializer).map_err(|(key, error)| {
         let feature = feature_name(text, &key).map(|feature| format!(" (feature `{feature}`)")).unwrap_or_default();
         // The parser places an error about a whole feature at the first one's header; its name is nearer.
         match position(text, &format!("{key}.name")) {
             Some((line, column)) if key.ends_with(']') => format!("line {line}, column {column}, key `{key}`: {}", error.message()),
-            _ if key == "." => error.to_string().trim_end().to_owned(),
-            _ => format!("key `{key}`{feature}: {}", error.to_string().trim_end()),
+            _ if key == "." => shown(text, &error),
+            _ => format!("key `{key}`{feature}: {}", shown(text, &error)),
         }
     })
+}
+
+/// The parser's words, with the line it points at, unless that may hold a secret.
+fn shown(text: &str, error: &toml::de::Error) -> String {
+    let start = error.span().map_or(0, |span| span.start.min(text.len()));
+    let before = text.get(..start).unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = text.get(line_start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    if may_be_secret(line) {
+        let (number, column) = (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1);
+        return format!("line {number}, column {column}: expected `\"name\" = \"text\"`; the line may hold a secret and is not shown");
+    }
+    error.to_string().trim_end().to_owned()
 }
 
 fn typed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Config, (String, D::Error)> {
@@ -138,6 +151,9 @@ fn lay_over(table: &mut toml::Table, keys: &[String], value: &str) -> Result<Con
             Ok(config) => {
                 *table = attempt;
                 return Ok(config);
+            }
+            Err((key, _)) if may_be_secret(&key) => {
+                first_error.get_or_insert_with(|| format!("key `{key}`: expected text; the value may be a secret and is not shown"));
             }
             Err((key, error)) => {
                 first_error.get_or_insert_with(|| format!("key `{key}`: {}", error.message()));

@@ -20,7 +20,7 @@ pub use model::{
 };
 pub use runtime::{
     AdminConfig, CheckpointConfig, EarlyLabels, Emit, EvaluateConfig, JoinConfig, KafkaConfig, KeysConfig, LogConfig, LogFormat,
-    OWNED_KAFKA_PROPERTIES, PublishConfig, StartAt, StateConfig, StreamMode, TopicsConfig, USER_IMPRESSIONS_CAP,
+    OWNED_KAFKA_PROPERTIES, PublishConfig, StartAt, StateConfig, StreamMode, TopicsConfig, USER_IMPRESSIONS_CAP, may_be_secret,
 };
 pub use schema::{FeatureFault, SchemaConfig, TimeUnit};
 pub use train::{
@@ -186,6 +186,21 @@ mod tests {
         assert_eq!(config.hash(), with("changed").hash());
         assert_ne!(config.hash(), minimal("").hash());
         assert_eq!(config.hash().len(), 64);
+    }
+
+    #[test]
+    fn a_line_with_a_secret_is_not_shown_in_the_error_about_it() {
+        let base = "name = \"a\"\n[kafka.properties]\n";
+        for line in
+            ["\"sasl.password\" = hunter2", "\"sasl.password\" = 4711", "\"ssl.key.pem\" = \"hunter2", "\"client.secret\" = [\"hunter2\"]"]
+        {
+            let error = parse(&format!("{base}{line}\n"), "test.toml", std::iter::empty()).expect_err(line).to_string();
+            assert!(!error.contains("hunter2") && !error.contains("4711"), "{error}");
+            assert!(error.contains("line 3") && error.contains("not shown"), "{error}");
+        }
+        let variable = ("ROCKET__KAFKA__PROPERTIES".to_owned(), "{ \"sasl.password\" = 4711 }".to_owned());
+        let error = parse("name = \"a\"\n", "test.toml", std::iter::once(variable)).expect_err("no schema").to_string();
+        assert!(!error.contains("4711"), "{error}");
     }
 
     #[test]

@@ -70,9 +70,16 @@ impl Default for KafkaConfig {
 impl KafkaConfig {
     /// The properties, secrets replaced.
     pub(super) fn redacted_properties(&self) -> std::collections::BTreeMap<String, String> {
-        let secret = |key: &str| SECRET_WORDS.iter().any(|word| key.to_lowercase().contains(word));
-        self.properties.iter().map(|(key, value)| (key.clone(), if secret(key) { REDACTED.to_owned() } else { value.clone() })).collect()
+        let shown = |key: &String, value: &String| if may_be_secret(key) { REDACTED.to_owned() } else { value.clone() };
+        self.properties.iter().map(|(key, value)| (key.clone(), shown(key, value))).collect()
     }
+}
+
+/// Whether the value of a setting of this name, or what else stands on its line, may not be shown.
+#[must_use]
+pub fn may_be_secret(name: &str) -> bool {
+    let name = name.to_lowercase();
+    SECRET_WORDS.iter().any(|word| name.contains(word))
 }
 
 impl std::fmt::Debug for KafkaConfig {

@@ -15,7 +15,7 @@ use super::{gauges, outage, systemd};
 use crate::checkpoint::CheckpointStore;
 use crate::config::{self, Config, Heads};
 use crate::pipeline::{Control, Parts, PipelineError, Running, State, Summary};
-use crate::publish::Publisher;
+use crate::publish::{Publisher, trainer_keys};
 use crate::stream::{KafkaDeadLetters, KafkaLogReader, KafkaLogWriter, KafkaSource, Source};
 use crate::telemetry::admin::{Answer, Handler, Request};
 use crate::telemetry::{self, Health, admin, init_logs, names};
@@ -32,6 +32,10 @@ const ABANDON: Duration = Duration::from_secs(1);
 pub fn run(path: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<(), Failure> {
     let config = config::load(path, environment)?;
     refuse_without_light(&config)?;
+    if config.publish.enabled {
+        // Before a broker is asked for anything: no broker mends it.
+        trainer_keys(&config.keys)?;
+    }
     init_logs(&config.log)?;
     let metrics = names::install().map_err(|e| Failure::Failed(e.into()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -273,7 +273,8 @@ impl Publisher {
             at_ms: now_ms,
         };
         self.topic.append(&[self.topic.sealed(&Key::Current, &pointer), self.topic.sealed(&Key::Audit(audit.seq), &audit)])?;
-        self.topic.refresh()?;
+        // Written too late, it does not count.
+        self.check_lease()?;
         Ok(None)
     }
 

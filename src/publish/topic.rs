@@ -8,7 +8,7 @@ use super::manifest::hex;
 use crate::domain::Version;
 use crate::failpoint;
 use crate::keys::{Keyring, Signer};
-use crate::serving::{Catalog, CatalogError, ServedModel};
+use crate::serving::{Catalog, CatalogError, ServedModel, worth_a_line};
 use crate::stream::{LogReader, LogWriter, StreamError};
 use crate::telemetry::names;
 use crate::wire::snapshot::{Key, Manifest, NUMBER_MAX, seal_as};
@@ -54,6 +54,8 @@ pub struct Exhausted {
 pub(super) struct Topic {
     catalog: Catalog,
     signer: Option<Signer>,
+    /// Records not taken in, but for old ones.
+    left_out: u64,
     reader: Box<dyn LogReader>,
     writer: Box<dyn LogWriter>,
 }
@@ -61,7 +63,7 @@ pub(super) struct Topic {
 impl Topic {
     /// Reads to the end.
     pub(super) fn open(model: &str, keys: Keyring, reader: Box<dyn LogReader>, writer: Box<dyn LogWriter>) -> Result<Self, StreamError> {
-        let mut topic = Topic { catalog: Catalog::trusting(model, keys.trust), signer: keys.signer, reader, writer };
+        let mut topic = Topic { catalog: Catalog::trusting(model, keys.trust), signer: keys.signer, left_out: 0, reader, writer };
         topic.refresh()?;
         Ok(topic)
     }
@@ -106,7 +108,12 @@ impl Topic {
                 CatalogError::Superseded { .. } | CatalogError::Replayed { .. } => {
                     tracing::debug!(%error, "record of the snapshot topic left out");
                 }
-                error => tracing::warn!(%error, "record of the snapshot topic left out"),
+                error => {
+                    self.left_out += 1;
+                    if worth_a_line(self.left_out) {
+                        tracing::warn!(%error, count = self.left_out, "record of the snapshot topic left out");
+                    }
+                }
             }
         }
         Ok(())

@@ -19,5 +19,7 @@ pub use cache::{Boot, CacheError, Seen, SnapshotCache};
 pub use catalog::{Catalog, CatalogError, Marks};
 pub use model::{Candidate, ModelError, ServedModel};
 pub use net::LightNet;
+#[cfg(feature = "trainer")]
+pub(crate) use shared::worth_a_line;
 pub use shared::{Incident, SubscriberStatus};
 pub use subscriber::{Subscriber, SubscriberConfig, SubscriberError};

@@ -10,6 +10,9 @@ use super::{Marks, ServedModel};
 use crate::domain::Version;
 use crate::telemetry::names;
 
+/// Refusals of one kind that are logged one by one.
+const LINES_EACH: u64 = 16;
+
 /// Something that went wrong, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
@@ -128,19 +131,19 @@ impl Shared {
     /// Counts a refusal and keeps its text: who sees the one sees the other.
     pub(super) fn rejected(&self, reason: &'static str, what: &str) {
         metrics::counter!(names::SNAPSHOT_REJECTED, "reason" => reason).increment(1);
-        self.tell(what, |told| *told.rejected.entry(reason.to_owned()).or_default() += 1);
+        let mut told = self.told();
+        told.last_error = Some(Incident { at_ms: now_ms(), what: what.to_owned() });
+        let count = told.rejected.entry(reason.to_owned()).or_default();
+        *count += 1;
+        if worth_a_line(*count) {
+            tracing::warn!(reason, count = *count, "snapshots: {what}");
+        }
     }
 
     /// Keeps the text of what went wrong.
     pub(super) fn failed(&self, what: &str) {
-        self.tell(what, |_| {});
-    }
-
-    fn tell(&self, what: &str, also: impl FnOnce(&mut SubscriberStatus)) {
         tracing::warn!("snapshots: {what}");
-        let mut told = self.told();
-        told.last_error = Some(Incident { at_ms: now_ms(), what: what.to_owned() });
-        also(&mut told);
+        self.told().last_error = Some(Incident { at_ms: now_ms(), what: what.to_owned() });
     }
 
     pub(super) fn refused(&self, what: &str) {
@@ -163,6 +166,12 @@ impl Shared {
     fn told(&self) -> MutexGuard<'_, SubscriberStatus> {
         lock(&self.told)
     }
+}
+
+/// Whether the `count`-th refusal of a kind is logged: the first few, then ever fewer, so that whoever may write to the topic cannot fill the
+/// disk with log lines.
+pub(crate) fn worth_a_line(count: u64) -> bool {
+    count <= LINES_EACH || count.is_power_of_two()
 }
 
 /// Each holder writes whole values, so what a panicked one left is still right.

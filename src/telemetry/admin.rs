@@ -25,6 +25,9 @@ use tokio::task::JoinSet;
 const PATH_BYTES_MAX: usize = 107;
 /// The name a socket is bound under before it is moved into place; its length counts.
 const FRESH_SUFFIX: &str = ".new";
+/// Mode bits of a directory.
+const EVERYBODY_WRITES: u32 = 0o002;
+const STICKY: u32 = 0o1000;
 /// Requests are a few words; anything longer is a mistake.
 const REQUEST_BYTES_MAX: u64 = 64 << 10;
 /// Far above a status with thousands of partitions; bounds what a wrong peer can make the client hold.
@@ -130,6 +133,7 @@ fn bind(path: &Path) -> Result<UnixListener, AdminError> {
         let limit = PATH_BYTES_MAX - FRESH_SUFFIX.len();
         return Err(AdminError::new(path, format!("path is longer than the {limit} bytes a socket may have; set a shorter admin.socket")));
     }
+    refuse_open_directory(path)?;
     refuse_if_taken(path)?;
     let failed =
         |doing: &str, e: std::io::Error| AdminError::new(path, format!("{doing}: {e}; check that the directory exists and is ours"));
@@ -146,6 +150,20 @@ fn fresh_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(FRESH_SUFFIX);
     PathBuf::from(name)
+}
+
+/// Where everybody may write, everybody could put a socket of his own in place of this one; in a sticky directory, like `/tmp`, they cannot.
+fn refuse_open_directory(path: &Path) -> Result<(), AdminError> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // One that is not there is found when binding.
+    let Ok(metadata) = directory.metadata() else { return Ok(()) };
+    let mode = metadata.permissions().mode();
+    if mode & EVERYBODY_WRITES != 0 && mode & STICKY == 0 {
+        let why =
+            format!("everybody may write to {} and replace the socket; `chmod o-w` it, or set another admin.socket", directory.display());
+        return Err(AdminError::new(path, why));
+    }
+    Ok(())
 }
 
 fn refuse_if_taken(path: &Path) -> Result<(), AdminError> {
@@ -319,6 +337,20 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&file).expect("still there"), "precious");
         let long = dir.path().join("x".repeat(PATH_BYTES_MAX));
         assert!(bind(&long).expect_err("too long").to_string().contains("shorter admin.socket"));
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_everybody_may_write_to_is_refused_unless_it_is_sticky() {
+        let dir = tempfile::tempdir().expect("dir");
+        let open = |mode| std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).expect("ours");
+        open(0o777);
+        let refused = bind(&dir.path().join("s")).expect_err("open to all").to_string();
+        assert!(refused.contains("chmod o-w"), "{refused}");
+        assert!(!dir.path().join("s").exists());
+        open(0o1777);
+        drop(bind(&dir.path().join("s")).expect("sticky"));
+        open(0o700);
+        drop(bind(&dir.path().join("s")).expect("ours alone"));
     }
 
     #[test]

@@ -104,6 +104,12 @@ impl Daemon {
         }
     }
 
+    /// Sends a signal: `STOP`, `CONT`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
     /// kill -9.
     pub fn kill_9(mut self) {
         self.child.kill().expect("the child can be killed");

@@ -89,6 +89,7 @@ impl Stream {
         // A partition that is at its end holds the watermark back however long that takes: the same samples close every time.
         config.join.idle = Span::from_secs(3600);
         config.name = name.to_owned();
+        config.keys = keys(dir, name);
         for (topic, events) in [(&mut config.topics.impressions, "impressions"), (&mut config.topics.clicks, "clicks")] {
             *topic = format!("world-{}.{events}", self.rows);
         }
@@ -129,6 +130,17 @@ impl Stream {
         assert_eq!(buried.len() as u64, self.books.dead_lettered, "{}: no broken event without its letter", config.name);
         End { commit, loaded }
     }
+}
+
+/// A key of the trainer's own, and the list that trusts it: what is not signed does not count.
+fn keys(dir: &Path, name: &str) -> KeysConfig {
+    let [trusted, trainer] = ["trusted.toml", "trainer.pem"].map(|file| dir.join(format!("{name}.{file}")));
+    if dir.is_dir() && !trainer.exists() {
+        let signer = Signer::generate().expect("random bytes");
+        signer.save(&trainer).expect("the key is written");
+        std::fs::write(&trusted, signer.public().trusted_as(keys::Role::Trainer)).expect("the list is written");
+    }
+    KeysConfig { trusted, trainer, ..KeysConfig::default() }
 }
 
 /// The newest commit of a daemon that has ended.

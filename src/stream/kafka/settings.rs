@@ -7,7 +7,7 @@ use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 
 use super::context::Context;
-use crate::config::{KafkaConfig, OWNED_KAFKA_PROPERTIES};
+use crate::config::{KafkaConfig, OWNED_KAFKA_PROPERTIES, may_be_secret};
 use crate::stream::StreamError;
 
 /// Waiting for a fetch to fill up costs freshness: at the client's default of 500 ms the median from sending to reading was above 100 ms.
@@ -135,6 +135,10 @@ fn overlay(config: &mut ClientConfig, kafka: &KafkaConfig) -> Result<(), StreamE
 
 fn create<C: rdkafka::ClientContext, T: FromClientConfigAndContext<C>>(config: &ClientConfig, context: C) -> Result<T, StreamError> {
     config.create_with_context(context).map_err(|error| match error {
+        // librdkafka's words may hold the value too.
+        KafkaError::ClientConfig(_, _, key, _) if may_be_secret(&key) => {
+            StreamError::Setting { key, why: "not a setting of this build of librdkafka, or not a value it takes (not shown)".to_owned() }
+        }
         KafkaError::ClientConfig(_, why, key, value) => StreamError::Setting { key, why: format!("{why} (value `{value}`)") },
         other => StreamError::Client { doing: "creating the client", why: other.to_string() },
     })
@@ -176,6 +180,16 @@ mod tests {
                 _ => panic!("{key} = {value} was accepted"),
             }
         }
+    }
+
+    #[test]
+    fn a_secret_is_not_in_the_error_about_it() {
+        for key in ["no.such.password", "ssl.key.pem"] {
+            let shown = open(&with(key, "hunter2")).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+        let refused = open(&with("no.such.password", "hunter2")).err().map(|error| error.to_string());
+        assert!(refused.is_some_and(|refused| refused.contains("no.such.password")));
     }
 
     #[test]
