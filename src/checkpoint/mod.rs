@@ -14,5 +14,5 @@ mod tables;
 
 pub use commit::{Commit, FileEntry, LastPublished, PublishMark};
 pub use error::CheckpointError;
-pub use inspect::{commit, is_whole, list, verify};
+pub use inspect::{Kept, commit, is_whole, list, verify};
 pub use store::{CheckpointStore, Draft, Loaded, ProbeSample};
