@@ -51,7 +51,8 @@ fn soak(length: Duration) {
     let dir = tempfile::tempdir().expect("tempdir");
     let mut broker = RealBroker::start();
     let rows = IMPRESSIONS_PER_S * length.as_secs() as usize;
-    let stream = Stream::of(broker.bootstrap(), rows, |_| {});
+    // Users are full early: from then on nothing has a reason to grow.
+    let stream = Stream::of(broker.bootstrap(), rows, |config| config.evaluate.user_impressions_max = 64);
     let config = stream.config(dir.path(), "soak");
     create_topics(&config, 1, 1).expect("topics are created");
 

@@ -5,14 +5,23 @@ use std::path::Path;
 
 use super::{CheckpointError, CheckpointStore, Commit, directory, files};
 
-/// The kept commits, oldest first, each as it could be read.
+/// A kept checkpoint.
+#[derive(Debug)]
+pub struct Kept {
+    /// Number.
+    pub number: u64,
+    /// Its record, or why that cannot be read.
+    pub commit: Result<Commit, CheckpointError>,
+}
+
+/// The kept checkpoints, oldest first.
 ///
 /// # Errors
 /// [`CheckpointError::Io`]: the directory cannot be listed.
-pub fn list(dir: &Path) -> Result<Vec<(u64, Result<Commit, CheckpointError>)>, CheckpointError> {
+pub fn list(dir: &Path) -> Result<Vec<Kept>, CheckpointError> {
     let read = |number| match directory::read_commit(dir, number) {
         Err(CheckpointError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => None,
-        commit => Some((number, commit)),
+        commit => Some(Kept { number, commit }),
     };
     Ok(directory::commit_numbers(dir)?.into_iter().filter_map(read).collect())
 }

@@ -20,5 +20,5 @@ pub use commit::{Commit, FileEntry, LastPublished, PublishMark};
 pub use error::CheckpointError;
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz_file;
-pub use inspect::{commit, is_whole, list, verify};
+pub use inspect::{Kept, commit, is_whole, list, verify};
 pub use store::{CheckpointStore, Draft, Loaded, ProbeSample};

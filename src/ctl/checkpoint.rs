@@ -11,7 +11,7 @@ use super::consent::{ConsentArgs, Decision};
 use super::context::{Context, now_ms};
 use super::metrics_table;
 use super::output::{self, View, length, maybe, pairs, table, time};
-use crate::checkpoint::{self, CheckpointError, CheckpointStore, Commit};
+use crate::checkpoint::{self, CheckpointStore, Commit, Kept};
 use crate::daemon::Failure;
 
 #[derive(Debug, clap::Subcommand)]
@@ -136,7 +136,7 @@ pub(super) fn run(context: &Context, command: CheckpointCommand) -> Result<(), F
 }
 
 fn verify(dir: &Path, number: Option<u64>) -> Result<Verified, Failure> {
-    let newest = || checkpoint::list(dir).map(|kept| kept.last().map(|(number, _)| *number));
+    let newest = || checkpoint::list(dir).map(|kept| kept.last().map(|kept| kept.number));
     let number = match number {
         Some(number) => number,
         None => newest()?.ok_or_else(|| Failure::failed(format!("{}: nothing has been committed yet", dir.display())))?,
@@ -156,7 +156,7 @@ fn restore(context: &Context, number: u64, consent: ConsentArgs) -> Result<(), F
     verify(dir, Some(number))?;
     let commit = checkpoint::commit(dir, number)?;
     let kept = checkpoint::list(dir)?;
-    let before = kept.iter().rev().filter_map(|(_, commit)| commit.as_ref().ok()).find(|commit| checkpoint::is_whole(dir, commit));
+    let before = kept.iter().rev().filter_map(|kept| kept.commit.as_ref().ok()).find(|commit| checkpoint::is_whole(dir, commit));
     let before = before.filter(|before| before.number != number && before.restores != Some(number));
     let before = before.ok_or_else(|| Failure::failed(format!("checkpoint {number} is what the daemon goes on from already")))?;
     let mut restored = Restored {
@@ -187,8 +187,8 @@ fn size(commit: &Commit) -> (usize, u64) {
 impl Listing {
     fn new(dir: &Path) -> Result<Self, Failure> {
         let kept = checkpoint::list(dir)?;
-        let published: Vec<u64> = kept.iter().filter_map(|(_, commit)| Some(commit.as_ref().ok()?.published?.version.0)).collect();
-        let line = |(number, commit): (u64, Result<Commit, CheckpointError>)| match commit {
+        let published: Vec<u64> = kept.iter().filter_map(|kept| Some(kept.commit.as_ref().ok()?.published?.version.0)).collect();
+        let line = |Kept { number, commit }: Kept| match commit {
             Ok(commit) => Line { number, problem: None, known: Some(Known::new(dir, &commit, &published)) },
             Err(error) => Line { number, problem: Some(error.to_string()), known: None },
         };

@@ -8,9 +8,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rocket_launching::checkpoint::{CheckpointStore, Commit, Loaded};
-use rocket_launching::config::{Config, Span};
+use rocket_launching::config::{Config, KeysConfig, Span};
 use rocket_launching::domain::{Books, PartitionPosition, Record, Role, Version};
 use rocket_launching::evaluate::Report;
+use rocket_launching::keys::{self, Signer, Trust};
 use rocket_launching::pipeline::{State, Status};
 use rocket_launching::serving::{Subscriber, SubscriberConfig};
 use rocket_launching::stream::{KafkaLogReader, KafkaProducer, KafkaSource, LogReader, Polled, Source, read_dead_letters};
@@ -89,7 +90,7 @@ impl Stream {
         // A partition that is at its end holds the watermark back however long that takes: the same samples close every time.
         config.join.idle = Span::from_secs(3600);
         config.name = name.to_owned();
-        config.keys = keys(dir, name);
+        config.keys = make_keys(dir, name);
         for (topic, events) in [(&mut config.topics.impressions, "impressions"), (&mut config.topics.clicks, "clicks")] {
             *topic = format!("world-{}.{events}", self.rows);
         }
@@ -133,7 +134,7 @@ impl Stream {
 }
 
 /// A key of the trainer's own, and the list that trusts it: what is not signed does not count.
-fn keys(dir: &Path, name: &str) -> KeysConfig {
+fn make_keys(dir: &Path, name: &str) -> KeysConfig {
     let [trusted, trainer] = ["trusted.toml", "trainer.pem"].map(|file| dir.join(format!("{name}.{file}")));
     if dir.is_dir() && !trainer.exists() {
         let signer = Signer::generate().expect("random bytes");
@@ -170,7 +171,7 @@ impl End {
     }
 }
 
-/// An ad server that follows a daemon's snapshots, whatever happens to the daemon.
+/// An ad server that follows a daemon's snapshots, whatever happens to the daemon, and trusts what is signed alone.
 pub struct Watcher {
     subscriber: Arc<Subscriber>,
     stop: Arc<AtomicBool>,
@@ -181,7 +182,9 @@ impl Watcher {
     pub fn start(config: &Config, cache: &Path) -> Self {
         let (kafka, topic) = (config.kafka.clone(), config.snapshots_topic());
         let open = move || Ok(Box::new(KafkaLogReader::open(&kafka, &topic)?) as Box<dyn LogReader>);
-        let subscriber = Subscriber::start(SubscriberConfig::new(&config.name, cache), open).expect("the subscriber starts");
+        let trust = Trust::load(&config.keys.trusted).expect("the list is good");
+        let server = SubscriberConfig { trust, ..SubscriberConfig::new(&config.name, cache) };
+        let subscriber = Subscriber::start(server, open).expect("the subscriber starts");
         let (subscriber, stop) = (Arc::new(subscriber), Arc::new(AtomicBool::new(false)));
         let watching = std::thread::spawn({
             let (subscriber, stop) = (Arc::clone(&subscriber), Arc::clone(&stop));
