@@ -23,7 +23,12 @@ fn stream(rows: usize) -> (Vec<TopicPartition>, Vec<Record>) {
         record.origin.offset = next[usize::from(new)];
         next[usize::from(new)] += 1;
     }
-    (partitions, records)
+    // All but its first come seconds behind the others: more than `join.grace`, so that the watermark has to wait for them.
+    let behind = |record: &Record| record.origin.partition.0 == 2 && record.origin.offset > 0;
+    let mut order: Vec<(usize, Record)> =
+        records.into_iter().enumerate().map(|(at, r)| (if behind(&r) { at + 80 } else { at }, r)).collect();
+    order.sort_by_key(|(at, _)| *at);
+    (partitions, order.into_iter().map(|(_, record)| record).collect())
 }
 
 /// `shown`: how many partitions are there at the start.

@@ -7,9 +7,10 @@ mod support;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rocket_launching::checkpoint::{Commit, newest_commit};
+use rocket_launching::checkpoint::{Commit, input_of, newest_commit};
 use rocket_launching::config::{Config, Span};
 use rocket_launching::domain::{DropReason, PartitionPosition};
+use rocket_launching::pipeline::{Move, Reset, State};
 use rocket_launching::stream::{EmbeddedBroker, KafkaProducer, create_topics};
 use serde_json::Value;
 use support::broker::{RealBroker, delete_topic};
@@ -239,4 +240,37 @@ fn a_topic_that_goes_while_it_is_read_ends_the_daemon_with_all_committed() {
     let words = wait_for("the last words", || log_of(&config).lines().last().map(str::to_owned));
     assert!(words.contains("world.events") && words.contains("rocketctl"), "{words}");
     assert_eq!(committed(&config).books.done(), 2 * ROWS as u64);
+}
+
+#[test]
+fn where_labels_come_early_open_impressions_go_with_their_position() {
+    let dir = tempfile::tempdir().unwrap();
+    let (partitions, records) = world::joined_stream(1200, 1);
+    let half = (partitions.clone(), records[..records.len() / 2].to_vec());
+    // Forward over some impressions, and back to before the open ones.
+    for (name, by) in [("forward", 40), ("back", -60)] {
+        let mut config = world::config(&dir.path().join(name), "joined", "");
+        world::early(&mut config, None);
+        let (stopped, _) = world::run(&config, State::Durable, half.clone(), None, false);
+        let open = input_of(&config.state.dir, &committed(&config)).unwrap().open;
+        assert!(!open[0].1.is_empty(), "some windows are open");
+
+        let mut reset = Reset::open(&config).unwrap().unwrap();
+        let low = reset.commit().positions[0].low;
+        let goal = Move { partition: partitions[0].clone(), to: low + by, loss: None };
+        let moved = reset.apply(&[goal]).to_vec();
+        assert_eq!((moved[0].new_pass, moved[0].from), (by < 0, Some(low)));
+        reset.write(&config, 0).unwrap();
+
+        let (ended, _) = world::run(&config, State::Durable, (partitions.clone(), records.clone()), None, true);
+        let counted: u64 = ended.status.positions.iter().map(PartitionPosition::count).sum();
+        assert_eq!((counted, ended.status.pending), (ended.status.books.done(), 0), "{name}");
+        assert_eq!(ended.status.metrics_restarted, None, "{name}");
+        assert!(input_of(&config.state.dir, &committed(&config)).unwrap().open.is_empty(), "{name}: every window is closed");
+        // What is read once more counts once more; what is skipped counts as that.
+        let again = if by < 0 { stopped.status.positions[0].count() - (low + by) as u64 } else { 0 };
+        assert_eq!(counted, records.len() as u64 + again, "{name}");
+        let skipped = ended.status.books.dropped.get(&DropReason::SkippedByOperator).copied().unwrap_or_default();
+        assert_eq!(skipped, moved[0].skipped, "{name}");
+    }
 }

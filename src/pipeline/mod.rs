@@ -7,6 +7,9 @@
 //! Every arrow is a bounded channel; a full one waits, and a reader that waits pauses its source but keeps polling it. A thread ends when
 //! what feeds it ends, so a stop runs down the line. An error or a panic on any thread ends the pipeline with an error.
 //!
+//! A source may bring new partitions while it runs. Each is told down the line before its first record: to ingest, which follows its offsets
+//! and lets it take part in the watermark, and with the next batch to the trainer, which keeps its books. So nothing has to stop for it.
+//!
 //! Where labels come early, an impression is trained, and so done, before its label is final. Until it is, the trainer keeps the scores it
 //! got first (they are part of the checkpoint) and holds its partition's position at it: after a restart it is read again and given to the
 //! join with its window open, counted once all the same. Its label is final at its click or when the join closes its window; then those

@@ -23,9 +23,9 @@ pub struct LostPosition {
 pub enum Loss {
     /// Retention has removed what is needed next.
     Removed,
-    /// The partition ends below it (or is not there at all): the topic was made anew, or it is another cluster.
+    /// The partition ends below it, or is not there at all: the topic was made anew, has lost its end, or is another cluster's.
     Beyond,
-    /// A record below it is another than the one that was read there: the topic was made anew.
+    /// A record below it is another than the one that was read there: the topic was made anew, or its end was lost and written again.
     OtherRecord {
         /// That record's offset.
         offset: i64,
@@ -47,19 +47,13 @@ impl Loss {
 impl fmt::Display for LostPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LostPosition { partition, wanted, low, high, loss } = self;
+        let outside = format_args!("{partition}: position {wanted} is outside what the broker holds ({low} to {high})");
         match loss {
-            Loss::Removed => write!(f, "{partition}: position {wanted} is outside what the broker holds ({low} to {high}): removed unread"),
-            Loss::Beyond => {
-                write!(
-                    f,
-                    "{partition}: position {wanted} is outside what the broker holds ({low} to {high}): it was made anew, or is another one"
-                )
-            }
+            Loss::Removed => write!(f, "{outside}: retention has removed what comes next"),
+            Loss::Beyond => write!(f, "{outside}: the topic was made anew, has lost its end, or is another cluster's"),
             Loss::OtherRecord { offset } => {
-                write!(
-                    f,
-                    "{partition}: the record at offset {offset} is not the one read on the way to position {wanted}: it was made anew"
-                )
+                write!(f, "{partition}: the record at offset {offset} is not the one read on the way to position {wanted}: ")?;
+                f.write_str("the topic was made anew, or its end was lost and written again")
             }
         }
     }

@@ -14,7 +14,7 @@ use rocket_launching::config::{
 };
 
 /// How long a test waits for something that must happen, before it fails. Never a measure of speed.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A configuration against the broker at `brokers`, labelled, with topics derived from `name` and an empty feature list.
 pub fn config(name: &str, brokers: &str) -> Config {
