@@ -93,9 +93,6 @@ fn a_configuration_that_cannot_be_exits_with_78_and_names_key_and_line() {
 }
 
 #[test]
-<<<<<<< HEAD
-fn without_a_broker_check_exits_with_1_and_names_the_way_out() {
-=======
 fn a_list_of_trusted_keys_without_a_key_of_its_own_exits_with_78_before_any_broker_is_asked() {
     let dir = tempfile::tempdir().expect("tempdir");
     let (trusted, trainer) = (dir.path().join("trusted.toml"), dir.path().join("trainer.pem"));
@@ -114,8 +111,7 @@ fn a_list_of_trusted_keys_without_a_key_of_its_own_exits_with_78_before_any_brok
 }
 
 #[test]
-fn without_a_broker_it_exits_with_1_and_names_the_way_out() {
->>>>>>> wip-keys
+fn without_a_broker_check_exits_with_1_and_names_the_way_out() {
     let dir = tempfile::tempdir().expect("tempdir");
     let file = config_file(dir.path(), "kafka = { brokers = \"127.0.0.1:1\", timeout = \"1s\" }\nadmin.http = \"\"");
     let (code, _, err) = outcome(&rocketd(&["check", "--online", "--config", &file]));

@@ -127,12 +127,6 @@ impl Daemon {
         status.lines().find(|line| line.starts_with("VmRSS"))?.split_whitespace().nth(1)?.parse().ok()
     }
 
-    /// Sends it a signal by name.
-    pub fn signal(&self, name: &str) {
-        let pid = self.pid().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("kill runs").success());
-    }
-
     /// SIGTERM, and waits for its end.
     pub fn terminate(self) -> ExitStatus {
         self.signal("TERM");
