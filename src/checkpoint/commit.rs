@@ -58,6 +58,9 @@ pub struct Commit {
     pub report: Report,
     /// blake3 of the config's JSON, hex.
     pub config_hash: String,
+    /// Checkpoint that its users were written under, where that is an earlier one: absent unless this repeats another commit's content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<u64>,
 }
 
 /// The first line: what follows, and its hash.
@@ -74,6 +77,12 @@ impl Commit {
         let further = self.further_rows.values().chain(self.further_light_rows.values()).flatten();
         let rows = self.rows.iter().chain(&self.light_rows).chain(further);
         rows.chain(&self.click_counts).chain([&self.dense, &self.extra])
+    }
+
+    /// Checkpoint that the per-user store must be as of.
+    #[must_use]
+    pub fn users_of(&self) -> u64 {
+        self.users.unwrap_or(self.number)
     }
 
     /// A line that names format and hash, then the record as JSON.

@@ -116,18 +116,54 @@ impl CheckpointStore {
         read_commit(&self.dir, number)
     }
 
+    /// As [`CheckpointStore::commit`], its files checked as well.
+    ///
+    /// # Errors
+    /// [`CheckpointError`]: it is not kept, or damaged.
+    pub fn whole(&self, number: u64) -> Result<Commit, CheckpointError> {
+        read_whole(&self.dir, number)
+    }
+
+    /// Makes the content of a kept commit the state to go on from: under the next number, so that none is used twice, and through the
+    /// commit record alone, so that a crash leaves the one state or the other. Its users are the ones they were.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Io`]; the latest commit is still the one before.
+    pub fn go_back(&mut self, commit: Commit, created_ms: i64) -> Result<&Commit, CheckpointError> {
+        let number = self.next_number(0);
+        let commit = Commit { number, created_ms, users: Some(commit.users_of()), ..commit };
+        files::write_durable(&self.dir.join(COMMITS_DIR), &files::name("commit", number, "json"), &commit.encode())?;
+        Ok(self.latest.insert(commit))
+    }
+
     /// The number the next checkpoint takes: above every one ever used here, and above `floor`.
     pub fn next_number(&mut self, floor: u64) -> u64 {
         self.highest = self.highest.max(floor) + 1;
         self.highest
     }
 
-    /// Writes the files, then the commit record; then removes what the kept commits (and `also_keep`) no longer need. A draft whose
-    /// rows are not full builds on the latest commit.
+    /// Writes the files, then the commit record; then removes what the kept commits (and those of `also_keep`) no longer need. A draft
+    /// whose rows are not full builds on the latest commit.
     ///
     /// # Errors
-    /// [`CheckpointError`]; the latest commit is still the one before.
-    pub fn write(&mut self, draft: Draft, also_keep: Option<u64>) -> Result<&Commit, CheckpointError> {
+    /// [`CheckpointError`]; the latest commit is still the one before, and files of this one are removed: they would take the room that
+    /// the next try needs.
+    pub fn write(&mut self, draft: Draft, also_keep: &HashSet<u64>) -> Result<&Commit, CheckpointError> {
+        let number = draft.number;
+        let written = self.write_files(draft);
+        if written.is_err() {
+            // Its directory may not have been synced: what is said to have failed must not be found after a restart.
+            let _not_there = fs::remove_file(self.dir.join(COMMITS_DIR).join(files::name("commit", number, "json")));
+        }
+        if let Err(e) = retain(&self.dir, self.keep, also_keep) {
+            tracing::warn!(error = %e, "old checkpoints could not be removed; they only take space");
+        }
+        let commit = written?;
+        self.highest = self.highest.max(commit.number);
+        Ok(self.latest.insert(commit))
+    }
+
+    fn write_files(&self, draft: Draft) -> Result<Commit, CheckpointError> {
         let files_dir = self.dir.join(FILES_DIR);
         let number = draft.number;
         let LearnerState { dense, rows, light_rows, click_counts, course } = draft.learner;
@@ -158,13 +194,9 @@ impl CheckpointStore {
             evaluation: draft.evaluation,
             report: draft.report,
             config_hash: draft.config_hash,
+            users: None,
         };
         files::write_durable(&self.dir.join(COMMITS_DIR), &files::name("commit", number, "json"), &commit.encode())?;
-        self.highest = self.highest.max(number);
-        let commit = self.latest.insert(commit);
-        if let Err(e) = retain(&self.dir, self.keep, also_keep) {
-            tracing::warn!(error = %e, "old checkpoints could not be removed; they only take space");
-        }
         Ok(commit)
     }
 
@@ -221,16 +253,18 @@ fn read_commit(dir: &Path, number: u64) -> Result<Commit, CheckpointError> {
     Commit::decode(&path, &bytes)
 }
 
+fn read_whole(dir: &Path, number: u64) -> Result<Commit, CheckpointError> {
+    let commit = read_commit(dir, number)?;
+    let files_dir = dir.join(FILES_DIR);
+    commit.files().try_for_each(|entry| files::read_verified(&files_dir, entry).map(drop))?;
+    Ok(commit)
+}
+
 /// The newest commit that is whole; `None` where there is none at all.
 fn newest_whole(dir: &Path, numbers: &[u64]) -> Result<Option<Commit>, CheckpointError> {
     let mut problems = Vec::new();
     for number in numbers.iter().rev() {
-        let whole = read_commit(dir, *number).and_then(|commit| {
-            let files_dir = dir.join(FILES_DIR);
-            commit.files().try_for_each(|entry| files::read_verified(&files_dir, entry).map(drop))?;
-            Ok(commit)
-        });
-        match whole {
+        match read_whole(dir, *number) {
             Ok(commit) => return Ok(Some(commit)),
             Err(e) => {
                 tracing::error!(checkpoint = number, error = %e, "checkpoint is damaged; falling back to the one before");
@@ -241,8 +275,8 @@ fn newest_whole(dir: &Path, numbers: &[u64]) -> Result<Option<Commit>, Checkpoin
     if problems.is_empty() { Ok(None) } else { Err(CheckpointError::NoUsableCommit { path: dir.to_owned(), why: problems.join("; ") }) }
 }
 
-/// Removes commit records beyond the newest `keep` (but `also_keep`), then files that no record names.
-fn retain(dir: &Path, keep: usize, also_keep: Option<u64>) -> Result<(), CheckpointError> {
+/// Removes commit records beyond the newest `keep` (but those of `also_keep`), then files that no record names.
+fn retain(dir: &Path, keep: usize, also_keep: &HashSet<u64>) -> Result<(), CheckpointError> {
     let commits_dir = dir.join(COMMITS_DIR);
     let files_dir = dir.join(FILES_DIR);
     let mut numbers = numbers_in(&commits_dir)?;
@@ -250,7 +284,7 @@ fn retain(dir: &Path, keep: usize, also_keep: Option<u64>) -> Result<(), Checkpo
     let mut needed: HashSet<String> = HashSet::new();
     let first_kept = numbers.len().saturating_sub(keep.max(1));
     for (index, number) in numbers.into_iter().enumerate() {
-        if index >= first_kept || Some(number) == also_keep {
+        if index >= first_kept || also_keep.contains(&number) {
             if let Ok(commit) = read_commit(dir, number) {
                 needed.extend(commit.files().map(|FileEntry { name, .. }| name.clone()));
             }
@@ -340,8 +374,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
         assert!(store.latest().is_none());
-        store.write(draft(1, &[10, 20], true), None).unwrap();
-        store.write(draft(2, &[20, 30], false), None).unwrap();
+        store.write(draft(1, &[10, 20], true), &HashSet::new()).unwrap();
+        store.write(draft(2, &[20, 30], false), &HashSet::new()).unwrap();
         drop(store);
         let store = CheckpointStore::open(dir.path(), 3).unwrap();
         let loaded = CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap();
@@ -366,8 +400,8 @@ mod tests {
             draft.learner.light_rows = Some(light.learner.rows);
             draft
         };
-        store.write(draft(1, &[10, 20], &[10, 30], true), None).unwrap();
-        store.write(draft(2, &[20], &[40], false), None).unwrap();
+        store.write(draft(1, &[10, 20], &[10, 30], true), &HashSet::new()).unwrap();
+        store.write(draft(2, &[20], &[40], false), &HashSet::new()).unwrap();
         drop(store);
         let store = CheckpointStore::open(dir.path(), 3).unwrap();
         let learner = CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap().learner;
@@ -388,8 +422,8 @@ mod tests {
             draft.learner.rows = vec![first, wide(second)];
             draft
         };
-        store.write(draft(1, [&[10], &[10, 20], &[30]], true), None).unwrap();
-        store.write(draft(2, [&[11], &[20], &[10]], false), None).unwrap();
+        store.write(draft(1, [&[10], &[10, 20], &[30]], true), &HashSet::new()).unwrap();
+        store.write(draft(2, [&[11], &[20], &[10]], false), &HashSet::new()).unwrap();
         drop(store);
         let store = CheckpointStore::open(dir.path(), 3).unwrap();
         let commit = store.latest().unwrap();
@@ -406,7 +440,7 @@ mod tests {
     fn a_commit_of_one_table_says_nothing_of_others() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
-        let commit = store.write(draft(1, &[10], true), None).unwrap();
+        let commit = store.write(draft(1, &[10], true), &HashSet::new()).unwrap();
         let record = String::from_utf8(commit.encode()).unwrap();
         assert!(record.contains("\"rows\":[") && !record.contains("further"), "{record}");
     }
@@ -416,8 +450,8 @@ mod tests {
         for kind in ["commits/commit", "checkpoints/dense", "checkpoints/rows", "checkpoints/click_counts", "checkpoints/extra"] {
             let dir = tempfile::tempdir().unwrap();
             let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
-            store.write(draft(1, &[1], true), None).unwrap();
-            store.write(draft(2, &[1], false), None).unwrap();
+            store.write(draft(1, &[1], true), &HashSet::new()).unwrap();
+            store.write(draft(2, &[1], false), &HashSet::new()).unwrap();
             drop(store);
             let extension = if kind.ends_with("commit") || kind.ends_with("extra") { "json" } else { "safetensors" };
             let path = dir.path().join(format!("{kind}-{:020}.{extension}", 2));
@@ -435,7 +469,7 @@ mod tests {
     fn when_every_commit_is_damaged_it_says_so_and_starts_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
-        store.write(draft(1, &[1], true), None).unwrap();
+        store.write(draft(1, &[1], true), &HashSet::new()).unwrap();
         drop(store);
         let path = dir.path().join(COMMITS_DIR).join(files::name("commit", 1, "json"));
         fs::write(&path, "{}").unwrap();
@@ -447,14 +481,14 @@ mod tests {
     fn retention_keeps_what_the_kept_commits_are_built_on() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = CheckpointStore::open(dir.path(), 2).unwrap();
-        store.write(draft(1, &[1], true), None).unwrap();
+        store.write(draft(1, &[1], true), &HashSet::new()).unwrap();
         for number in 2..=5 {
-            store.write(draft(number, &[number], false), Some(2)).unwrap();
+            store.write(draft(number, &[number], false), &HashSet::from([2])).unwrap();
         }
         assert_eq!(numbers(&store), [2, 4, 5]);
         assert_eq!(CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap().learner.rows[0].keys, [1, 2, 3, 4, 5]);
-        store.write(draft(6, &[9], true), None).unwrap();
-        store.write(draft(7, &[9], false), None).unwrap();
+        store.write(draft(6, &[9], true), &HashSet::new()).unwrap();
+        store.write(draft(7, &[9], false), &HashSet::new()).unwrap();
         assert_eq!(numbers(&store), [6, 7]);
         assert!(!dir.path().join(FILES_DIR).join(files::name("rows", 1, "safetensors")).exists());
     }

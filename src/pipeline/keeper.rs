@@ -1,19 +1,23 @@
-//! The threads that keep what was learnt: evaluate (owns sled), checkpoint (owns the files), publish (owns the snapshot topic).
+//! The threads that keep what was learnt: evaluate (reads users), checkpoint (owns the files and writes users), publish (owns the snapshot
+//! topic).
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, select, tick};
 
 use super::PipelineError;
+use super::exporting::Exporting;
 use super::shared::Shared;
 use super::teaching::School;
 use crate::checkpoint::{CheckpointStore, Commit, Draft, ProbeSample};
 use crate::domain::{Books, EventTime, ImpressionId, OpenImpression, PartitionPosition, ScoredSample, TopicPartition, Version};
-use crate::evaluate::{AggregateState, Evaluator, Report, Rise, UserLine};
+use crate::evaluate::{Capture, Evaluator, Rise, UserLine, UserWriter};
 use crate::publish::{PublishError, Published, Publisher};
+use crate::store::{SledWriter, StoreError};
 use crate::telemetry::names;
 use crate::train::LearnerState;
 
@@ -29,8 +33,8 @@ pub(super) type PublishReply = Sender<Result<Published, String>>;
 pub(super) enum Evaluation {
     /// The labels of these are final.
     Observe(Vec<ScoredSample>),
-    /// Make users durable under this number and answer with the aggregates.
-    Checkpoint(u64, Sender<(AggregateState, Report)>),
+    /// Answer with everything as of now, to be written under this number.
+    Checkpoint(u64, Sender<Capture>),
     /// This checkpoint is committed.
     Committed(u64),
 }
@@ -43,12 +47,24 @@ pub(super) struct TopUsers {
 
 /// Measures until nobody is left to tell it anything.
 pub(super) fn evaluate(
-    mut evaluator: Evaluator,
+    evaluator: Evaluator,
     inbox: &Receiver<Evaluation>,
     questions: &Receiver<TopUsers>,
     shared: &Arc<Shared>,
 ) -> Result<(), PipelineError> {
+    // A question is answered beside the measuring: it reads every user.
+    thread::scope(|scope| measure(evaluator, inbox, questions, shared, scope))
+}
+
+fn measure<'scope>(
+    mut evaluator: Evaluator,
+    inbox: &Receiver<Evaluation>,
+    questions: &Receiver<TopUsers>,
+    shared: &'scope Arc<Shared>,
+    scope: &'scope Scope<'scope, '_>,
+) -> Result<(), PipelineError> {
     let ticker = tick(REPORT_EVERY);
+    let mut answering: Option<ScopedJoinHandle<'_, ()>> = None;
     let mut fresh = false;
     loop {
         select! {
@@ -60,15 +76,24 @@ pub(super) fn evaluate(
                     fresh = true;
                 }
                 Ok(Evaluation::Checkpoint(number, answer)) => {
-                    let state = evaluator.checkpoint(number)?;
                     // A checkpointing thread that is gone has failed, and says so itself.
-                    let _gone = answer.send((state, evaluator.report()));
+                    let _gone = answer.send(evaluator.capture(number));
                 }
                 Ok(Evaluation::Committed(number)) => evaluator.committed(number),
                 Err(_) => break,
             },
             recv(questions) -> question => if let Ok(TopUsers { n, reply }) = question {
-                let _gone = reply.send(evaluator.top_users(n).map_err(|e| e.to_string()));
+                if answering.as_ref().is_some_and(|thread| !thread.is_finished()) {
+                    let _gone = reply.send(Err("users are being ranked for somebody else; try again".to_owned()));
+                } else {
+                    let users = evaluator.top_users();
+                    let rank = move || {
+                        let ranked = users.rank(n, || shared.stopping()).map_err(|e| e.to_string());
+                        let _gone = reply.send(ranked.and_then(|ranked| ranked.ok_or_else(|| "the pipeline is stopping".to_owned())));
+                    };
+                    let thread = thread::Builder::new().name("top users".to_owned()).spawn_scoped(scope, rank);
+                    answering = Some(thread.map_err(|e| PipelineError::Spawn("top users", e))?);
+                }
             },
             recv(ticker) -> _ => if std::mem::take(&mut fresh) {
                 shared.set_report(evaluator.report());
@@ -88,7 +113,7 @@ pub(super) struct CheckpointJob {
     pub(super) probes: Vec<ProbeSample>,
     pub(super) positions: Vec<PartitionPosition>,
     pub(super) books: Books,
-    pub(super) evaluation: Receiver<(AggregateState, Report)>,
+    pub(super) evaluation: Receiver<Capture>,
     /// Publish it once it is committed.
     pub(super) publish: bool,
     /// Who wants to know.
@@ -98,6 +123,8 @@ pub(super) struct CheckpointJob {
 /// Writes checkpoints. One at a time: the training thread waits for `done` before it sends the next.
 pub(super) struct Keeper {
     pub(super) store: CheckpointStore,
+    pub(super) users: SledWriter,
+    pub(super) exporting: Exporting,
     pub(super) config_hash: String,
     pub(super) evaluations: Sender<Evaluation>,
     pub(super) publishing: Option<Sender<PublishJob>>,
@@ -109,20 +136,33 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn run(mut self, jobs: &Receiver<CheckpointJob>) {
+    /// Ends with its jobs, or with the per-user store: sled refuses everything after a write that failed, and the next start recovers it.
+    pub(super) fn run(mut self, jobs: &Receiver<CheckpointJob>) -> Result<(), PipelineError> {
         for job in jobs {
-            let committed = self.commit(job);
+            let committed = self.commit(job)?;
             if self.done.send(committed).is_err() {
                 break;
             }
+            if committed {
+                self.exporting.if_due(&self.users, &self.shared);
+            }
         }
+        Ok(())
     }
 
-    fn commit(&mut self, job: CheckpointJob) -> bool {
+    fn commit(&mut self, job: CheckpointJob) -> Result<bool, StoreError> {
         let started = Instant::now();
         let number = job.number;
         // The evaluating thread answers or ends; when it ends, it has already failed the pipeline.
-        let Ok((evaluation, report)) = job.evaluation.recv() else { return false };
+        let Ok(mut capture) = job.evaluation.recv() else { return Ok(false) };
+        match self.users.write(number, &mut capture.records()) {
+            Ok(()) => {}
+            Err(error @ StoreError::NoRoom { .. }) => return Ok(self.failed(number, &error, job.replies)),
+            Err(error) => {
+                refuse(job.replies, &format!("checkpoint {number} failed: {error}"));
+                return Err(error);
+            }
+        }
         let draft = Draft {
             number,
             learner: job.learner,
@@ -131,33 +171,42 @@ impl Keeper {
             probes: job.probes,
             positions: job.positions,
             books: job.books,
-            evaluation,
-            report,
+            evaluation: capture.aggregates,
+            report: capture.report,
             config_hash: self.config_hash.clone(),
             created_ms: now_ms(),
         };
-        let being_published = Some(self.published_now.load(Ordering::Acquire)).filter(|number| *number != NOT_PUBLISHING);
-        let commit = match self.store.write(draft, being_published) {
-            Ok(commit) => commit,
-            Err(error) => {
-                tracing::error!(checkpoint = number, %error, "checkpoint failed; training goes on, the next one writes everything");
-                refuse(job.replies, &format!("checkpoint {number} failed: {error}"));
-                return false;
-            }
+        let mut needed = self.exporting.needed();
+        needed.extend(Some(self.published_now.load(Ordering::Acquire)).filter(|number| *number != NOT_PUBLISHING));
+        let commit = match self.store.write(draft, &needed) {
+            Ok(commit) => commit.clone(),
+            Err(error) => return Ok(self.failed(number, &error, job.replies)),
         };
+        self.users.committed(number);
         metrics::histogram!(names::CHECKPOINT_SECONDS).record(started.elapsed());
         tracing::info!(checkpoint = number, samples = commit.books.samples, ms = started.elapsed().as_millis(), "checkpoint committed");
+        let (size, live) = (self.users.size_on_disk()?, self.users.live_bytes());
         self.shared.update(|status| {
             status.checkpoint = Some(Version(number));
             status.checkpoint_ms = Some(commit.created_ms);
+            status.checkpoint_problem = None;
+            (status.users_store_bytes, status.users_live_bytes) = (size, live);
         });
         self.shared.advise(commit.positions.clone());
         let _gone = self.evaluations.send(Evaluation::Committed(number));
         if job.publish {
-            let commit = commit.clone();
             self.publish(PublishJob { commit, replies: job.replies });
         }
-        true
+        Ok(true)
+    }
+
+    /// Says that a checkpoint is not committed, and returns so.
+    fn failed(&self, number: u64, error: &dyn std::fmt::Display, replies: Vec<PublishReply>) -> bool {
+        tracing::error!(checkpoint = number, %error, "checkpoint failed; training goes on, the next one writes everything");
+        let problem = format!("checkpoint {number} failed: {error}");
+        refuse(replies, &problem);
+        self.shared.update(|status| status.checkpoint_problem = Some(problem));
+        false
     }
 
     fn publish(&self, job: PublishJob) {
@@ -226,6 +275,6 @@ fn refuse(replies: Vec<PublishReply>, why: &str) {
 }
 
 /// Wall clock, milliseconds since the epoch: for records that people read, never for logic.
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

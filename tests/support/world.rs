@@ -193,7 +193,9 @@ pub fn run(
     let parts = Parts {
         config: config.clone(),
         state,
-        source: Box::new(move |positions: &[PartitionPosition]| Ok(Box::new(MemorySource::new(partitions, records, 64, positions)))),
+        source: Box::new(move |positions: &[PartitionPosition]| {
+            Ok(Box::new(MemorySource::new(partitions.clone(), records.clone(), 64, positions)))
+        }),
         dead_letters: Box::new(dead_letters.clone()),
         publisher,
         health: Health::new(Duration::from_secs(60)),
