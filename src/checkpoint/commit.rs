@@ -58,9 +58,9 @@ pub struct Commit {
     pub report: Report,
     /// blake3 of the config's JSON, hex.
     pub config_hash: String,
-    /// Checkpoint that its users were written under, where that is an earlier one: absent unless this repeats another commit's content.
+    /// Earlier checkpoint whose content this has; its users were written under that number. None where this is a checkpoint of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub users: Option<u64>,
+    pub restores: Option<u64>,
 }
 
 /// The first line: what follows, and its hash.
@@ -82,7 +82,7 @@ impl Commit {
     /// Checkpoint that the per-user store must be as of.
     #[must_use]
     pub fn users_of(&self) -> u64 {
-        self.users.unwrap_or(self.number)
+        self.restores.unwrap_or(self.number)
     }
 
     /// A line that names format and hash, then the record as JSON.

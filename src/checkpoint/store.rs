@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -124,15 +124,15 @@ impl CheckpointStore {
         read_whole(&self.dir, number)
     }
 
-    /// Makes the content of a kept commit the state to go on from: under the next number, so that none is used twice, and through the
-    /// commit record alone, so that a crash leaves the one state or the other. Its users are the ones they were.
+    /// Makes the kept checkpoint `number` the state to go on from: a new commit, with the next number and that one's content. Nothing is
+    /// removed, and a crash leaves the one state or the other.
     ///
     /// # Errors
-    /// [`CheckpointError::Io`]; the latest commit is still the one before.
-    pub fn go_back(&mut self, commit: Commit, created_ms: i64) -> Result<&Commit, CheckpointError> {
-        let number = self.next_number(0);
-        let commit = Commit { number, created_ms, users: Some(commit.users_of()), ..commit };
-        files::write_durable(&self.dir.join(COMMITS_DIR), &files::name("commit", number, "json"), &commit.encode())?;
+    /// [`CheckpointError`]: it is not kept, or damaged; nothing has changed then.
+    pub fn restore(&mut self, number: u64, now_ms: i64) -> Result<&Commit, CheckpointError> {
+        let of = self.whole(number)?;
+        let commit = Commit { number: self.next_number(0), created_ms: now_ms, restores: Some(of.users_of()), ..of };
+        files::write_durable(&self.dir.join(COMMITS_DIR), &files::name("commit", commit.number, "json"), &commit.encode())?;
         Ok(self.latest.insert(commit))
     }
 
@@ -148,7 +148,7 @@ impl CheckpointStore {
     /// # Errors
     /// [`CheckpointError`]; the latest commit is still the one before, and files of this one are removed: they would take the room that
     /// the next try needs.
-    pub fn write(&mut self, draft: Draft, also_keep: &HashSet<u64>) -> Result<&Commit, CheckpointError> {
+    pub fn write(&mut self, draft: Draft, also_keep: &BTreeSet<u64>) -> Result<&Commit, CheckpointError> {
         let number = draft.number;
         let written = self.write_files(draft);
         if written.is_err() {
@@ -194,7 +194,7 @@ impl CheckpointStore {
             evaluation: draft.evaluation,
             report: draft.report,
             config_hash: draft.config_hash,
-            users: None,
+            restores: None,
         };
         files::write_durable(&self.dir.join(COMMITS_DIR), &files::name("commit", number, "json"), &commit.encode())?;
         Ok(commit)
@@ -276,7 +276,7 @@ fn newest_whole(dir: &Path, numbers: &[u64]) -> Result<Option<Commit>, Checkpoin
 }
 
 /// Removes commit records beyond the newest `keep` (but those of `also_keep`), then files that no record names.
-fn retain(dir: &Path, keep: usize, also_keep: &HashSet<u64>) -> Result<(), CheckpointError> {
+fn retain(dir: &Path, keep: usize, also_keep: &BTreeSet<u64>) -> Result<(), CheckpointError> {
     let commits_dir = dir.join(COMMITS_DIR);
     let files_dir = dir.join(FILES_DIR);
     let mut numbers = numbers_in(&commits_dir)?;
@@ -374,8 +374,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
         assert!(store.latest().is_none());
-        store.write(draft(1, &[10, 20], true), &HashSet::new()).unwrap();
-        store.write(draft(2, &[20, 30], false), &HashSet::new()).unwrap();
+        store.write(draft(1, &[10, 20], true), &BTreeSet::new()).unwrap();
+        store.write(draft(2, &[20, 30], false), &BTreeSet::new()).unwrap();
         drop(store);
         let store = CheckpointStore::open(dir.path(), 3).unwrap();
         let loaded = CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap();
@@ -400,8 +400,8 @@ mod tests {
             draft.learner.light_rows = Some(light.learner.rows);
             draft
         };
-        store.write(draft(1, &[10, 20], &[10, 30], true), &HashSet::new()).unwrap();
-        store.write(draft(2, &[20], &[40], false), &HashSet::new()).unwrap();
+        store.write(draft(1, &[10, 20], &[10, 30], true), &BTreeSet::new()).unwrap();
+        store.write(draft(2, &[20], &[40], false), &BTreeSet::new()).unwrap();
         drop(store);
         let store = CheckpointStore::open(dir.path(), 3).unwrap();
         let learner = CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap().learner;
@@ -422,8 +422,8 @@ mod tests {
             draft.learner.rows = vec![first, wide(second)];
             draft
         };
-        store.write(draft(1, [&[10], &[10, 20], &[30]], true), &HashSet::new()).unwrap();
-        store.write(draft(2, [&[11], &[20], &[10]], false), &HashSet::new()).unwrap();
+        store.write(draft(1, [&[10], &[10, 20], &[30]], true), &BTreeSet::new()).unwrap();
+        store.write(draft(2, [&[11], &[20], &[10]], false), &BTreeSet::new()).unwrap();
         drop(store);
         let store = CheckpointStore::open(dir.path(), 3).unwrap();
         let commit = store.latest().unwrap();
@@ -440,7 +440,7 @@ mod tests {
     fn a_commit_of_one_table_says_nothing_of_others() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
-        let commit = store.write(draft(1, &[10], true), &HashSet::new()).unwrap();
+        let commit = store.write(draft(1, &[10], true), &BTreeSet::new()).unwrap();
         let record = String::from_utf8(commit.encode()).unwrap();
         assert!(record.contains("\"rows\":[") && !record.contains("further"), "{record}");
     }
@@ -450,8 +450,8 @@ mod tests {
         for kind in ["commits/commit", "checkpoints/dense", "checkpoints/rows", "checkpoints/click_counts", "checkpoints/extra"] {
             let dir = tempfile::tempdir().unwrap();
             let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
-            store.write(draft(1, &[1], true), &HashSet::new()).unwrap();
-            store.write(draft(2, &[1], false), &HashSet::new()).unwrap();
+            store.write(draft(1, &[1], true), &BTreeSet::new()).unwrap();
+            store.write(draft(2, &[1], false), &BTreeSet::new()).unwrap();
             drop(store);
             let extension = if kind.ends_with("commit") || kind.ends_with("extra") { "json" } else { "safetensors" };
             let path = dir.path().join(format!("{kind}-{:020}.{extension}", 2));
@@ -469,7 +469,7 @@ mod tests {
     fn when_every_commit_is_damaged_it_says_so_and_starts_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
-        store.write(draft(1, &[1], true), &HashSet::new()).unwrap();
+        store.write(draft(1, &[1], true), &BTreeSet::new()).unwrap();
         drop(store);
         let path = dir.path().join(COMMITS_DIR).join(files::name("commit", 1, "json"));
         fs::write(&path, "{}").unwrap();
@@ -481,14 +481,14 @@ mod tests {
     fn retention_keeps_what_the_kept_commits_are_built_on() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = CheckpointStore::open(dir.path(), 2).unwrap();
-        store.write(draft(1, &[1], true), &HashSet::new()).unwrap();
+        store.write(draft(1, &[1], true), &BTreeSet::new()).unwrap();
         for number in 2..=5 {
-            store.write(draft(number, &[number], false), &HashSet::from([2])).unwrap();
+            store.write(draft(number, &[number], false), &BTreeSet::from([2])).unwrap();
         }
         assert_eq!(numbers(&store), [2, 4, 5]);
         assert_eq!(CheckpointStore::load(dir.path(), store.latest().unwrap()).unwrap().learner.rows[0].keys, [1, 2, 3, 4, 5]);
-        store.write(draft(6, &[9], true), &HashSet::new()).unwrap();
-        store.write(draft(7, &[9], false), &HashSet::new()).unwrap();
+        store.write(draft(6, &[9], true), &BTreeSet::new()).unwrap();
+        store.write(draft(7, &[9], false), &BTreeSet::new()).unwrap();
         assert_eq!(numbers(&store), [6, 7]);
         assert!(!dir.path().join(FILES_DIR).join(files::name("rows", 1, "safetensors")).exists());
     }

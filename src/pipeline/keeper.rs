@@ -186,6 +186,9 @@ impl Keeper {
         metrics::histogram!(names::CHECKPOINT_SECONDS).record(started.elapsed());
         tracing::info!(checkpoint = number, samples = commit.books.samples, ms = started.elapsed().as_millis(), "checkpoint committed");
         let (size, live) = (self.users.size_on_disk()?, self.users.live_bytes());
+        if self.users.is_bloated()? {
+            tracing::warn!(bytes = size, live, "the per-user store has outgrown its users; the next start builds it anew");
+        }
         self.shared.update(|status| {
             status.checkpoint = Some(Version(number));
             status.checkpoint_ms = Some(commit.created_ms);

@@ -113,6 +113,9 @@ impl Keep {
 
     /// Without a commit there are no users to lose; users of a commit say that the commits are lost.
     fn first(self) -> Result<(SledUsers, Durable), PipelineError> {
+        if let Some(holds) = self.exports.checkpoints()?.pop() {
+            return Err(PipelineError::CommitsLost { path: self.exports.path(holds), holds });
+        }
         let (users, writer) = match self.users_of(0)? {
             Ok(users) => users,
             Err(StoreError::OtherCommit { path, holds, .. }) => return Err(PipelineError::CommitsLost { path, holds }),
@@ -126,6 +129,9 @@ impl Keep {
     }
 
     fn start(mut self, latest: Commit, source: &mut OpenSource, status: &mut Status) -> Result<Start, PipelineError> {
+        if let Some(checkpoint) = latest.restores {
+            self.exports.forget_after(checkpoint)?;
+        }
         let unusable = match self.users_of_commit(&latest)? {
             Ok(users) => {
                 let (source, aggregates) = (source(&latest.positions)?, latest.evaluation.clone());
@@ -135,8 +141,8 @@ impl Keep {
         };
         tracing::error!(error = %unusable, "the per-user store cannot be used as it is");
         if let Some((commit, users, source)) = self.earlier(&latest, &unusable, source)? {
-            let (from, aggregates) = (commit.number, commit.evaluation.clone());
-            let commit = self.store.go_back(commit, now_ms())?.clone();
+            let (from, aggregates) = (commit.number, commit.evaluation);
+            let commit = self.store.restore(from, now_ms())?.clone();
             let why = format!("{unusable}; went back from checkpoint {} to {from}", latest.number);
             tracing::error!(
                 checkpoint = from,
@@ -189,7 +195,7 @@ impl Keep {
 
     fn is_good(&self, path: &std::path::Path, checkpoint: u64) -> Result<bool, StoreError> {
         match Export::open(path).and_then(|export| export.check(&self.model, checkpoint)) {
-            Ok(()) => Ok(true),
+            Ok(_) => Ok(true),
             Err(error @ StoreError::Export { .. }) => {
                 tracing::warn!(%error, "this export cannot be used");
                 Ok(false)

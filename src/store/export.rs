@@ -156,16 +156,16 @@ impl Export {
         }
     }
 
-    /// Reads the whole file: is it good, and of this model and checkpoint?
+    /// Reads the whole file: is it good, and of this model and checkpoint? Returns how many users it holds.
     ///
     /// # Errors
     /// As [`Export::read`].
-    pub fn check(self, model: &str, checkpoint: u64) -> Result<(), StoreError> {
+    pub fn check(self, model: &str, checkpoint: u64) -> Result<u64, StoreError> {
         if (self.model.as_str(), self.checkpoint) != (model, checkpoint) {
             let found = format!("it holds users of model `{}` as of checkpoint {}", self.model, self.checkpoint);
             return Err(self.fault(format_args!("{found}, not of `{model}` as of {checkpoint}")));
         }
-        self.read(|_, _| Ok(())).map(drop)
+        self.read(|_, _| Ok(()))
     }
 
     /// Makes the users the content of the store in `dir`, which must not be there; sealed as of the export's checkpoint.
@@ -275,11 +275,28 @@ impl Exports {
             return Err(error);
         }
         let checkpoints = self.checkpoints()?;
-        for old in &checkpoints[..checkpoints.len().saturating_sub(KEPT)] {
-            let path = self.path(*old);
-            fs::remove_file(&path).map_err(|e| StoreError::io("removing export", &path, &e))?;
-        }
+        self.remove(&checkpoints[..checkpoints.len().saturating_sub(KEPT)])?;
         Ok(path)
+    }
+
+    /// Removes those after a checkpoint that was gone back to: they belong to what was left.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn forget_after(&self, checkpoint: u64) -> Result<(), StoreError> {
+        let mut checkpoints = self.checkpoints()?;
+        checkpoints.retain(|exported| *exported > checkpoint);
+        self.remove(&checkpoints)
+    }
+
+    fn remove(&self, checkpoints: &[u64]) -> Result<(), StoreError> {
+        for checkpoint in checkpoints {
+            let path = self.path(*checkpoint);
+            // Whatever stands there under its name, a damaged file system's directory too.
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(|e| StoreError::io("removing export", &path, &e))?;
+        }
+        Ok(())
     }
 }
 
