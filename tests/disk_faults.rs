@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 type Stream = (Vec<TopicPartition>, Vec<Record>);
 
-/// Whole batches, the broken events among them left out, so that a replay ends in the same place.
+/// A replay ends in the same place: with the last whole batch.
 const ROWS: usize = 700;
 
 fn config(dir: &Path) -> Config {
@@ -57,7 +57,10 @@ struct Lived {
 impl Lived {
     fn new() -> Self {
         let (dir, stream) = (tempfile::tempdir().expect("tempdir"), world::labelled_stream(ROWS));
-        run(&config(dir.path()), &stream).expect("a sound disk");
+        // Each run commits at its end, and begins with a full checkpoint: none hangs on one file.
+        for rows in [250, 400, 550, ROWS] {
+            run(&config(dir.path()), &(stream.0.clone(), stream.1[..rows].to_vec())).expect("a sound disk");
+        }
         let truth = end_state(dir.path());
         Lived { dir, stream, truth }
     }
@@ -126,7 +129,11 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a directory");
     for entry in fs::read_dir(from).expect("a directory") {
         let (from, name) = entry.map(|entry| (entry.path(), entry.file_name())).expect("an entry");
-        if from.is_dir() { copy(&from, &to.join(name)) } else { drop(fs::copy(&from, to.join(name)).expect("a copy")) }
+        if from.is_dir() {
+            copy(&from, &to.join(name))
+        } else {
+            let _bytes = fs::copy(&from, to.join(name)).expect("a copy");
+        }
     }
 }
 
@@ -163,7 +170,10 @@ fn a_flipped_bit_anywhere_is_found_or_harmless() {
 fn a_flipped_bit_in_any_byte_of_a_small_file_is_found_or_harmless() {
     let (lived, mut rng) = (Lived::new(), ChaCha8Rng::seed_from_u64(12));
     let mut outcomes = std::collections::BTreeMap::<Outcome, usize>::new();
-    for file in lived.files() {
+    // sled's files first: what can be wrong with the others is found by one hash.
+    let mut files = lived.files();
+    files.sort_by_key(|file| !is_sled(file));
+    for file in files {
         let length = fs::metadata(lived.dir.path().join(&file)).expect("the file is there").len() as usize;
         let step = if length <= 4096 { 1 } else { length / 1024 };
         for at in (0..length).step_by(step) {
@@ -171,8 +181,8 @@ fn a_flipped_bit_in_any_byte_of_a_small_file_is_found_or_harmless() {
             let outcome = lived.suffers(&format!("{} byte {at} bit {bit}", file.display()), |dir| flip(&dir.join(&file), at, bit));
             *outcomes.entry(outcome).or_default() += 1;
         }
+        println!("{}: {length} bytes; in all so far {outcomes:?}", file.display());
     }
-    println!("{outcomes:?}");
 }
 
 #[test]
@@ -301,21 +311,21 @@ impl Metered {
     }
 }
 
-/// Stream of the runs below; the place of a checkpoint in it is far from exact.
-const LONG: usize = 2000;
+/// Rows of the streams below.
+const LONG: usize = 3000;
 
 /// A checkpoint cannot be written from `fault` to `mended`; training goes on, and nothing is lost.
 fn survives(dir: &Path, fault: impl FnOnce(), mended: impl FnOnce()) {
     let stream = world::labelled_stream(LONG);
     let metered = Metered::start(&config(dir), stream.clone());
-    let before = metered.until(500, "a first checkpoint", |status| status.checkpoint.is_some());
+    metered.until(500, "a first checkpoint", |status| status.checkpoint.is_some());
     fault();
     let failing = metered.until(1000, "a failed checkpoint", |status| status.checkpoint_problem.is_some());
-    assert!(failing.books.done() > before.books.done(), "training goes on");
-    let later = metered.until(1500, "training beside it", |status| status.books.done() > failing.books.done() + 200);
-    assert!(later.checkpoint_problem.is_some() && later.checkpoint <= failing.checkpoint, "{later:?}");
+    let later = metered.until(2000, "training beside it", |status| status.books.done() > 1900);
+    assert!(later.checkpoint_problem.is_some() && later.checkpoint == failing.checkpoint, "{later:?}");
     mended();
     metered.until(LONG, "a checkpoint again", |status| status.checkpoint > later.checkpoint && status.checkpoint_problem.is_none());
+    metered.allowed.store(usize::MAX, Ordering::Release);
     metered.running.join().expect("it ends well");
     is_whole(dir, &stream);
 }
@@ -391,31 +401,35 @@ fn on_a_full_disk() {
 fn a_disk_that_becomes_read_only_is_said_and_survived() {
     if can_mount() {
         let dir = tempfile::tempdir().expect("tempdir");
-        let mount = "mount -t tmpfs -o size=64m small \"$0\" && mount --bind \"$0\" \"$0\" && exec \"$@\"";
-        in_a_process("on_a_read_only_disk", &[&SMALL[..], &[mount]].concat(), dir.path());
+        in_a_process("on_a_read_only_disk", &[&SMALL[..], &[MOUNT]].concat(), dir.path());
     }
 }
 
 #[test]
 #[ignore = "run by a_disk_that_becomes_read_only_is_said_and_survived"]
 fn on_a_read_only_disk() {
-    let dir = inside();
-    let remount = |how: &str| {
-        let mounted = Command::new("mount").args(["-o", &format!("remount,bind,{how}")]).arg(&dir).status().expect("mount runs");
+    let state = inside().join("state");
+    let mount = |program: &str, arguments: &[&str]| {
+        let mounted = Command::new(program).args(arguments).arg(&state).status().expect("mount runs");
         assert!(mounted.success());
     };
-    survives(&dir.join("state"), || remount("ro"), || remount("rw"));
+    // A second mount over the first, since files that are open for writing keep that one from becoming read-only.
+    let read_only = || {
+        mount("mount", &["--bind", &state.to_string_lossy()]);
+        mount("mount", &["-o", "remount,bind,ro"]);
+    };
+    survives(&state, read_only, || mount("umount", &["--lazy"]));
 }
 
 #[test]
-fn files_that_cannot_be_written_cost_one_checkpoint() {
+fn files_that_cannot_be_written_are_said_and_survived() {
     let dir = tempfile::tempdir().expect("tempdir");
     let state = dir.path().join("state");
     let blocked = |number: u64| state.join(format!("checkpoints/extra-{number:020}.json.tmp"));
     survives(
         &state,
-        || (1..60).for_each(|number| std::os::unix::fs::symlink("/dev/full", blocked(number)).unwrap_or_default()),
-        || (1..60).for_each(|number| fs::remove_file(blocked(number)).unwrap_or_default()),
+        || (1..60).for_each(|number| fs::create_dir(blocked(number)).expect("it can be made")),
+        || (1..60).for_each(|number| fs::remove_dir(blocked(number)).expect("it can be removed")),
     );
 }
 
@@ -423,7 +437,7 @@ fn files_that_cannot_be_written_cost_one_checkpoint() {
 #[test]
 fn a_write_of_sled_that_fails_ends_the_daemon_and_the_next_start_recovers() {
     let dir = tempfile::tempdir().expect("tempdir");
-    let limited = ["sh", "-c", "trap '' XFSZ; shift 0; exec prlimit --fsize=1200000 \"$@\""];
+    let limited = ["sh", "-c", "trap '' XFSZ; shift 0; exec prlimit --fsize=150000 \"$@\""];
     in_a_process("with_files_of_limited_size", &limited, dir.path());
     let state = dir.path().join("state");
     let stream = world::labelled_stream(6 * LONG);

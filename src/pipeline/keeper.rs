@@ -137,17 +137,23 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Ends with its jobs, or with the per-user store: sled refuses everything after a write that failed, and the next start recovers it.
-    pub(super) fn run(mut self, jobs: &Receiver<CheckpointJob>) -> Result<(), PipelineError> {
+    pub(super) fn run(mut self, jobs: &Receiver<CheckpointJob>) {
         for job in jobs {
-            let committed = self.commit(job)?;
+            let committed = match self.commit(job) {
+                Ok(committed) => committed,
+                Err(error) => {
+                    // Said before the training thread sees that nobody commits any more.
+                    self.shared.fail(error.into());
+                    break;
+                }
+            };
             if self.done.send(committed).is_err() {
                 break;
             }
-            if committed {
+            if committed && !self.shared.stopping() {
                 self.exporting.if_due(&self.users, &self.shared);
             }
         }
-        Ok(())
     }
 
     fn commit(&mut self, job: CheckpointJob) -> Result<bool, StoreError> {

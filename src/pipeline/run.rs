@@ -224,7 +224,10 @@ impl Running {
                     done: done_in,
                     shared: Arc::clone(&shared),
                 };
-                threads.spawn("checkpoint", move || keeper.run(&jobs))?;
+                threads.spawn("checkpoint", move || {
+                    keeper.run(&jobs);
+                    Ok(())
+                })?;
                 Some(Checkpoints { jobs: jobs_in, done, next_number })
             }
         };

@@ -267,11 +267,12 @@ impl Exports {
     /// [`StoreError`].
     pub fn add(&self, writer: &SledWriter, model: &str) -> Result<PathBuf, StoreError> {
         fs::create_dir_all(&self.dir).map_err(|e| StoreError::io("creating directory", &self.dir, &e))?;
+        self.remove_unfinished()?;
+        disk::room(&self.dir, writer.live_bytes())?;
         let path = self.path(writer.checkpoint());
-        let written = disk::room(&self.dir, 0).and_then(|()| writer.export(model, &path));
-        if let Err(error) = written {
+        if let Err(error) = writer.export(model, &path) {
             // What is left of it would only take space.
-            let _not_there = fs::remove_file(path.with_added_extension(UNFINISHED));
+            let _still_there = self.remove_unfinished();
             return Err(error);
         }
         let checkpoints = self.checkpoints()?;
@@ -287,6 +288,18 @@ impl Exports {
         let mut checkpoints = self.checkpoints()?;
         checkpoints.retain(|exported| *exported > checkpoint);
         self.remove(&checkpoints)
+    }
+
+    /// What a run that was killed, or a full disk, has left.
+    fn remove_unfinished(&self) -> Result<(), StoreError> {
+        let failed = |e: io::Error| StoreError::io("removing unfinished exports in", &self.dir, &e);
+        for entry in fs::read_dir(&self.dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.extension().is_some_and(|extension| extension == UNFINISHED) {
+                fs::remove_file(&path).map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     fn remove(&self, checkpoints: &[u64]) -> Result<(), StoreError> {

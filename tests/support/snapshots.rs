@@ -134,5 +134,6 @@ pub fn commit(number: u64) -> Commit {
         evaluation: AggregateState::default(),
         report: Report { heads: BTreeMap::from([("light".to_owned(), light)]), ..Report::default() },
         config_hash: "c0ffee".to_owned(),
+        restores: None,
     }
 }
