@@ -126,7 +126,8 @@ fn a_full_or_read_only_disk_leaves_it_serving_from_memory_and_the_older_version_
 #[test]
 #[ignore = "run by a_full_or_read_only_disk_leaves_it_serving_from_memory_and_the_older_version_on_disk"]
 fn on_a_small_disk() {
-    let root = std::env::var_os("ROCKET_TEST_DIR").map(PathBuf::from).expect("run by the test of the same name");
+    // Else it was not run by the test that makes the place.
+    let Some(root) = std::env::var_os("ROCKET_TEST_DIR").map(PathBuf::from) else { return };
     let (dir, filler) = (root.join("cache"), root.join("filler"));
     let mut topic = Topic::new();
     let subscriber = follow(&dir, &topic);

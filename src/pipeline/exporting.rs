@@ -5,7 +5,7 @@ use super::USERS_EXPORTS;
 use super::shared::Shared;
 use crate::config::Config;
 use crate::domain::Version;
-use crate::store::{Exports, SledWriter};
+use crate::store::{Exports, SledWriter, StoreError};
 
 /// Users in files of our own, now and then: what is recovered from when sled is lost.
 pub(super) struct Exporting {
@@ -31,10 +31,14 @@ impl Exporting {
         self.known.clone()
     }
 
-    /// Writes one as of the commit that was just made, unless the last one is young. A failure costs safety, not the pipeline.
-    pub(super) fn if_due(&self, users: &SledWriter, shared: &Shared) {
+    /// Writes one as of the commit that was just made, unless the last one is young. That it cannot be written costs safety, not the
+    /// pipeline.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`]: the users that were read are not those that were written.
+    pub(super) fn if_due(&self, users: &SledWriter, shared: &Shared) -> Result<(), StoreError> {
         if self.exports.age().is_some_and(|age| age < self.every) {
-            return;
+            return Ok(());
         }
         let started = Instant::now();
         match self.exports.add(users, &self.model) {
@@ -43,7 +47,9 @@ impl Exporting {
                 tracing::info!(checkpoint = users.checkpoint(), users = users.users(), %path, ms, "users exported");
                 shared.update(|status| status.users_export = Some(Version(users.checkpoint())));
             }
+            Err(corrupt @ StoreError::Corrupt { .. }) => return Err(corrupt),
             Err(error) => tracing::error!(%error, "users not exported; the last export stands"),
         }
+        Ok(())
     }
 }

@@ -138,22 +138,23 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Ends with its jobs, or with the per-user store: sled refuses everything after a write that failed, and the next start recovers it.
     pub(super) fn run(mut self, jobs: &Receiver<CheckpointJob>) {
+        if let Err(error) = self.work(jobs) {
+            // While `done` is still there: the training thread, which then finds that nobody commits any more, must not be first to say so.
+            self.shared.fail(error.into());
+        }
+    }
+
+    fn work(&mut self, jobs: &Receiver<CheckpointJob>) -> Result<(), StoreError> {
         for job in jobs {
-            let committed = match self.commit(job) {
-                Ok(committed) => committed,
-                Err(error) => {
-                    // Said before the training thread sees that nobody commits any more.
-                    self.shared.fail(error.into());
-                    break;
-                }
-            };
+            let committed = self.commit(job)?;
             if self.done.send(committed).is_err() {
                 break;
             }
             if committed && !self.shared.stopping() {
-                self.exporting.if_due(&self.users, &self.shared);
+                self.exporting.if_due(&self.users, &self.shared)?;
             }
         }
+        Ok(())
     }
 
     fn commit(&mut self, job: CheckpointJob) -> Result<bool, StoreError> {

@@ -90,6 +90,9 @@ struct Start {
     source: Box<dyn Source>,
 }
 
+/// A commit to go back to, likewise.
+type Earlier = (Commit, Users, Box<dyn Source>);
+
 /// Where the state lies.
 struct Keep {
     store: CheckpointStore,
@@ -162,12 +165,7 @@ impl Keep {
 
     /// The newest whole commit before `latest` whose users are still to be had, and the source at its positions. The store itself may be as
     /// of an earlier commit: an operator has put an export into its place.
-    fn earlier(
-        &mut self,
-        latest: &Commit,
-        unusable: &StoreError,
-        source: &mut OpenSource,
-    ) -> Result<Option<(Commit, Users, Box<dyn Source>)>, PipelineError> {
+    fn earlier(&mut self, latest: &Commit, unusable: &StoreError, source: &mut OpenSource) -> Result<Option<Earlier>, PipelineError> {
         if let StoreError::OtherCommit { holds, .. } = unusable
             && *holds < latest.users_of()
             && let Some(commit) = self.whole(*holds)

@@ -149,3 +149,44 @@ fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     let parent = from.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::rename(from, to).and_then(|()| disk::sync_directory(parent)).map_err(|e| StoreError::io("renaming", from, &e))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::SledUsers;
+    use super::*;
+    use crate::evaluate::UserWriter;
+
+    const CACHE_BYTES: u64 = 1 << 20;
+
+    fn users(writer: &SledWriter) -> Vec<(String, Value)> {
+        writer.as_of_commit().map(|user| user.map(|user| (user.id.0.into(), user.value)).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_store_built_anew_holds_the_same_users_in_less_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users.sled");
+        let (_, mut writer) = SledUsers::open(&path, CACHE_BYTES, 0).unwrap();
+        let records = |number: u8| (0..500).map(move |user| (UserId(format!("user{user}").into()), vec![number; 400]));
+        for number in 1..=20 {
+            writer.write(number.into(), &mut records(number)).unwrap();
+            writer.committed(number.into());
+        }
+        writer.write(21, &mut records(21)).unwrap();
+        let (before, size) = (users(&writer), writer.size_on_disk().unwrap());
+        assert_eq!(before.len(), 500);
+        from_store(&writer, &path, CACHE_BYTES).unwrap();
+        drop(writer);
+        let (_, writer) = SledUsers::open(&path, CACHE_BYTES, 20).unwrap();
+        assert_eq!(users(&writer), before);
+        assert!(writer.size_on_disk().unwrap() < size);
+        assert!(!beside(&path, "built").exists() && !beside(&path, "replaced").exists());
+    }
+
+    #[test]
+    fn only_a_large_store_of_few_users_is_bloated() {
+        assert!(is_bloated(1 << 30, 100 << 20));
+        assert!(!is_bloated(1 << 30, 200 << 20), "sled's plateau");
+        assert!(!is_bloated(100 << 20, 0), "too small to mind");
+    }
+}
