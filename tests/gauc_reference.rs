@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail like tests")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::fmt::Debug;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use rocket_launching::config::{EvaluateConfig, Span};
 use rocket_launching::domain::{EventTime, Head, ScoredSample, UserId};
-use rocket_launching::evaluate::{AggregateState, EvaluateError, Evaluator, HeadReport, MemoryUsers, Report, UserStates, WindowReport};
-use rocket_launching::store::SledUsers;
+use rocket_launching::evaluate::{
+    AggregateState, Evaluator, HeadReport, MemoryUsers, Report, UserLine, UserStates, UserWriter, WindowReport,
+};
+use rocket_launching::store::{SledUsers, SledWriter};
 
 const WINDOWS_MS: [i64; 2] = [100, 450];
 const FROM_MS: i64 = 40;
@@ -278,27 +281,45 @@ fn same_report(ours: &Report, expected: &Report) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Users in memory that outlive an evaluator.
-#[derive(Clone, Default)]
-struct Shared(Arc<Mutex<MemoryUsers>>);
+/// An evaluator and the writing half of its store.
+struct Run<W> {
+    evaluator: Evaluator,
+    writer: W,
+}
 
-impl UserStates for Shared {
-    fn load(&mut self, user: &UserId) -> Result<Option<Vec<u8>>, EvaluateError> {
-        self.0.lock().unwrap().load(user)
+impl<W: UserWriter<Error: Debug>> Run<W> {
+    fn new(config: &EvaluateConfig, (users, writer): (Arc<dyn UserStates>, W), state: AggregateState) -> Self {
+        Run { evaluator: Evaluator::new(config, users, state).unwrap(), writer }
     }
-    fn write(&mut self, number: u64, records: &[(UserId, Vec<u8>)]) -> Result<(), EvaluateError> {
-        self.0.lock().unwrap().write(number, records)
+
+    fn observe(&mut self, steps: &[Step]) {
+        steps.iter().for_each(|step| observe(&mut self.evaluator, step));
     }
+
+    /// Users are written after `meanwhile`, as another thread would.
+    fn write(&mut self, number: u64, meanwhile: &[Step]) -> AggregateState {
+        let mut capture = self.evaluator.capture(number);
+        self.observe(meanwhile);
+        self.writer.write(number, &mut capture.records()).unwrap();
+        capture.aggregates
+    }
+
     fn committed(&mut self, number: u64) {
-        self.0.lock().unwrap().committed(number);
+        self.writer.committed(number);
+        self.evaluator.committed(number);
     }
-    fn scan(&mut self, visit: &mut dyn FnMut(UserId, Vec<u8>)) -> Result<(), EvaluateError> {
-        self.0.lock().unwrap().scan(visit)
+
+    fn top_users(&self) -> Vec<UserLine> {
+        self.evaluator.top_users().rank(9, || false).unwrap().unwrap()
     }
 }
 
-/// Where the interrupted run is cut: steps before the write of checkpoint 1, between write and commit, and until the crash, which comes
-/// after a write of checkpoint 2 that is never committed.
+fn in_memory(users: &MemoryUsers) -> (Arc<dyn UserStates>, MemoryUsers) {
+    (Arc::new(users.clone()), users.clone())
+}
+
+/// Where the interrupted run is cut: steps before the capture of checkpoint 1, between capture and write, between write and commit (half of
+/// those up to `committed` each), and until the crash, which comes after a write of checkpoint 2 that is never committed.
 #[derive(Debug, Clone, Copy)]
 struct Cuts {
     written: usize,
@@ -313,38 +334,44 @@ fn cuts(steps: usize, [a, b, c]: [prop::sample::Index; 3]) -> Cuts {
 }
 
 /// Runs `steps` with a crash and without, over users that `open` opens as of a commit, and compares everything there is.
-fn survives(config: &EvaluateConfig, steps: &[Step], cuts: Cuts, open: impl Fn(u64) -> Box<dyn UserStates>) -> Result<(), TestCaseError> {
-    let mut straight = Evaluator::new(config, Box::new(MemoryUsers::default()), AggregateState::default()).unwrap();
-    steps[..cuts.written].iter().for_each(|step| observe(&mut straight, step));
+fn survives<W: UserWriter<Error: Debug>>(
+    config: &EvaluateConfig,
+    steps: &[Step],
+    cuts: Cuts,
+    open: impl Fn(u64) -> (Arc<dyn UserStates>, W),
+) -> Result<(), TestCaseError> {
+    let mut straight = Run::new(config, in_memory(&MemoryUsers::default()), AggregateState::default());
+    straight.observe(&steps[..cuts.written]);
 
-    let mut dying = Evaluator::new(config, open(0), AggregateState::default()).unwrap();
-    steps[..cuts.written].iter().for_each(|step| observe(&mut dying, step));
-    let committed = serde_json::to_string(&dying.checkpoint(1).unwrap()).unwrap();
-    steps[cuts.written..cuts.committed].iter().for_each(|step| observe(&mut dying, step));
+    let mut dying = Run::new(config, open(0), AggregateState::default());
+    dying.observe(&steps[..cuts.written]);
+    let (before_write, before_commit) = steps[cuts.written..cuts.committed].split_at((cuts.committed - cuts.written) / 2);
+    let committed = serde_json::to_string(&dying.write(1, before_write)).unwrap();
+    dying.observe(before_commit);
     dying.committed(1);
-    steps[cuts.committed..cuts.crashed].iter().for_each(|step| observe(&mut dying, step));
-    dying.checkpoint(2).unwrap();
+    dying.observe(&steps[cuts.committed..cuts.crashed]);
+    dying.write(2, &[]);
     drop(dying);
 
     let state: AggregateState = serde_json::from_str(&committed).unwrap();
-    let mut recovered = Evaluator::new(config, open(1), state).unwrap();
-    prop_assert_eq!(recovered.report(), straight.report());
+    let mut recovered = Run::new(config, open(1), state);
+    prop_assert_eq!(recovered.evaluator.report(), straight.evaluator.report());
     for (place, step) in steps[cuts.written..].iter().enumerate() {
-        observe(&mut straight, step);
-        observe(&mut recovered, step);
+        straight.observe(std::slice::from_ref(step));
+        recovered.observe(std::slice::from_ref(step));
         if place == 1 {
             // Its number was written by the dead run too; users that did not come again must not take the dead run's values.
-            recovered.checkpoint(2).unwrap();
+            recovered.write(2, &[]);
         }
         if place == 2 {
             recovered.committed(2);
         }
-        prop_assert_eq!(recovered.report(), straight.report());
+        prop_assert_eq!(recovered.evaluator.report(), straight.evaluator.report());
     }
-    prop_assert_eq!(recovered.checkpoint(7).unwrap(), straight.checkpoint(7).unwrap());
+    prop_assert_eq!(recovered.write(7, &[]), straight.write(7, &[]));
     recovered.committed(7);
     straight.committed(7);
-    prop_assert_eq!(recovered.top_users(9).unwrap(), straight.top_users(9).unwrap());
+    prop_assert_eq!(recovered.top_users(), straight.top_users());
     Ok(())
 }
 
@@ -353,7 +380,7 @@ proptest! {
 
     #[test]
     fn figures_equal_their_definitions(steps in stream(24), impressions_max in prop_oneof![1_usize..12, Just(1024)], from in any::<bool>()) {
-        let mut evaluator = Evaluator::new(&config(impressions_max, from), Box::new(MemoryUsers::default()), AggregateState::default()).unwrap();
+        let mut evaluator = Evaluator::new(&config(impressions_max, from), Arc::new(MemoryUsers::default()), AggregateState::default()).unwrap();
         let mut reference = Reference { impressions_max, from: from.then_some(FROM_MS), ..Reference::default() };
         for (place, step) in steps.iter().enumerate() {
             observe(&mut evaluator, step);
@@ -369,8 +396,8 @@ proptest! {
     fn a_recovered_run_equals_an_uninterrupted_one_in_memory(
         steps in stream(16), places in any::<[prop::sample::Index; 3]>(), impressions_max in 1_usize..20,
     ) {
-        let users = Shared::default();
-        survives(&config(impressions_max, false), &steps, cuts(steps.len(), places), |_| Box::new(users.clone()))?;
+        let users = MemoryUsers::default();
+        survives(&config(impressions_max, false), &steps, cuts(steps.len(), places), |_| in_memory(&users))?;
     }
 }
 
@@ -383,7 +410,10 @@ proptest! {
         steps in stream(16), places in any::<[prop::sample::Index; 3]>(), impressions_max in 1_usize..20,
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let open = |committed| -> Box<dyn UserStates> { Box::new(SledUsers::open(&dir.path().join("users"), SLED_CACHE_BYTES, committed).unwrap()) };
+        let open = |committed| -> (Arc<dyn UserStates>, SledWriter) {
+            let (users, writer) = SledUsers::open(&dir.path().join("users"), SLED_CACHE_BYTES, committed).unwrap();
+            (Arc::new(users), writer)
+        };
         survives(&config(impressions_max, false), &steps, cuts(steps.len(), places), open)?;
     }
 }

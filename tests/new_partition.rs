@@ -37,7 +37,7 @@ fn run(config: &Config, (partitions, records): (Vec<TopicPartition>, Vec<Record>
         config: config.clone(),
         state: State::Durable,
         source: Box::new(move |positions: &[PartitionPosition]| {
-            Ok(Box::new(MemorySource::new(partitions, records, 64, positions).appearing_from(shown)))
+            Ok(Box::new(MemorySource::new(partitions.clone(), records.clone(), 64, positions).appearing_from(shown)))
         }),
         dead_letters: Box::new(MemoryDeadLetters::default()),
         publisher: None,

@@ -14,13 +14,14 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rocket_launching::checkpoint::{self, CheckpointError, CheckpointStore};
 use rocket_launching::config::Config;
 use rocket_launching::domain::UserId;
-use rocket_launching::evaluate::UserStates;
+use rocket_launching::evaluate::{UserStates, UserWriter};
 use rocket_launching::pipeline::State;
 use rocket_launching::store::{SledUsers, StoreError, pending_migrations};
 use support::world;
@@ -105,12 +106,16 @@ fn raw(dir: &Path) -> sled::Db {
 }
 
 fn open(dir: &Path, committed: u64) -> SledUsers {
-    SledUsers::open(dir, CACHE_BYTES, committed).unwrap()
+    SledUsers::open(dir, CACHE_BYTES, committed).unwrap().0
 }
 
 fn all(store: &mut SledUsers) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
-    store.scan(&mut |id, bytes| assert!(found.insert(id.0.to_string(), bytes).is_none(), "visited twice")).unwrap();
+    let visit = &mut |id: UserId, bytes| {
+        assert!(found.insert(id.0.to_string(), bytes).is_none(), "visited twice");
+        ControlFlow::Continue(())
+    };
+    store.scan(visit).unwrap();
     found
 }
 
@@ -177,17 +182,17 @@ fn a_commit_of_a_newer_format_is_refused_and_nothing_is_changed() {
 fn a_store_of_a_newer_layout_is_refused_and_nothing_is_changed() {
     let dir = fixture("commit-1-store-1");
     let store = dir.path().join(STORE);
-    raw(&store).insert(FORMAT_KEY, &2_u32.to_le_bytes()).unwrap();
+    raw(&store).insert(FORMAT_KEY, &3_u32.to_le_bytes()).unwrap();
     let before = entries(&store);
     let newer = |result: Result<(), StoreError>| match result {
-        Err(error @ StoreError::Newer { found: 2, known: 1, .. }) => assert!(error.to_string().contains("run the newer program")),
+        Err(error @ StoreError::Newer { found: 3, known: 2, .. }) => assert!(error.to_string().contains("run the newer program")),
         other => panic!("{other:?}"),
     };
     newer(SledUsers::open(&store, CACHE_BYTES, LAST).map(drop));
     newer(pending_migrations(&store).map(drop));
     let checkpoints = ["checkpoints", "commits"].map(|below| bytes(&dir.path().join(below)));
     let error = world::refused(&config(dir.path()), world::labelled_stream(ROWS)).to_string();
-    assert!(error.contains("format 2"), "{error}");
+    assert!(error.contains("format 3"), "{error}");
     assert!(entries(&store) == before, "a refusal changes nothing");
     assert!(["checkpoints", "commits"].map(|below| bytes(&dir.path().join(below))) == checkpoints, "nor here");
 }
@@ -195,7 +200,9 @@ fn a_store_of_a_newer_layout_is_refused_and_nothing_is_changed() {
 /// Layout 0: bare records under the user id. One of them looks like a record of layout 1.
 fn bare_records() -> BTreeMap<String, Vec<u8>> {
     let dir = tempfile::tempdir().unwrap();
-    open(dir.path(), 0).write(9, &[(UserId("user0003".into()), b"inner".to_vec())]).unwrap();
+    let (_, mut writer) = SledUsers::open(dir.path(), CACHE_BYTES, 0).unwrap();
+    writer.write(9, &mut [(UserId("user0003".into()), b"inner".to_vec())].into_iter()).unwrap();
+    drop(writer);
     let disguised = raw(dir.path()).get("user0003").unwrap().unwrap().to_vec();
     let plain = (0..700).map(|i| (format!("user{i:04}"), format!("record of {i}").into_bytes()));
     plain.chain([("user0003".to_owned(), disguised)]).collect()
@@ -214,7 +221,7 @@ fn writes_bare_records() {
 fn a_store_of_layout_0_is_brought_up_to_date_once() {
     let (dir, records) = (fixture("store-0"), bare_records());
     for _listing_changes_nothing in 0..2 {
-        assert_eq!(pending_migrations(dir.path()).unwrap(), ["0001_record_header"]);
+        assert_eq!(pending_migrations(dir.path()).unwrap(), ["0001_record_header", "0002_seals"]);
     }
     assert_eq!(all(&mut open(dir.path(), 0)), records);
     assert!(pending_migrations(dir.path()).unwrap().is_empty());

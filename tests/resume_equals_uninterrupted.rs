@@ -7,7 +7,8 @@ use std::path::Path;
 use rocket_launching::checkpoint::{CheckpointStore, Commit, Loaded};
 use rocket_launching::config::{AdmissionConfig, ByteLength, Config, Heads, HintSchedule, Span};
 use rocket_launching::domain::{PartitionPosition, Record, TopicPartition};
-use rocket_launching::pipeline::State;
+use rocket_launching::pipeline::{Running, State};
+use rocket_launching::stream::{MemorySource, StreamError};
 use rocket_launching::train::LearnerState;
 use support::world;
 
@@ -155,21 +156,47 @@ fn arms_that_have_state_of_their_own() {
     });
 }
 
+/// Runs over the first 700 events, and removes or damages the per-user store.
+fn without_users(damage: &str) -> (tempfile::TempDir, (Commit, Loaded)) {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let stream = world::labelled_stream(1500);
+    let config = world::config(dir.path(), "labelled", "");
+    for rows in [300, 700] {
+        world::run(&config, State::Durable, (stream.0.clone(), stream.1[..rows].to_vec()), None, false);
+    }
+    let before = last_commit(dir.path());
+    let users = dir.path().join("users.sled");
+    if damage == "lost" {
+        std::fs::remove_dir_all(&users).expect("the store can be removed");
+    } else {
+        std::fs::write(users.join("conf"), "no configuration").expect("the store can be damaged");
+    }
+    (dir, before)
+}
+
 #[test]
-fn a_lost_or_damaged_user_store_restarts_metrics_and_keeps_the_weights() {
+fn a_lost_or_damaged_user_store_is_recovered_from_an_export_and_its_commit() {
     for damage in ["lost", "damaged"] {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let config = world::config(dir.path(), "labelled", "");
+        let (dir, (before, _)) = without_users(damage);
+        let whole = tempfile::tempdir().expect("tempdir");
         let stream = world::labelled_stream(1500);
-        let first = (stream.0.clone(), stream.1[..700].to_vec());
-        world::run(&config, State::Durable, first, None, false);
-        let (before, weights) = last_commit(dir.path());
-        let users = dir.path().join("users.sled");
-        if damage == "lost" {
-            std::fs::remove_dir_all(&users).expect("the store can be removed");
-        } else {
-            std::fs::write(users.join("conf"), "no configuration").expect("the store can be damaged");
-        }
+        world::run(&world::config(whole.path(), "labelled", ""), State::Durable, stream.clone(), None, true);
+        let (summary, _) = world::run(&world::config(dir.path(), "labelled", ""), State::Durable, stream, None, true);
+        let went_back = summary.status.went_back.expect("it says so");
+        assert!(went_back.contains(&format!("from checkpoint {}", before.number)), "{went_back}");
+        assert_eq!(summary.status.metrics_restarted, None);
+        let ((found, state), (expected, expected_state)) = (last_commit(dir.path()), last_commit(whole.path()));
+        assert_eq!((found.books, found.positions, found.evaluation), (expected.books, expected.positions, expected.evaluation));
+        assert_eq!(state.learner, expected_state.learner);
+    }
+}
+
+#[test]
+fn without_an_export_a_lost_or_damaged_user_store_restarts_metrics_and_keeps_the_weights() {
+    for damage in ["lost", "damaged"] {
+        let (dir, (before, weights)) = without_users(damage);
+        std::fs::remove_dir_all(dir.path().join("exports")).expect("the exports can be removed");
+        let (config, stream) = (world::config(dir.path(), "labelled", ""), world::labelled_stream(1500));
         let nothing_new = (stream.0.clone(), stream.1[..700].to_vec());
         let (summary, _) = world::run(&config, State::Durable, nothing_new, None, false);
         assert!(summary.status.metrics_restarted.is_some(), "{damage}");
@@ -178,4 +205,21 @@ fn a_lost_or_damaged_user_store_restarts_metrics_and_keeps_the_weights() {
         let (summary, _) = world::run(&config, State::Durable, stream, None, true);
         assert!(summary.status.report.rows > 0 && summary.status.books.done() == 1500, "{damage}");
     }
+}
+
+#[test]
+fn an_export_whose_events_the_source_no_longer_has_is_not_gone_back_to() {
+    let (dir, (before, weights)) = without_users("lost");
+    let (config, stream) = (world::config(dir.path(), "labelled", ""), world::labelled_stream(1500));
+    let mut parts = world::parts(&config, (stream.0.clone(), stream.1[..700].to_vec()), false);
+    let (partitions, low) = (stream.0.clone(), before.positions[0].low);
+    parts.source = Box::new(move |positions| match positions {
+        [position, ..] if position.low < low => {
+            Err(StreamError::OutOfRange { partition: position.partition.clone(), wanted: position.low, low, high: low })
+        }
+        _ => Ok(Box::new(MemorySource::new(partitions.clone(), stream.1[..700].to_vec(), 64, positions))),
+    });
+    let status = Running::start(parts).expect("it starts").join().expect("it ends well").status;
+    assert!(status.metrics_restarted.is_some() && status.went_back.is_none());
+    assert_eq!(last_commit(dir.path()).1.learner, weights.learner);
 }

@@ -2,17 +2,29 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail like tests")]
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rocket_launching::domain::UserId;
-use rocket_launching::evaluate::UserStates;
-use rocket_launching::store::{SledUsers, StoreError};
+use rocket_launching::evaluate::{UserStates, UserWriter};
+use rocket_launching::store::{Export, Exports, SledUsers, SledWriter, StoreError, set_aside};
 
 const CACHE_BYTES: u64 = 1 << 20;
+const SEALS_KEY: &[u8] = b"\xFFseals";
 
-fn open(dir: &Path, committed: u64) -> SledUsers {
-    SledUsers::open(dir, CACHE_BYTES, committed).unwrap()
+/// Both halves.
+struct Store {
+    users: SledUsers,
+    writer: SledWriter,
+}
+
+fn try_open(dir: &Path, committed: u64) -> Result<Store, StoreError> {
+    SledUsers::open(dir, CACHE_BYTES, committed).map(|(users, writer)| Store { users, writer })
+}
+
+fn open(dir: &Path, committed: u64) -> Store {
+    try_open(dir, committed).unwrap()
 }
 
 /// sled itself. Its workers hold the lock for some moments after a store is dropped.
@@ -33,23 +45,26 @@ fn user(id: &str) -> UserId {
     UserId(id.into())
 }
 
-fn write(store: &mut SledUsers, number: u64, records: &[(&str, &str)]) {
-    let records: Vec<_> = records.iter().map(|(id, value)| (user(id), value.as_bytes().to_vec())).collect();
-    store.write(number, &records).unwrap();
+fn write(store: &mut Store, number: u64, records: &[(&str, &str)]) {
+    store.writer.write(number, &mut records.iter().map(|(id, value)| (user(id), value.as_bytes().to_vec()))).unwrap();
 }
 
-fn commit(store: &mut SledUsers, number: u64, records: &[(&str, &str)]) {
+fn commit(store: &mut Store, number: u64, records: &[(&str, &str)]) {
     write(store, number, records);
-    store.committed(number);
+    store.writer.committed(number);
 }
 
-fn load(store: &mut SledUsers, id: &str) -> Option<String> {
-    store.load(&user(id)).unwrap().map(|bytes| String::from_utf8(bytes).unwrap())
+fn load(store: &mut Store, id: &str) -> Option<String> {
+    store.users.load(&user(id)).unwrap().map(|bytes| String::from_utf8(bytes).unwrap())
 }
 
-fn all(store: &mut SledUsers) -> BTreeMap<String, Vec<u8>> {
+fn all(store: &mut Store) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
-    store.scan(&mut |id, bytes| assert!(found.insert(id.0.to_string(), bytes).is_none(), "visited twice")).unwrap();
+    let visit = &mut |id: UserId, bytes| {
+        assert!(found.insert(id.0.to_string(), bytes).is_none(), "visited twice");
+        ControlFlow::Continue(())
+    };
+    store.users.scan(visit).unwrap();
     found
 }
 
@@ -59,7 +74,7 @@ fn writes_above_the_commit_are_invisible_before_and_after_a_restart() {
     let mut store = open(dir.path(), 0);
     commit(&mut store, 1, &[("kept", "k1"), ("changed", "c1")]);
     write(&mut store, 2, &[("changed", "c2"), ("new", "n2")]);
-    let check = |store: &mut SledUsers| {
+    let check = |store: &mut Store| {
         assert_eq!(load(store, "kept").as_deref(), Some("k1"));
         assert_eq!(load(store, "changed").as_deref(), Some("c1"));
         assert_eq!(load(store, "new"), None);
@@ -107,8 +122,8 @@ fn a_store_goes_back_one_commit_and_says_so_when_it_cannot_go_further() {
         commit(&mut store, number, &[("a", value)]);
     }
     drop(store);
-    let refused = SledUsers::open(dir.path(), CACHE_BYTES, 1).unwrap_err();
-    assert!(matches!(refused, StoreError::Ahead { found: 2, committed: 1, .. }), "{refused}");
+    let refused = try_open(dir.path(), 1).err().unwrap();
+    assert!(matches!(refused, StoreError::OtherCommit { holds: 3, committed: 1, .. }), "{refused}");
     assert_eq!(load(&mut open(dir.path(), 2), "a").as_deref(), Some("a2"), "the refusal changed nothing");
 }
 
@@ -116,11 +131,12 @@ fn a_store_goes_back_one_commit_and_says_so_when_it_cannot_go_further() {
 fn a_lost_directory_and_an_old_copy_can_be_told() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path(), 4);
-    assert!(store.is_empty().unwrap());
-    assert_eq!(store.written(), 0);
+    assert_eq!(store.writer.users(), 0);
     commit(&mut store, 5, &[(&"x".repeat(300), "v")]);
-    assert!(!store.is_empty().unwrap());
-    assert_eq!(store.written(), 5);
+    assert_eq!(store.writer.users(), 1);
+    drop(store);
+    let refused = try_open(dir.path(), 6).err().unwrap();
+    assert!(matches!(refused, StoreError::OtherCommit { holds: 5, committed: 6, .. }), "{refused}");
 }
 
 #[test]
@@ -173,15 +189,9 @@ fn every_flipped_bit_of_a_record_is_found() {
     }
     drop(db);
 
-    let mut store = open(dir.path(), 4);
-    for name in &names {
-        let error = store.load(&user(name)).expect_err("a flipped bit was not found").to_string();
-        assert!(error.contains(&format!("record {name} is corrupt")) && error.contains("move the directory away"), "{error}");
-        assert!(store.write(5, &[(user(name), vec![])]).is_err(), "a corrupt record is not written over");
-    }
-    assert!(store.scan(&mut |_, _| ()).is_err());
-    drop(store);
-    assert!(matches!(SledUsers::open(dir.path(), CACHE_BYTES, 3).unwrap_err(), StoreError::Corrupt { .. }));
+    let error = try_open(dir.path(), 4).err().expect("a flipped bit was not found").to_string();
+    assert!(error.contains("record 0000 is corrupt") && error.contains("recovers from the newest export"), "{error}");
+    assert!(matches!(try_open(dir.path(), 3).err().unwrap(), StoreError::Corrupt { .. }));
 }
 
 #[test]
@@ -205,6 +215,116 @@ fn a_store_can_be_reopened_at_once() {
 fn a_store_that_is_open_elsewhere_is_refused_with_the_way_out() {
     let dir = tempfile::tempdir().unwrap();
     let _open = open(dir.path(), 0);
-    let error = SledUsers::open(dir.path(), CACHE_BYTES, 0).unwrap_err().to_string();
+    let error = try_open(dir.path(), 0).err().unwrap().to_string();
     assert!(error.contains("stop that one first") && error.contains(&dir.path().display().to_string()), "{error}");
+}
+
+#[test]
+fn users_that_sled_lost_or_that_are_of_an_older_write_are_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path(), 0);
+    commit(&mut store, 1, &[("a", "a1"), ("b", "b1")]);
+    let older = store.users.clone();
+    drop((store, older));
+    let db = raw(dir.path());
+    let old = db.get("a").unwrap().unwrap();
+    drop(db);
+    commit(&mut open(dir.path(), 1), 2, &[("a", "a2")]);
+    let db = raw(dir.path());
+    let new = db.insert("a", old).unwrap().unwrap();
+    drop(db);
+    assert!(matches!(try_open(dir.path(), 2).err().unwrap(), StoreError::Corrupt { .. }));
+    let db = raw(dir.path());
+    db.insert("a", new).unwrap();
+    let lost = db.remove("b").unwrap().unwrap();
+    drop(db);
+    assert!(matches!(try_open(dir.path(), 2).err().unwrap(), StoreError::Corrupt { .. }));
+    raw(dir.path()).insert("b", lost).unwrap();
+    assert_eq!(load(&mut open(dir.path(), 2), "a").as_deref(), Some("a2"), "nothing else was wrong");
+    raw(dir.path()).remove(SEALS_KEY).unwrap();
+    assert!(matches!(try_open(dir.path(), 2).err().unwrap(), StoreError::Corrupt { .. }));
+}
+
+#[test]
+fn a_value_is_that_of_the_last_commit_while_the_next_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path(), 0);
+    let names: Vec<String> = (0..3000).map(|user| format!("{user:04}")).collect();
+    let values = |value: &str| names.iter().map(|name| (user(name), value.as_bytes().to_vec())).collect::<Vec<_>>();
+    store.writer.write(1, &mut values("1").into_iter()).unwrap();
+    store.writer.committed(1);
+    let (users, mut writer) = (store.users, store.writer);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            let mut found = BTreeMap::<Vec<u8>, usize>::new();
+            let visit = &mut |_: UserId, value| {
+                *found.entry(value).or_default() += 1;
+                ControlFlow::Continue(())
+            };
+            for _ in 0..20 {
+                users.scan(visit).unwrap();
+                assert!(users.load(&user("0000")).unwrap().is_some());
+            }
+            found.values().sum::<usize>()
+        });
+        for number in 2..8 {
+            writer.write(number, &mut values(&number.to_string()).into_iter()).unwrap();
+            writer.committed(number);
+        }
+        assert_eq!(reading.join().unwrap(), 20 * names.len(), "every user is there in every scan");
+    });
+}
+
+#[test]
+fn an_export_gives_back_the_store_it_was_made_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, exports) = (dir.path().join("users.sled"), Exports::new(&dir.path().join("exports")));
+    let long = "é".repeat(300);
+    let mut store = open(&path, 0);
+    for number in 1..=5 {
+        commit(&mut store, number, &[("a", "x"), (&long, "y"), (&number.to_string(), "z")]);
+        exports.add(&store.writer, "model").unwrap();
+    }
+    write(&mut store, 6, &[("a", "never committed")]);
+    assert_eq!(exports.checkpoints().unwrap(), [3, 4, 5], "the newest three");
+    let expected = all(&mut store);
+    drop(store);
+
+    assert!(Export::open(&exports.path(5)).unwrap().check("other", 5).is_err());
+    let aside = set_aside(&path, "aside").unwrap().unwrap();
+    Export::open(&exports.path(5)).unwrap().import(&path, CACHE_BYTES).unwrap();
+    let mut imported = open(&path, 5);
+    assert_eq!(all(&mut imported), expected);
+    commit(&mut imported, 6, &[("a", "a6")]);
+    drop(imported);
+    assert_eq!(load(&mut open(&path, 6), "a").as_deref(), Some("a6"));
+    assert_eq!(all(&mut open(&aside, 5)), expected, "the old one is untouched");
+}
+
+#[test]
+fn a_store_that_was_built_anew_takes_its_place_wherever_that_was_interrupted() {
+    let dir = tempfile::tempdir().unwrap();
+    let beside = |name: &str| dir.path().join(name);
+    let exports = Exports::new(&beside("exports"));
+    let mut old = open(&beside("users.sled"), 0);
+    commit(&mut old, 1, &[("a", "a1")]);
+    let export = exports.add(&old.writer, "model").unwrap();
+    drop(old);
+    let import = |to: &str| Export::open(&export).unwrap().import(&beside(to), CACHE_BYTES).unwrap();
+    let check = |case: &str| {
+        assert_eq!(load(&mut open(&beside("users.sled"), 1), "a").as_deref(), Some("a1"), "{case}");
+        let mut left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["exports", "users.sled"], "{case}");
+    };
+    std::fs::create_dir(beside("users.building")).unwrap();
+    check("while building");
+    import("users.other");
+    std::fs::rename(beside("users.other"), beside("users.built")).unwrap();
+    check("before the old one was moved");
+    std::fs::rename(beside("users.sled"), beside("users.built")).unwrap();
+    std::fs::create_dir(beside("users.replaced")).unwrap();
+    check("between the two moves");
+    std::fs::create_dir(beside("users.replaced")).unwrap();
+    check("before the old one was removed");
 }

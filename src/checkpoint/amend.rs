@@ -46,8 +46,8 @@ pub fn input_of(dir: &Path, commit: &Commit) -> Result<Input, CheckpointError> {
     Ok(Input { positions: commit.positions.clone(), books: commit.books.clone(), memory, open })
 }
 
-/// Commits `input` under `number`, with everything else as in `commit`. The caller holds the directory's lock, and `number` is above every
-/// one used there; users of the per-user store have to be written under it before.
+/// Commits `input` under `number`, with everything else as in `commit`, users too. The caller holds the directory's lock, and `number` is
+/// above every one used there.
 ///
 /// # Errors
 /// [`CheckpointError`]; `commit` is still the newest then.
@@ -55,7 +55,8 @@ pub fn amend(dir: &Path, commit: &Commit, number: u64, input: Input, created_ms:
     let extra = Extra { memory: input.memory, open: input.open, ..extra_of(dir, commit)? };
     let extra = serde_json::to_vec(&extra).expect("plain structs serialise");
     let extra = files::write_durable(&directory::files_dir(dir), &files::name("extra", number, "json"), &extra)?;
-    let amended = Commit { number, created_ms, extra, positions: input.positions, books: input.books, ..commit.clone() };
+    let (positions, books, restores) = (input.positions, input.books, Some(commit.users_of()));
+    let amended = Commit { number, created_ms, extra, positions, books, restores, ..commit.clone() };
     files::write_durable(&directory::commits_dir(dir), &directory::commit_name(number), &amended.encode())?;
     Ok(amended)
 }

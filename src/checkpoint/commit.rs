@@ -84,7 +84,7 @@ pub struct Commit {
     /// The schedule of publishing. Likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish_mark: Option<PublishMark>,
-    /// The checkpoint whose content an operator went back to; this one adds nothing to it.
+    /// Earlier checkpoint whose content this has; its users were written under that number. None where this is a checkpoint of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restores: Option<u64>,
 }
@@ -110,6 +110,12 @@ impl Commit {
     pub fn unpublished(&self) -> Option<u64> {
         let number = self.publish_mark?.number?;
         self.published.is_none_or(|published| published.version.0 < number).then_some(number)
+    }
+
+    /// Checkpoint that the per-user store must be as of.
+    #[must_use]
+    pub fn users_of(&self) -> u64 {
+        self.restores.unwrap_or(self.number)
     }
 
     /// A line that names format and hash, then the record as JSON.

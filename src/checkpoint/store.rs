@@ -112,14 +112,24 @@ impl CheckpointStore {
         inspect::commit(&self.dir, number)
     }
 
+    /// As [`CheckpointStore::commit`], its files checked as well.
+    ///
+    /// # Errors
+    /// [`CheckpointError`]: it is not kept, or damaged.
+    pub fn whole(&self, number: u64) -> Result<Commit, CheckpointError> {
+        let commit = self.commit(number)?;
+        directory::check_files(&self.dir, &commit)?;
+        Ok(commit)
+    }
+
     /// The number the next checkpoint takes: above every one ever used here, and above `floor`.
     pub fn next_number(&mut self, floor: u64) -> u64 {
         self.highest = self.highest.max(floor) + 1;
         self.highest
     }
 
-    /// Writes the files, then the commit record; then removes what the kept commits (and `also_keep`) no longer need. A draft whose
-    /// rows are not full builds on the latest commit.
+    /// Writes the files, then the commit record; then removes what the kept commits (and those of `also_keep`) no longer need. A draft
+    /// whose rows are not full builds on the latest commit.
     ///
     /// # Errors
     /// [`CheckpointError`]; the latest commit is still the one before.
@@ -185,11 +195,11 @@ impl CheckpointStore {
     /// # Errors
     /// [`CheckpointError`]: it is not kept, or damaged; nothing has changed then.
     pub fn restore(&mut self, number: u64, now_ms: i64) -> Result<&Commit, CheckpointError> {
-        let of = self.commit(number)?;
-        directory::check_files(&self.dir, &of)?;
+        let of = self.whole(number)?;
         let published = self.latest.as_ref().map_or(of.published, |latest| latest.published);
         let publish_mark = Some(PublishMark { number: None, samples: of.books.samples, at_ms: now_ms });
-        let commit = Commit { number: self.next_number(0), created_ms: now_ms, published, publish_mark, restores: Some(number), ..of };
+        let commit =
+            Commit { number: self.next_number(0), created_ms: now_ms, published, publish_mark, restores: Some(of.users_of()), ..of };
         self.write_record(&commit).inspect_err(|_| retention::give_up(&self.dir, commit.number))?;
         Ok(self.latest.insert(commit))
     }

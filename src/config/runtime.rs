@@ -246,11 +246,13 @@ pub struct StateConfig {
     pub dir: PathBuf,
     /// sled's page cache.
     pub sled_cache: ByteLength,
+    /// How old the newest export of the per-user store may get before another is made, right after a commit.
+    pub export_every: Span,
 }
 
 impl Default for StateConfig {
     fn default() -> Self {
-        StateConfig { dir: PathBuf::from("state"), sled_cache: ByteLength(64 << 20) }
+        StateConfig { dir: PathBuf::from("state"), sled_cache: ByteLength(64 << 20), export_every: Span::from_secs(3600) }
     }
 }
 

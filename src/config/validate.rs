@@ -392,6 +392,7 @@ fn state(config: &Config) -> Checked {
     need_text(!config.state.dir.as_os_str().is_empty(), "state.dir", &config.state.dir, "expected a directory's path")?;
     let cache = config.state.sled_cache;
     need(cache >= SLED_CACHE_MIN, "state.sled_cache", cache, format!("expected at least {SLED_CACHE_MIN}"))?;
+    positive_span("state.export_every", config.state.export_every)?;
     at_least("checkpoint.every_samples", config.checkpoint.every_samples, 1)?;
     positive_span("checkpoint.every", config.checkpoint.every)?;
     at_least("checkpoint.full_every", config.checkpoint.full_every, 1)?;

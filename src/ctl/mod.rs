@@ -30,6 +30,7 @@ mod progress;
 mod replay;
 mod snapshot;
 mod status;
+mod store;
 mod topics;
 
 use std::ffi::OsString;
@@ -77,6 +78,7 @@ fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<
         Command::Replay(arguments) => replay::run(&context, arguments),
         Command::Backtest(arguments) => backtest::run(&context, arguments),
         Command::Ablate(arguments) => ablate::run(&context, arguments),
+        Command::Store(command) => store::run(&context, command),
         Command::Migrate(arguments) => migrate::run(&context, arguments),
     }
 }

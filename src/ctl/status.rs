@@ -40,6 +40,13 @@ impl View for Status {
             ("checkpoint", checkpoint),
             ("published", published),
         ]);
+        for (what, why) in
+            [("checkpoint", &self.checkpoint_problem), ("went back", &self.went_back), ("metrics restarted", &self.metrics_restarted)]
+        {
+            if let Some(why) = why {
+                let _ = write!(text, "\n{what}: {why}");
+            }
+        }
         if let Some(problem) = &self.publish_problem {
             let _ = write!(text, "\npublishing: {problem}");
         }

@@ -39,6 +39,9 @@ fn record(status: &Status) {
     metrics::gauge!(names::UPTIME).set(status.uptime_s);
     metrics::gauge!(names::READY).set(f64::from(u8::from(status.ready)));
     metrics::gauge!(names::PUBLISH_FAILING).set(f64::from(u8::from(status.publish_problem.is_some())));
+    metrics::gauge!(names::CHECKPOINT_FAILING).set(f64::from(u8::from(status.checkpoint_problem.is_some())));
+    metrics::gauge!(names::USERS_STORE_BYTES).set(status.users_store_bytes as f64);
+    metrics::gauge!(names::USERS_LIVE_BYTES).set(status.users_live_bytes as f64);
     if let Some(Version(number)) = status.checkpoint {
         metrics::gauge!(names::CHECKPOINT_NUMBER).set(number as f64);
     }

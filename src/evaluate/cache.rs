@@ -1,8 +1,8 @@
 //! Users in memory: those that the last commit does not hold as they are now, and a bounded number of those that it does.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use super::record;
 use super::user::User;
 use crate::domain::UserId;
 
@@ -23,7 +23,8 @@ enum Standing {
 
 #[derive(Debug)]
 struct Cached {
-    user: User,
+    /// Shared with a capture; copied when it changes meanwhile.
+    user: Arc<User>,
     standing: Standing,
     /// Count of changes to any user when this one was last changed.
     touched: u64,
@@ -46,7 +47,7 @@ impl UserCache {
     }
 
     pub(super) fn insert(&mut self, id: UserId, user: User) {
-        self.users.insert(id, Cached { user, standing: Standing::Clean, touched: self.changes });
+        self.users.insert(id, Cached { user: Arc::new(user), standing: Standing::Clean, touched: self.changes });
     }
 
     /// A user about to be changed.
@@ -55,22 +56,19 @@ impl UserCache {
         let cached = self.users.get_mut(id)?;
         cached.standing = Standing::Changed;
         cached.touched = self.changes;
-        Some(&mut cached.user)
+        Some(Arc::make_mut(&mut cached.user))
     }
 
-    /// Records of the users that differ from the last commit, by id. Those of a write that was never committed are among them again.
-    pub(super) fn records(&self, lengths: &[i64]) -> Vec<(UserId, Vec<u8>)> {
-        let differing = self.users.iter().filter(|(_, cached)| cached.standing != Standing::Clean);
-        let mut records: Vec<_> = differing.map(|(id, cached)| (id.clone(), record::encode(&cached.user, lengths))).collect();
-        records.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        records
-    }
-
-    /// Those records are written.
-    pub(super) fn written(&mut self) {
-        for cached in self.users.values_mut().filter(|cached| cached.standing == Standing::Changed) {
-            cached.standing = Standing::Written;
-        }
+    /// The users that differ from the last commit, to be written; copies none of them. Those of a write that was never committed are among
+    /// them again.
+    pub(super) fn capture(&mut self) -> Vec<(UserId, Arc<User>)> {
+        let differing = self.users.iter_mut().filter(|(_, cached)| cached.standing != Standing::Clean);
+        differing
+            .map(|(id, cached)| {
+                cached.standing = Standing::Written;
+                (id.clone(), Arc::clone(&cached.user))
+            })
+            .collect()
     }
 
     /// What was written is committed; clean users beyond [`CLEAN_USERS_MAX`] leave, the longest untouched first.
@@ -105,8 +103,10 @@ mod tests {
         UserId(text.into())
     }
 
-    fn ids(cache: &UserCache) -> Vec<String> {
-        cache.records(&[]).into_iter().map(|(id, _)| id.0.into()).collect()
+    fn captured(cache: &mut UserCache) -> Vec<String> {
+        let mut ids: Vec<_> = cache.capture().into_iter().map(|(id, _)| id.0.into()).collect();
+        ids.sort();
+        ids
     }
 
     #[test]
@@ -117,12 +117,22 @@ mod tests {
         }
         cache.change(&id("a")).unwrap();
         cache.change(&id("b")).unwrap();
-        assert_eq!(ids(&cache), ["a", "b"]);
-        cache.written();
-        assert_eq!(ids(&cache), ["a", "b"], "not committed: written again next time");
+        assert_eq!(captured(&mut cache), ["a", "b"]);
+        assert_eq!(captured(&mut cache), ["a", "b"], "not committed: written again next time");
         cache.change(&id("b")).unwrap();
         cache.settle(8);
-        assert_eq!(ids(&cache), ["b"]);
+        assert_eq!(captured(&mut cache), ["b"]);
+    }
+
+    #[test]
+    fn a_change_does_not_reach_what_was_captured() {
+        let mut cache = UserCache::default();
+        cache.insert(id("a"), User::new(0));
+        cache.change(&id("a")).unwrap().times.push(1);
+        let captured = cache.capture();
+        cache.change(&id("a")).unwrap().times.push(2);
+        assert_eq!(captured[0].1.times, [1]);
+        assert_eq!(cache.capture()[0].1.times, [1, 2]);
     }
 
     #[test]
@@ -132,7 +142,7 @@ mod tests {
             cache.insert(id(name), User::new(0));
             cache.change(&id(name)).unwrap();
         }
-        cache.written();
+        cache.capture();
         cache.change(&id("a")).unwrap();
         cache.settle(1);
         let mut left: Vec<_> = cache.users.keys().map(|id| id.0.to_string()).collect();

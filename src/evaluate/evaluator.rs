@@ -1,4 +1,4 @@
-use std::cmp::Reverse;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,12 +8,9 @@ use super::record::{self, WINDOWS_CAP};
 use super::totals::{HintTotals, Standing, Totals};
 use super::user::{Impression, User};
 use super::windows::{Live, Windows};
-use super::{EvaluateError, Report, Rise, UserLine, UserStates};
+use super::{Capture, EvaluateError, Report, Rise, TopUsers, UserStates};
 use crate::config::{EvaluateConfig, USER_IMPRESSIONS_CAP};
-use crate::domain::{Head, ScoredSample, UserId};
-
-/// Lines that [`Evaluator::top_users`] gathers beyond the ones asked for before it ranks them: a scan holds few, and sorts seldom.
-const TOP_SLACK: usize = 1024;
+use crate::domain::{ScoredSample, UserId};
 
 /// The aggregates that go into a commit record; integers and bit-exact sums, so that a recovered run equals an uninterrupted one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -28,7 +25,7 @@ pub struct AggregateState {
     windows: Vec<Windows>,
 }
 
-/// Keeps the metrics. Used by one thread (the one that owns sled).
+/// Keeps the metrics. Used by one thread, which reads users; another writes them.
 pub struct Evaluator {
     lengths: Vec<i64>,
     windows_kept: usize,
@@ -36,9 +33,9 @@ pub struct Evaluator {
     from_ms: i64,
     drift_delta: f64,
     state: AggregateState,
-    users: Box<dyn UserStates>,
+    users: Arc<dyn UserStates>,
     cache: UserCache,
-    /// Number of the write that is not committed yet.
+    /// Number of the capture that is not committed yet.
     writing: Option<u64>,
     live: Vec<Option<Live>>,
     mask: Vec<u32>,
@@ -50,7 +47,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// [`EvaluateError::From`], [`EvaluateError::Setting`].
-    pub fn new(config: &EvaluateConfig, users: Box<dyn UserStates>, mut state: AggregateState) -> Result<Self, EvaluateError> {
+    pub fn new(config: &EvaluateConfig, users: Arc<dyn UserStates>, mut state: AggregateState) -> Result<Self, EvaluateError> {
         let lengths = lengths(config)?;
         let impressions_max = config.user_impressions_max;
         if impressions_max == 0 || impressions_max > USER_IMPRESSIONS_CAP {
@@ -116,46 +113,22 @@ impl Evaluator {
         }
     }
 
-    /// The `n` users with most impressions, from the store as of the last commit; ties by id.
-    ///
-    /// # Errors
-    /// [`EvaluateError`].
-    pub fn top_users(&mut self, n: usize) -> Result<Vec<UserLine>, EvaluateError> {
-        let rank = |lines: &mut Vec<UserLine>| {
-            lines.sort_unstable_by(|a, b| (Reverse(a.impressions), &a.user).cmp(&(Reverse(b.impressions), &b.user)));
-            lines.truncate(n);
-        };
-        let (mut lines, mut broken) = (Vec::new(), None);
-        let lengths = &self.lengths;
-        self.users.scan(&mut |id, bytes| match read(&id, &bytes, lengths) {
-            Ok(user) => {
-                lines.push(line(id, &user));
-                if lines.len() >= n.saturating_add(TOP_SLACK) {
-                    rank(&mut lines);
-                }
-            }
-            Err(error) => broken = Some(error),
-        })?;
-        rank(&mut lines);
-        broken.map_or(Ok(lines), Err)
+    /// What ranks users; for another thread, since it reads them all.
+    #[must_use]
+    pub fn top_users(&self) -> TopUsers {
+        TopUsers::new(Arc::clone(&self.users), self.lengths.clone())
     }
 
-    /// The aggregates as of now, after writing every user that differs from the last commit to the store under checkpoint `number`,
-    /// durably.
-    ///
-    /// # Errors
-    /// [`EvaluateError::Store`].
-    pub fn checkpoint(&mut self, number: u64) -> Result<AggregateState, EvaluateError> {
-        self.users.write(number, &self.cache.records(&self.lengths))?;
-        self.cache.written();
+    /// Everything as of now, to be written under checkpoint `number`: the aggregates, and every user that differs from the last commit.
+    /// Copies no user: one that changes before it is written is copied then.
+    pub fn capture(&mut self, number: u64) -> Capture {
         self.writing = Some(number);
-        Ok(self.state.clone())
+        Capture::new(number, self.state.clone(), self.report(), self.cache.capture(), self.lengths.clone())
     }
 
-    /// Checkpoint `number` is committed. A number other than the last one written is ignored: nothing was written under it.
+    /// Checkpoint `number` is committed, its users too. A number other than the last one captured is ignored: nothing was written under it.
     pub fn committed(&mut self, number: u64) {
         if self.writing == Some(number) {
-            self.users.committed(number);
             self.cache.committed();
             self.writing = None;
         }
@@ -170,7 +143,7 @@ impl Evaluator {
     fn measure(&mut self, id: &UserId, impression: &Impression, hint_share: Option<f64>) -> Result<(), EvaluateError> {
         if !self.cache.contains(id) {
             let user = match self.users.load(id)? {
-                Some(bytes) => read(id, &bytes, &self.lengths)?,
+                Some(bytes) => record::read(id, &bytes, &self.lengths)?,
                 None => User::new(self.lengths.len()),
             };
             self.cache.insert(id.clone(), user);
@@ -207,16 +180,6 @@ fn standings(user: &User, live: &[Option<Live>]) -> Vec<Standing> {
     std::iter::once(since_start).chain(windows).collect()
 }
 
-fn read(id: &UserId, bytes: &[u8], lengths: &[i64]) -> Result<User, EvaluateError> {
-    record::decode(bytes, lengths).map_err(|why| EvaluateError::Record { user: id.0.to_string(), why: why.to_string() })
-}
-
-fn line(id: UserId, user: &User) -> UserLine {
-    let auc = Head::ALL.iter().zip(&user.total.heads).filter_map(|(head, pairs)| Some((head.name().to_owned(), pairs.auc()?))).collect();
-    let clicks = user.labels.iter().filter(|label| **label).count();
-    UserLine { user: id.0.into(), impressions: user.times.len() as u64, clicks: clicks as u64, auc }
-}
-
 fn lengths(config: &EvaluateConfig) -> Result<Vec<i64>, EvaluateError> {
     let lengths: Vec<i64> = config.windows.iter().map(|span| span.as_millis()).collect();
     let setting = |value: String, allowed: String| Err(EvaluateError::Setting { key: "windows", value, allowed });
@@ -242,10 +205,18 @@ mod tests {
     use super::*;
     use crate::config::Span;
     use crate::domain::EventTime;
-    use crate::evaluate::MemoryUsers;
+    use crate::evaluate::{MemoryUsers, UserLine, UserWriter};
 
     fn evaluator(config: &EvaluateConfig) -> Evaluator {
-        Evaluator::new(config, Box::new(MemoryUsers::default()), AggregateState::default()).unwrap()
+        Evaluator::new(config, Arc::new(MemoryUsers::default()), AggregateState::default()).unwrap()
+    }
+
+    fn over(users: &MemoryUsers) -> Evaluator {
+        Evaluator::new(&EvaluateConfig::default(), Arc::new(users.clone()), AggregateState::default()).unwrap()
+    }
+
+    fn top(evaluator: &Evaluator, n: usize) -> Vec<UserLine> {
+        evaluator.top_users().rank(n, || false).unwrap().unwrap()
     }
 
     fn sample(user: &str, time: i64, label: bool, logits: [Option<f32>; 3], hint_share: Option<f64>) -> ScoredSample {
@@ -266,16 +237,17 @@ mod tests {
             let rows = [("a", true, 1.0), ("a", false, -1.0), ("b", false, 0.5)];
             let samples: Vec<_> =
                 (0..).zip(rows).map(|(time, (user, label, logit))| sample(user, time, label, only(logit), None)).collect();
-            let mut evaluator = evaluator(&EvaluateConfig::default());
+            let mut users = MemoryUsers::default();
+            let mut evaluator = over(&users);
             evaluator.observe(&samples).unwrap();
             let report = evaluator.report();
             assert_eq!((report.rows, report.clicks, report.users, report.gauc_users_skipped), (3, 1, 2, 1));
             assert_eq!(report.heads.keys().collect::<Vec<_>>(), [head]);
             assert_eq!(report.heads[head].gauc, Some(1.0));
             assert_eq!((report.hint.mse, report.hint.gradient_share), (None, None));
-            evaluator.checkpoint(1).unwrap();
-            evaluator.committed(1);
-            let top = evaluator.top_users(1).unwrap();
+            users.write(1, &mut evaluator.capture(1).records()).unwrap();
+            users.committed(1);
+            let top = top(&evaluator, 1);
             assert_eq!((top[0].impressions, top[0].clicks, top[0].auc.get(head)), (2, 1, Some(&1.0)));
         }
     }
@@ -304,22 +276,35 @@ mod tests {
 
     #[test]
     fn top_users_are_those_of_the_last_commit() {
-        let mut evaluator = evaluator(&EvaluateConfig::default());
+        let mut users = MemoryUsers::default();
+        let mut evaluator = over(&users);
         observe(&mut evaluator, &[("a", 1, true, 0.0), ("b", 2, false, 0.0), ("b", 3, true, 0.0), ("c", 4, false, 1.0)]);
-        evaluator.checkpoint(1).unwrap();
-        assert_eq!(evaluator.top_users(2).unwrap(), []);
+        users.write(1, &mut evaluator.capture(1).records()).unwrap();
+        assert_eq!(top(&evaluator, 2), []);
+        users.committed(1);
         evaluator.committed(1);
         observe(&mut evaluator, &[("c", 5, true, 0.0), ("c", 6, true, 0.0)]);
-        let top = evaluator.top_users(2).unwrap();
+        let top = top(&evaluator, 2);
         let summary: Vec<_> =
             top.iter().map(|line| (line.user.as_str(), line.impressions, line.clicks, line.auc.get("light").copied())).collect();
         assert_eq!(summary, [("b", 2, 1, Some(0.5)), ("a", 1, 1, None)]);
     }
 
     #[test]
+    fn ranking_ends_when_it_is_told_to() {
+        let mut users = MemoryUsers::default();
+        let mut evaluator = over(&users);
+        let names: Vec<String> = (0..3000).map(|user| user.to_string()).collect();
+        observe(&mut evaluator, &names.iter().map(|name| (name.as_str(), 1, true, 0.0)).collect::<Vec<_>>());
+        users.write(1, &mut evaluator.capture(1).records()).unwrap();
+        users.committed(1);
+        assert_eq!(evaluator.top_users().rank(1, || true).unwrap(), None);
+    }
+
+    #[test]
     fn settings_that_cannot_be_are_named() {
         let refused = |config: EvaluateConfig| {
-            Evaluator::new(&config, Box::new(MemoryUsers::default()), AggregateState::default())
+            Evaluator::new(&config, Arc::new(MemoryUsers::default()), AggregateState::default())
                 .err()
                 .map(|e| e.to_string())
                 .unwrap_or_default()

@@ -9,9 +9,11 @@
 //! Numbers are little-endian; flag bit 0: truncated, bit 1 + h: head h has scores. At most `USER_IMPRESSIONS_CAP` impressions and
 //! [`WINDOWS_CAP`] windows, so at most 400 KiB.
 
+use super::EvaluateError;
 use super::bytes::{BytesError, Reader, put_varint, unzigzag, zigzag};
 use super::user::{Pairs, Sums, User, WindowSums};
 use crate::config::USER_IMPRESSIONS_CAP;
+use crate::domain::UserId;
 
 /// First byte of every record.
 const VERSION: u8 = 1;
@@ -102,6 +104,11 @@ pub fn fuzz_user(bytes: &[u8]) {
         let again = decode(&bytes, &lengths).expect("what is read can be written");
         assert_eq!(encode(&again, &lengths), bytes, "and says the same");
     }
+}
+
+/// As [`decode`]; the error names the user.
+pub(super) fn read(id: &UserId, bytes: &[u8], lengths: &[i64]) -> Result<User, EvaluateError> {
+    decode(bytes, lengths).map_err(|why| EvaluateError::Record { user: id.0.to_string(), why: why.to_string() })
 }
 
 fn put_sums(bytes: &mut Vec<u8>, sums: &Sums) {

@@ -1,4 +1,7 @@
 use std::collections::HashMap;
+use std::convert::Infallible;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::UserId;
 
@@ -37,35 +40,46 @@ pub enum EvaluateError {
     },
 }
 
-/// Per-user records, opaque bytes (the codec is `evaluate`'s), as of the last commit.
-///
-/// A write that is never committed is replaced by the next one, which must bring its records again.
-pub trait UserStates: Send {
+/// Per-user records as of the last commit, opaque bytes (the codec is `evaluate`'s): the reading half of a store. Threads share it.
+pub trait UserStates: Send + Sync {
     /// The record of a user as of the last commit.
     ///
     /// # Errors
     /// [`EvaluateError::Store`].
-    fn load(&mut self, user: &UserId) -> Result<Option<Vec<u8>>, EvaluateError>;
+    fn load(&self, user: &UserId) -> Result<Option<Vec<u8>>, EvaluateError>;
+
+    /// Calls `visit` with every user's record as of the last commit, until it breaks off. A commit meanwhile may be seen by some of them.
+    ///
+    /// # Errors
+    /// [`EvaluateError::Store`].
+    fn scan(&self, visit: &mut dyn FnMut(UserId, Vec<u8>) -> ControlFlow<()>) -> Result<(), EvaluateError>;
+}
+
+/// The writing half: one thread's.
+///
+/// A write that is never committed is replaced by the next one, which must bring its records again.
+pub trait UserWriter: Send {
+    /// Why a write failed.
+    type Error;
 
     /// Writes records under checkpoint `number`, durably (flush and fsync), keeping each one's value as of the last commit.
     ///
     /// # Errors
-    /// [`EvaluateError::Store`].
-    fn write(&mut self, number: u64, records: &[(UserId, Vec<u8>)]) -> Result<(), EvaluateError>;
+    /// As the store has them.
+    fn write(&mut self, number: u64, records: &mut dyn Iterator<Item = (UserId, Vec<u8>)>) -> Result<(), Self::Error>;
 
     /// Checkpoint `number` is committed: [`UserStates::load`] sees its values from now on.
     fn committed(&mut self, number: u64);
-
-    /// Calls `visit` with every user's record as of the last commit.
-    ///
-    /// # Errors
-    /// [`EvaluateError::Store`].
-    fn scan(&mut self, visit: &mut dyn FnMut(UserId, Vec<u8>)) -> Result<(), EvaluateError>;
 }
 
-/// Users in memory: for backtests and tests.
-#[derive(Debug, Default)]
+/// Users in memory: for backtests and tests. Clones share them.
+#[derive(Debug, Clone, Default)]
 pub struct MemoryUsers {
+    shared: Arc<Mutex<Memory>>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
     committed: HashMap<UserId, Vec<u8>>,
     written: Option<Written>,
 }
@@ -77,27 +91,36 @@ struct Written {
     records: Vec<(UserId, Vec<u8>)>,
 }
 
+impl MemoryUsers {
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl UserStates for MemoryUsers {
-    fn load(&mut self, user: &UserId) -> Result<Option<Vec<u8>>, EvaluateError> {
-        Ok(self.committed.get(user).cloned())
+    fn load(&self, user: &UserId) -> Result<Option<Vec<u8>>, EvaluateError> {
+        Ok(self.lock().committed.get(user).cloned())
     }
 
-    fn write(&mut self, number: u64, records: &[(UserId, Vec<u8>)]) -> Result<(), EvaluateError> {
-        self.written = Some(Written { number, records: records.to_vec() });
+    fn scan(&self, visit: &mut dyn FnMut(UserId, Vec<u8>) -> ControlFlow<()>) -> Result<(), EvaluateError> {
+        let _broken_off = self.lock().committed.iter().try_for_each(|(user, record)| visit(user.clone(), record.clone()));
+        Ok(())
+    }
+}
+
+impl UserWriter for MemoryUsers {
+    type Error = Infallible;
+
+    fn write(&mut self, number: u64, records: &mut dyn Iterator<Item = (UserId, Vec<u8>)>) -> Result<(), Infallible> {
+        self.lock().written = Some(Written { number, records: records.collect() });
         Ok(())
     }
 
     fn committed(&mut self, number: u64) {
-        if let Some(written) = self.written.take_if(|written| written.number == number) {
-            self.committed.extend(written.records);
+        let mut memory = self.lock();
+        if let Some(written) = memory.written.take_if(|written| written.number == number) {
+            memory.committed.extend(written.records);
         }
-    }
-
-    fn scan(&mut self, visit: &mut dyn FnMut(UserId, Vec<u8>)) -> Result<(), EvaluateError> {
-        for (user, record) in &self.committed {
-            visit(user.clone(), record.clone());
-        }
-        Ok(())
     }
 }
 
@@ -108,12 +131,12 @@ mod tests {
     #[test]
     fn writes_are_seen_once_committed() {
         let (mut users, user) = (MemoryUsers::default(), UserId("u".into()));
-        users.write(1, &[(user.clone(), vec![1])]).unwrap();
+        users.write(1, &mut std::iter::once((user.clone(), vec![1]))).unwrap();
         assert_eq!(users.load(&user).unwrap(), None);
         users.committed(1);
-        users.write(2, &[(user.clone(), vec![2])]).unwrap();
+        users.write(2, &mut std::iter::once((user.clone(), vec![2]))).unwrap();
         assert_eq!(users.load(&user).unwrap(), Some(vec![1]));
-        users.write(3, &[(user.clone(), vec![3])]).unwrap();
+        users.write(3, &mut std::iter::once((user.clone(), vec![3]))).unwrap();
         users.committed(2);
         assert_eq!(users.load(&user).unwrap(), Some(vec![1]), "the write of 3 replaced that of 2");
         users.committed(3);

@@ -1,20 +1,24 @@
-//! The threads that keep what was learnt: evaluate (owns sled), checkpoint (owns the files), publish (owns the snapshot topic).
+//! The threads that keep what was learnt: evaluate (reads users), checkpoint (owns the files and writes users), publish (owns the snapshot
+//! topic).
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, select, tick};
 
 use super::PipelineError;
+use super::exporting::Exporting;
 use super::progress::{ProgressCopy, Recovered};
 use super::shared::Shared;
 use super::teaching::School;
 use crate::checkpoint::{CheckpointStore, Commit, Draft, ProbeSample, PublishMark};
 use crate::domain::{ScoredSample, Version};
-use crate::evaluate::{AggregateState, Evaluator, Report, Rise, UserLine};
+use crate::evaluate::{Capture, Evaluator, Rise, UserLine, UserWriter};
 use crate::publish::{PublishError, Published, Publisher};
+use crate::store::{SledWriter, StoreError};
 use crate::telemetry::names;
 use crate::train::LearnerCopy;
 
@@ -28,8 +32,8 @@ pub(super) type PublishReply = Sender<Result<Published, String>>;
 pub(super) enum Evaluation {
     /// The labels of these are final.
     Observe(Vec<ScoredSample>),
-    /// Make users durable under this number and answer with the aggregates.
-    Checkpoint(u64, Sender<(AggregateState, Report)>),
+    /// Answer with everything as of now, to be written under this number.
+    Checkpoint(u64, Sender<Capture>),
     /// This checkpoint is committed.
     Committed(u64),
 }
@@ -42,12 +46,24 @@ pub(super) struct TopUsers {
 
 /// Measures until nobody is left to tell it anything.
 pub(super) fn evaluate(
-    mut evaluator: Evaluator,
+    evaluator: Evaluator,
     inbox: &Receiver<Evaluation>,
     questions: &Receiver<TopUsers>,
     shared: &Arc<Shared>,
 ) -> Result<(), PipelineError> {
+    // A question is answered beside the measuring: it reads every user.
+    thread::scope(|scope| measure(evaluator, inbox, questions, shared, scope))
+}
+
+fn measure<'scope>(
+    mut evaluator: Evaluator,
+    inbox: &Receiver<Evaluation>,
+    questions: &Receiver<TopUsers>,
+    shared: &'scope Arc<Shared>,
+    scope: &'scope Scope<'scope, '_>,
+) -> Result<(), PipelineError> {
     let ticker = tick(REPORT_EVERY);
+    let mut answering: Option<ScopedJoinHandle<'_, ()>> = None;
     let mut fresh = false;
     loop {
         select! {
@@ -59,15 +75,24 @@ pub(super) fn evaluate(
                     fresh = true;
                 }
                 Ok(Evaluation::Checkpoint(number, answer)) => {
-                    let state = evaluator.checkpoint(number)?;
                     // A checkpointing thread that is gone has failed, and says so itself.
-                    let _gone = answer.send((state, evaluator.report()));
+                    let _gone = answer.send(evaluator.capture(number));
                 }
                 Ok(Evaluation::Committed(number)) => evaluator.committed(number),
                 Err(_) => break,
             },
             recv(questions) -> question => if let Ok(TopUsers { n, reply }) = question {
-                let _gone = reply.send(evaluator.top_users(n).map_err(|e| e.to_string()));
+                if answering.as_ref().is_some_and(|thread| !thread.is_finished()) {
+                    let _gone = reply.send(Err("users are being ranked for somebody else; try again".to_owned()));
+                } else {
+                    let users = evaluator.top_users();
+                    let rank = move || {
+                        let ranked = users.rank(n, || shared.stopping()).map_err(|e| e.to_string());
+                        let _gone = reply.send(ranked.and_then(|ranked| ranked.ok_or_else(|| "the pipeline is stopping".to_owned())));
+                    };
+                    let thread = thread::Builder::new().name("top users".to_owned()).spawn_scoped(scope, rank);
+                    answering = Some(thread.map_err(|e| PipelineError::Spawn("top users", e))?);
+                }
             },
             recv(ticker) -> _ => if std::mem::take(&mut fresh) {
                 shared.set_report(evaluator.report());
@@ -83,7 +108,7 @@ pub(super) struct Boundary {
     pub(super) number: u64,
     pub(super) progress: ProgressCopy,
     pub(super) probes: Vec<ProbeSample>,
-    pub(super) evaluation: Receiver<(AggregateState, Report)>,
+    pub(super) evaluation: Receiver<Capture>,
     /// Publish it once it is committed.
     pub(super) publish: bool,
     pub(super) publish_mark: PublishMark,
@@ -110,6 +135,8 @@ impl InPublication {
 /// Writes checkpoints. One at a time: the training thread waits for `done` before it sends the next.
 pub(super) struct Keeper {
     pub(super) store: CheckpointStore,
+    pub(super) users: SledWriter,
+    pub(super) exporting: Exporting,
     pub(super) config_hash: String,
     pub(super) evaluations: Sender<Evaluation>,
     pub(super) publishing: Option<Sender<PublishJob>>,
@@ -120,23 +147,43 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
+    /// Ends with its jobs, or with the per-user store: sled refuses everything after a write that failed, and the next start recovers it.
     pub(super) fn run(mut self, jobs: &Receiver<CheckpointJob>) {
-        for job in jobs {
-            let committed = self.commit(job);
-            if self.done.send(committed).is_err() {
-                break;
-            }
+        if let Err(error) = self.work(jobs) {
+            // While `done` is still there: the training thread, which then finds that nobody commits any more, must not be first to say so.
+            self.shared.fail(error.into());
         }
     }
 
-    fn commit(&mut self, job: CheckpointJob) -> bool {
+    fn work(&mut self, jobs: &Receiver<CheckpointJob>) -> Result<(), StoreError> {
+        for job in jobs {
+            let committed = self.commit(job)?;
+            if self.done.send(committed).is_err() {
+                break;
+            }
+            if committed && !self.shared.stopping() {
+                self.exporting.if_due(&self.users, &self.shared)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, job: CheckpointJob) -> Result<bool, StoreError> {
         let started = Instant::now();
         let CheckpointJob { boundary: job, learner } = job;
         let number = job.number;
         let learner = learner.state();
         let Recovered { positions, books, memory, open } = job.progress.recovered();
         // The evaluating thread answers or ends; when it ends, it has already failed the pipeline.
-        let Ok((evaluation, report)) = job.evaluation.recv() else { return false };
+        let Ok(mut capture) = job.evaluation.recv() else { return Ok(false) };
+        match self.users.write(number, &mut capture.records()) {
+            Ok(()) => {}
+            Err(error @ StoreError::NoRoom { .. }) => return Ok(self.failed(number, &error, job.replies)),
+            Err(error) => {
+                refuse(job.replies, &format!("checkpoint {number} failed: {error}"));
+                return Err(error);
+            }
+        }
         let draft = Draft {
             number,
             learner,
@@ -145,35 +192,47 @@ impl Keeper {
             probes: job.probes,
             positions,
             books,
-            evaluation,
-            report,
+            evaluation: capture.aggregates,
+            report: capture.report,
             config_hash: self.config_hash.clone(),
             created_ms: now_ms(),
             published: self.shared.published(),
             publish_mark: job.publish_mark,
         };
-        let in_publication = self.in_publication.change(|numbers| numbers.clone());
-        let commit = match self.store.write(draft, &in_publication) {
-            Ok(commit) => commit,
-            Err(error) => {
-                tracing::error!(checkpoint = number, %error, "checkpoint failed; training goes on, the next one writes everything");
-                refuse(job.replies, &format!("checkpoint {number} failed: {error}"));
-                return false;
-            }
+        let mut needed = self.exporting.needed();
+        self.in_publication.change(|numbers| needed.extend(numbers.iter()));
+        let commit = match self.store.write(draft, &needed) {
+            Ok(commit) => commit.clone(),
+            Err(error) => return Ok(self.failed(number, &error, job.replies)),
         };
+        self.users.committed(number);
         metrics::histogram!(names::CHECKPOINT_SECONDS).record(started.elapsed());
         tracing::info!(checkpoint = number, samples = commit.books.samples, ms = started.elapsed().as_millis(), "checkpoint committed");
+        let (size, live) = (self.users.size_on_disk()?, self.users.live_bytes());
+        if self.users.is_bloated()? {
+            tracing::warn!(bytes = size, live, "the per-user store has outgrown its users; the next start builds it anew");
+        }
         self.shared.update(|status| {
             status.checkpoint = Some(Version(number));
             status.checkpoint_ms = Some(commit.created_ms);
+            status.checkpoint_problem = None;
+            (status.users_store_bytes, status.users_live_bytes) = (size, live);
         });
         self.shared.advise(commit.positions.clone());
         let _gone = self.evaluations.send(Evaluation::Committed(number));
         if job.publish {
-            let commit = commit.clone();
             self.publish(PublishJob { commit, replies: job.replies });
         }
-        true
+        Ok(true)
+    }
+
+    /// Says that a checkpoint is not committed, and returns so.
+    fn failed(&self, number: u64, error: &dyn std::fmt::Display, replies: Vec<PublishReply>) -> bool {
+        tracing::error!(checkpoint = number, %error, "checkpoint failed; training goes on, the next one writes everything");
+        let problem = format!("checkpoint {number} failed: {error}");
+        refuse(replies, &problem);
+        self.shared.update(|status| status.checkpoint_problem = Some(problem));
+        false
     }
 
     /// Publishes the checkpoint whose publication the run before did not see through: the same bytes under the same version, nothing where

@@ -1,8 +1,8 @@
 //! Stages, channels, threads, shutdown: the only wiring.
 //!
 //! ```text
-//! reader ─chunks─▶ ingest (decode, join, batch) ─batches─▶ trainer ─evaluations─▶ evaluate (sled)
-//!                                                            └─jobs─▶ checkpoint (files) ─▶ publish (snapshot topic)
+//! reader ─chunks─▶ ingest (decode, join, batch) ─batches─▶ trainer ─evaluations─▶ evaluate (reads sled)
+//!                                                            └─jobs─▶ checkpoint (writes sled, files) ─▶ publish (snapshot topic)
 //! ```
 //! Every arrow is a bounded channel; a full one waits, and a reader that waits pauses its source but keeps polling it. A thread ends when
 //! what feeds it ends, so a stop runs down the line. An error or a panic on any thread ends the pipeline with an error.
@@ -16,6 +16,7 @@
 //! scores go to evaluate.
 
 mod control;
+mod exporting;
 mod ingest;
 mod keeper;
 mod letters;
@@ -34,6 +35,6 @@ mod trainer;
 
 pub use control::Control;
 pub use reset::{Move, Moved, Reset};
-pub(crate) use run::USERS_STORE;
 pub use run::{OpenSource, Parts, PipelineError, Running, State, Summary};
+pub(crate) use run::{USERS_EXPORTS, USERS_STORE};
 pub use status::Status;

@@ -1,11 +1,9 @@
 //! Positions moved by an operator, between two runs.
 
 use super::PipelineError;
-use super::recover::open_users;
 use crate::checkpoint::{CheckpointStore, Commit, Input, amend, input_of};
 use crate::config::Config;
 use crate::domain::{DropReason, OpenImpression, PartitionPosition, TopicPartition};
-use crate::evaluate::UserStates;
 use crate::stream::Loss;
 
 /// Where reading of a partition is to go on.
@@ -73,11 +71,6 @@ impl Reset {
     pub fn write(mut self, config: &Config, created_ms: i64) -> Result<u64, PipelineError> {
         let dir = &config.state.dir;
         let number = self.store.next_number(0);
-        // The next start takes back what was written above its commit and refuses a store that is behind it: no user changes, the number does.
-        match open_users(&dir.join(super::USERS_STORE), config.state.sled_cache.0, &self.commit)? {
-            Ok(mut users) => users.write(number, &[])?,
-            Err(why) => tracing::warn!(why, "the per-user store is left as it is; the daemon will set it aside when it starts"),
-        }
         amend(dir, &self.commit, number, self.input, created_ms)?;
         Ok(number)
     }

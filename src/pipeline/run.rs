@@ -1,14 +1,16 @@
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crossbeam_channel::bounded;
 
+use super::exporting::Exporting;
 use super::ingest::Ingest;
 use super::keeper::{self, InPublication, Keeper};
 use super::letters::Letters;
 use super::progress::Progress;
-use super::recover::Recovery;
+use super::recover::{Durable, Recovery};
 use super::shared::Shared;
 use super::teaching::Teaching;
 use super::trainer::{Checkpoints, Schedule, Trainer};
@@ -41,11 +43,13 @@ const PUBLISHING: usize = 1;
 const COMMANDS: usize = 4;
 /// Directory of the per-user store, inside the state directory.
 pub(crate) const USERS_STORE: &str = "users.sled";
+/// Directory of its exports, likewise.
+pub(crate) const USERS_EXPORTS: &str = "exports";
 /// Every n-th sample keeps its raw fields as a candidate for a probe.
 const RAW_EVERY: u64 = 16;
 
-/// Opens the source at these positions (empty: a first start).
-pub type OpenSource = Box<dyn FnOnce(&[PartitionPosition]) -> Result<Box<dyn Source>, StreamError> + Send>;
+/// Opens the source at these positions (empty: a first start). Asked again with other ones if it refuses them.
+pub type OpenSource = Box<dyn FnMut(&[PartitionPosition]) -> Result<Box<dyn Source>, StreamError> + Send>;
 
 /// What a pipeline is made of.
 pub struct Parts {
@@ -96,6 +100,17 @@ pub enum PipelineError {
     /// sled.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There are users, but no commit.
+    #[error(
+        "{path} holds users as of checkpoint {holds}, but there is no commit record: restore the state directory from a backup, or move it away \
+         to start afresh"
+    )]
+    CommitsLost {
+        /// Directory of the per-user store.
+        path: PathBuf,
+        /// Its checkpoint.
+        holds: u64,
+    },
     /// The last checkpoint could not be written; the log says why.
     #[error("the last checkpoint was not committed (see the log); events since the one before are read again at the next start")]
     NotCommitted,
@@ -124,7 +139,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Recovers, opens the source, starts the threads.
+    /// Recovers and opens the source, starts the threads.
     ///
     /// # Errors
     /// [`PipelineError`].
@@ -132,8 +147,8 @@ impl Running {
         let Parts { config, state, source, dead_letters, publisher, health, finish_at_end } = parts;
         let spec = FeatureSpec::new(&config.schema)?;
         let mut learner = Learner::new(&config.model, &config.train, config.early_labels(), &spec)?;
-        let Recovery { mut store, evaluator, recovered, mut status, probes } = Recovery::open(&config, state, &mut learner)?;
-        let source = source(&recovered.positions)?;
+        let Recovery { mut durable, evaluator, source, recovered, mut status, probes } =
+            Recovery::open(&config, state, &mut learner, source)?;
         let memory_ms = config.join.memory.as_millis();
         let memory = recovered.memory.clone();
         let progress = Progress::new(source.partitions(), source.starts(), recovered, memory_ms);
@@ -176,11 +191,12 @@ impl Running {
         threads.spawn("reader", move || reader::read(source, &chunks_in, &reading))?;
 
         let served = publisher.as_ref().and_then(Publisher::target);
-        let schedule = Schedule::new(progress.books(), probes, store.as_ref().and_then(CheckpointStore::latest));
-        let (teaching, school) = Teaching::new(&config, &learner, store.as_ref(), served);
-        let checkpoints = match store.take() {
+        let store = durable.as_ref().map(|durable| &durable.store);
+        let schedule = Schedule::new(progress.books(), probes, store.and_then(CheckpointStore::latest));
+        let (teaching, school) = Teaching::new(&config, &learner, store, served);
+        let checkpoints = match durable.take() {
             None => None,
-            Some(mut store) => {
+            Some(Durable { mut store, users }) => {
                 let floor = publisher.as_ref().and_then(Publisher::highest_version).map_or(0, |version| version.0);
                 let next_number = store.next_number(floor);
                 let in_publication = InPublication::default();
@@ -200,6 +216,8 @@ impl Running {
                 let (done_in, done) = bounded(JOBS);
                 let keeper = Keeper {
                     store,
+                    exporting: Exporting::new(&config),
+                    users,
                     config_hash: config.hash(),
                     evaluations: evaluations_in.clone(),
                     publishing,

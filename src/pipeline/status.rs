@@ -33,6 +33,18 @@ pub struct Status {
     pub checkpoint: Option<Version>,
     /// When it was committed, milliseconds.
     pub checkpoint_ms: Option<i64>,
+    /// Why the last checkpoint failed, until one is committed.
+    #[serde(default)]
+    pub checkpoint_problem: Option<String>,
+    /// Bytes of the per-user store on disk.
+    #[serde(default)]
+    pub users_store_bytes: u64,
+    /// Bytes of the users in it.
+    #[serde(default)]
+    pub users_live_bytes: u64,
+    /// Checkpoint whose users this run exported last.
+    #[serde(default)]
+    pub users_export: Option<Version>,
     /// Last published version.
     pub published: Option<Version>,
     /// Last published version was made current.
@@ -45,6 +57,9 @@ pub struct Status {
     /// Why metrics started afresh at the last start, if they did.
     #[serde(default)]
     pub metrics_restarted: Option<String>,
+    /// Why the last start went back to an earlier checkpoint, if it did.
+    #[serde(default)]
+    pub went_back: Option<String>,
     /// Positions as of now.
     pub positions: Vec<PartitionPosition>,
     /// Metrics.

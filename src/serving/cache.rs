@@ -16,6 +16,8 @@ const UNFINISHED: &str = "tmp";
 const BAD: &str = "bad";
 const MANIFEST: &str = "manifest";
 const ARTIFACT: &str = "safetensors";
+/// A line end and a hash in hex.
+const HASH_LINE: usize = 1 + 2 * blake3::OUT_LEN;
 
 /// What is wrong with the directory or a file in it.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +81,8 @@ pub struct Boot {
 /// Verified snapshots on disk, so that a server boots without Kafka. One process at a time.
 ///
 /// Per version two files, named from its number alone: `<version:020>.safetensors`, then `<version:020>.manifest`; a version without the
-/// second does not exist. Files appear whole (temporary name, fsync, rename, fsync of the directory) and are verified again at every load.
+/// second does not exist. Files appear whole (temporary name, fsync, rename, fsync of the directory) and are verified again at every load:
+/// the artifact by its manifest, a record by the hash in its last line.
 #[derive(Debug)]
 pub struct SnapshotCache {
     dir: PathBuf,
@@ -144,7 +147,7 @@ impl SnapshotCache {
     /// [`CacheError`].
     pub fn load(&self, version: Version) -> Result<Option<(Manifest, Vec<u8>)>, CacheError> {
         let path = self.path(version, MANIFEST);
-        let Some(bytes) = read(&path, RECORD_BYTES_MAX as u64)? else { return Ok(None) };
+        let Some(bytes) = read_hashed(&path)? else { return Ok(None) };
         let corrupt = |path: &Path, why: String| CacheError::Corrupt { path: path.to_owned(), why };
         let manifest: Manifest = open("manifest", &bytes).map_err(|error| corrupt(&path, error.to_string()))?;
         if manifest.model != self.model {
@@ -166,7 +169,7 @@ impl SnapshotCache {
     /// [`CacheError::Io`].
     pub fn save(&self, manifest: &Manifest, artifact: &[u8]) -> Result<(), CacheError> {
         self.write(&self.path(manifest.version, ARTIFACT), artifact)?;
-        self.write(&self.path(manifest.version, MANIFEST), &seal(manifest))?;
+        self.write(&self.path(manifest.version, MANIFEST), &hashed(seal(manifest)))?;
         let mut others = self.versions()?;
         others.retain(|version| *version != manifest.version);
         let surplus = (others.len() + 1).saturating_sub(self.keep);
@@ -205,17 +208,26 @@ impl SnapshotCache {
     /// [`CacheError::OtherModel`]; [`CacheError::Corrupt`]: the file is moved aside, the next call finds none.
     pub fn seen(&self) -> Result<Option<Seen>, CacheError> {
         let path = self.dir.join(SEEN);
-        let Some(bytes) = read(&path, RECORD_BYTES_MAX as u64)? else { return Ok(None) };
+        let bytes = match read_hashed(&path) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(None),
+            Err(CacheError::Corrupt { why, .. }) => return Err(self.unseen(path, why)?),
+            Err(error) => return Err(error),
+        };
         match open::<Seen>(SEEN, &bytes) {
             Ok(seen) if seen.model != self.model => Err(CacheError::OtherModel { path, found: seen.model, expected: self.model.clone() }),
             Ok(seen) => Ok(Some(seen)),
             Err(error @ RecordError::Protocol { .. }) => Err(CacheError::Corrupt { path, why: error.to_string() }),
-            Err(error) => {
-                set_aside(&path)?;
-                let why = format!("{error}; moved aside as .{BAD}: until the topic was read, an old copy of it would go unnoticed");
-                Err(CacheError::Corrupt { path, why })
-            }
+            Err(error) => Err(self.unseen(path, error.to_string())?),
         }
+    }
+
+    /// Moves the damaged marks aside.
+    fn unseen(&self, path: PathBuf, why: String) -> Result<CacheError, CacheError> {
+        set_aside(&path)?;
+        self.sync_dir()?;
+        let why = format!("{why}; moved aside as .{BAD}: until the topic was read, an old copy of it would go unnoticed");
+        Ok(CacheError::Corrupt { path, why })
     }
 
     /// Writes marks and target durably.
@@ -223,7 +235,7 @@ impl SnapshotCache {
     /// # Errors
     /// [`CacheError::Io`].
     pub fn remember(&self, marks: Marks, target: Option<Version>) -> Result<(), CacheError> {
-        self.write(&self.dir.join(SEEN), &seal(&Seen { proto: PROTOCOL, model: self.model.clone(), marks, target }))
+        self.write(&self.dir.join(SEEN), &hashed(seal(&Seen { proto: PROTOCOL, model: self.model.clone(), marks, target })))
     }
 
     /// Versions on disk, oldest first.
@@ -300,6 +312,27 @@ fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, CacheError> {
     }
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
     file.take(limit).read_to_end(&mut bytes).map_err(io_error("reading", path))?;
+    Ok(Some(bytes))
+}
+
+/// The record, and its hash as a last line: a flipped bit can make other JSON of JSON.
+fn hashed(mut record: Vec<u8>) -> Vec<u8> {
+    let hash = blake3::hash(&record).to_hex();
+    record.push(b'\n');
+    record.extend_from_slice(hash.as_bytes());
+    record
+}
+
+/// The record of a file that [`hashed`] made. Earlier versions wrote no hash: a record is one line of JSON, so it is told by that.
+fn read_hashed(path: &Path) -> Result<Option<Vec<u8>>, CacheError> {
+    let Some(mut bytes) = read(path, (RECORD_BYTES_MAX + HASH_LINE) as u64)? else { return Ok(None) };
+    if let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+        let hash = bytes.split_off(end);
+        if blake3::hash(&bytes).to_hex().as_bytes() != &hash[1..] {
+            let why = "its hash differs from what its last line says".to_owned();
+            return Err(CacheError::Corrupt { path: path.to_owned(), why });
+        }
+    }
     Ok(Some(bytes))
 }
 

@@ -12,6 +12,8 @@ pub(super) const RESERVED: u8 = 0xFF;
 pub(super) const FORMAT: &[u8] = b"\xFFformat";
 /// Highest checkpoint that wrote users.
 pub(super) const WRITTEN: &[u8] = b"\xFFwritten";
+/// What the store holds (`seal.rs`).
+pub(super) const SEALS: &[u8] = b"\xFFseals";
 /// Where an unfinished migration goes on.
 pub(super) const CURSOR: &[u8] = b"\xFFcursor";
 /// Start of the keys of long user ids.

@@ -6,13 +6,15 @@ use super::{StoreError, disk, keys};
 
 #[path = "../../migrations/0001_record_header.rs"]
 mod record_header;
+#[path = "../../migrations/0002_seals.rs"]
+mod seals;
 
 /// Layout that this program reads and writes.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 /// sled's cache while pending steps are only listed.
 const LISTING_CACHE_BYTES: u64 = 1 << 20;
 /// Steps, each from where the one before ends.
-const STEPS: &[Migration] = &[record_header::MIGRATION];
+const STEPS: &[Migration] = &[record_header::MIGRATION, seals::MIGRATION];
 
 /// A step from one layout to the next. Its `run` works on raw keys, with code of its own: the codecs of this program move on, a step
 /// does not. It may be interrupted anywhere and run again.

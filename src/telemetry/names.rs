@@ -70,6 +70,9 @@ metrics! {
     Counter DRIFT = "rocket_drift_total", "Rises of the light head's prequential log loss that ADWIN found.";
     Gauge CHECKPOINT_NUMBER = "rocket_checkpoint_number", "Number of the last committed checkpoint.";
     Gauge CHECKPOINT_TIMESTAMP = "rocket_checkpoint_timestamp_seconds", "When the last checkpoint was committed, seconds since 1970.";
+    Gauge CHECKPOINT_FAILING = "rocket_checkpoint_failing", "1 while the last attempt to commit a checkpoint failed.";
+    Gauge USERS_STORE_BYTES = "rocket_users_store_bytes", "Bytes of the per-user store on disk, as of the last checkpoint.";
+    Gauge USERS_LIVE_BYTES = "rocket_users_live_bytes", "Bytes of the users in it; the store takes some 5.6 times as much at a plateau.";
     Gauge PUBLISHED_VERSION = "rocket_published_version", "Last version published to the snapshot topic.";
     Gauge PUBLISHED_PROMOTED = "rocket_published_promoted", "1 if the last published version was made current, 0 if a pin held it back.";
     Gauge PUBLISH_FAILING = "rocket_publish_failing", "1 while the last attempt to publish failed or was held back by a gate.";

@@ -9,7 +9,7 @@ use rocket_launching::config::{self, AttentionPair, Config, EarlyLabels, Emit, F
 use rocket_launching::domain::{Origin, PartitionIndex, PartitionPosition, Record, Role, TopicPartition};
 use rocket_launching::pipeline::{Parts, PipelineError, Running, State, Summary};
 use rocket_launching::publish::Publisher;
-use rocket_launching::stream::{MemoryDeadLetters, MemorySource};
+use rocket_launching::stream::{MemoryDeadLetters, MemorySource, Source, StreamError};
 use rocket_launching::telemetry::Health;
 
 /// Milliseconds between two impressions.
@@ -181,27 +181,6 @@ pub fn joined_stream(rows: usize, seed: u64) -> (Vec<TopicPartition>, Vec<Record
     (partitions.to_vec(), merged.into_iter().map(|(_, record)| record).collect())
 }
 
-/// A pipeline over records.
-fn parts(
-    config: &Config,
-    state: State,
-    (partitions, records): (Vec<TopicPartition>, Vec<Record>),
-    publisher: Option<Publisher>,
-    finish_at_end: bool,
-) -> (Parts, MemoryDeadLetters) {
-    let dead_letters = MemoryDeadLetters::default();
-    let parts = Parts {
-        config: config.clone(),
-        state,
-        source: Box::new(move |positions: &[PartitionPosition]| Ok(Box::new(MemorySource::new(partitions, records, 64, positions)))),
-        dead_letters: Box::new(dead_letters.clone()),
-        publisher,
-        health: Health::new(Duration::from_secs(60)),
-        finish_at_end,
-    };
-    (parts, dead_letters)
-}
-
 /// Runs a pipeline over records to its end.
 pub fn run(
     config: &Config,
@@ -210,12 +189,30 @@ pub fn run(
     publisher: Option<Publisher>,
     finish_at_end: bool,
 ) -> (Summary, MemoryDeadLetters) {
-    let (parts, dead_letters) = parts(config, state, stream, publisher, finish_at_end);
+    let dead_letters = MemoryDeadLetters::default();
+    let mut parts = parts(config, stream, finish_at_end);
+    (parts.state, parts.publisher, parts.dead_letters) = (state, publisher, Box::new(dead_letters.clone()));
     let summary = Running::start(parts).expect("the pipeline starts").join().expect("the pipeline ends well");
     (summary, dead_letters)
 }
 
+/// What makes a pipeline over records, with durable state and nothing published.
+pub fn parts(config: &Config, (partitions, records): (Vec<TopicPartition>, Vec<Record>), finish_at_end: bool) -> Parts {
+    let source = move |positions: &[PartitionPosition]| -> Result<Box<dyn Source>, StreamError> {
+        Ok(Box::new(MemorySource::new(partitions.clone(), records.clone(), 64, positions)))
+    };
+    Parts {
+        config: config.clone(),
+        state: State::Durable,
+        source: Box::new(source),
+        dead_letters: Box::new(MemoryDeadLetters::default()),
+        publisher: None,
+        health: Health::new(Duration::from_secs(60)),
+        finish_at_end,
+    }
+}
+
 /// Why a pipeline with durable state does not start.
 pub fn refused(config: &Config, stream: (Vec<TopicPartition>, Vec<Record>)) -> PipelineError {
-    Running::start(parts(config, State::Durable, stream, None, true).0).err().expect("the pipeline does not start")
+    Running::start(parts(config, stream, true)).err().expect("the pipeline does not start")
 }

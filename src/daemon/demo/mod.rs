@@ -347,7 +347,7 @@ fn parts(config: &Config, total: Arc<OnceLock<u64>>) -> Result<Parts, Failure> {
         config: config.clone(),
         state: State::Durable,
         source: Box::new(move |positions| {
-            Ok(Box::new(Ending::new(Box::new(KafkaSource::open(&opened, positions)?), total)) as Box<dyn Source>)
+            Ok(Box::new(Ending::new(Box::new(KafkaSource::open(&opened, positions)?), Arc::clone(&total))) as Box<dyn Source>)
         }),
         dead_letters: Box::new(KafkaDeadLetters::open(config)?),
         publisher: Some(open_publisher(config)?),
