@@ -74,7 +74,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// A file operation of ours failed. The kinds that [`is_refusal`] knows leave what is on disk above suspicion.
+    /// A file operation of ours failed. The kinds that [`refusal`] knows leave what is on disk above suspicion.
     pub(super) fn io(doing: &'static str, path: &Path, error: &io::Error) -> Self {
         match refusal(error) {
             Some(way_out) => StoreError::Refused { doing, path: path.to_owned(), why: format!("{error}; {way_out}") },

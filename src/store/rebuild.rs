@@ -63,17 +63,25 @@ fn build(
 ) -> Result<(), StoreError> {
     let building = beside(dir, "building");
     remove(&building)?;
-    let mut builder = Builder {
-        db: disk::open(&building, cache_bytes)?,
-        path: building,
-        batch: sled::Batch::default(),
-        waiting: 0,
-        bytes: 0,
-        sum: Sum::default(),
-    };
+    let built = filled(&building, cache_bytes, checkpoint, fill);
+    if built.is_err() {
+        // The room it takes may be what was missing.
+        let _still_there = remove(&building);
+    }
+    built?;
+    rename(&building, &beside(dir, "built"))
+}
+
+fn filled(
+    path: &Path,
+    cache_bytes: u64,
+    checkpoint: u64,
+    fill: impl FnOnce(&mut Builder) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let db = disk::open(path, cache_bytes)?;
+    let mut builder = Builder { path: path.to_owned(), db, batch: sled::Batch::default(), waiting: 0, bytes: 0, sum: Sum::default() };
     fill(&mut builder)?;
-    let path = builder.finish(checkpoint)?;
-    rename(&path, &beside(dir, "built"))
+    builder.finish(checkpoint)
 }
 
 /// A store that is being filled.
@@ -103,14 +111,13 @@ impl Builder {
         self.db.apply_batch(std::mem::take(&mut self.batch)).map_err(|e| disk::failed(&self.path, &e))
     }
 
-    fn finish(mut self, checkpoint: u64) -> Result<PathBuf, StoreError> {
+    fn finish(mut self, checkpoint: u64) -> Result<(), StoreError> {
         let seal = Seal { checkpoint, sum: self.sum };
         self.batch.insert(keys::FORMAT, &migrate::FORMAT.to_le_bytes());
         self.batch.insert(keys::WRITTEN, &checkpoint.to_le_bytes());
         self.batch.insert(keys::SEALS, seal::encode(&[seal, seal]));
         self.apply()?;
-        Durability::new(&self.path).flush(&self.db)?;
-        Ok(self.path)
+        Durability::new(&self.path).flush(&self.db)
     }
 }
 
