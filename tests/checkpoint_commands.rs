@@ -122,7 +122,7 @@ fn going_back_is_one_more_commit_and_training_goes_on_from_it_as_it_did_then() {
     let (first, newest) = (number(&listed[0]), number(listed.last().unwrap()));
     let argument = first.to_string();
     let (code, _, err) = desk.run(&["restore", &argument]);
-    assert!(code == 64 && err.contains("--yes") && err.contains("metrics start afresh"), "{err}");
+    assert!(code == 64 && err.contains("--yes") && err.contains("GAUC"), "{err}");
     let tried = desk.json(&["restore", &argument, "--dry-run"]);
     assert_eq!((tried["dry_run"].as_bool(), tried["written"].as_bool(), tried["before"].as_u64()), (Some(true), Some(false), Some(newest)));
     assert_eq!(desk.listed(), listed, "nothing was changed");
@@ -136,7 +136,7 @@ fn going_back_is_one_more_commit_and_training_goes_on_from_it_as_it_did_then() {
     assert!(code == 1 && err.contains("already"), "{err}");
 
     let (summary, _) = world::run(&desk.config, State::Durable, world::labelled_stream(1000), None, true);
-    assert!(summary.status.metrics_restarted.unwrap().contains(&format!("went back to {first}")));
+    assert!(summary.status.metrics_restarted.is_none(), "there was an export of it");
     assert_eq!(summary.status.books.done(), 1000, "what came after it is read again and counted once");
     let whole = tempfile::tempdir().unwrap();
     let mut config = desk.config.clone();
@@ -145,7 +145,7 @@ fn going_back_is_one_more_commit_and_training_goes_on_from_it_as_it_did_then() {
     let end = |dir: &Path| {
         let store = CheckpointStore::open(dir, 8).unwrap();
         let commit = store.latest().unwrap().clone();
-        (CheckpointStore::load(dir, &commit).unwrap().learner, commit.books, commit.positions)
+        (CheckpointStore::load(dir, &commit).unwrap().learner, commit.books, commit.positions, commit.report)
     };
     assert!(end(desk.state()) == end(whole.path()), "bit-equal to a run that never went back");
 }

@@ -243,6 +243,31 @@ fn a_topic_that_goes_while_it_is_read_ends_the_daemon_with_all_committed() {
 }
 
 #[test]
+fn a_topic_made_anew_behind_our_back_is_found_out_and_refused_from_then_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = RealBroker::start();
+    let config = site(dir.path(), &broker.bootstrap());
+    create_topics(&config, PARTITIONS, 1).unwrap();
+    produce(&config, 0, ROWS);
+    let daemon = Daemon::start(&config);
+    daemon.wait_until("all events are done", |status| status.books.done() == 2 * ROWS as u64);
+    // Stopped, it cannot see the topic go and come back, longer than it was.
+    daemon.signal("STOP");
+    delete_topic(&config, &config.events_topic());
+    create_topics(&config, PARTITIONS, 1).unwrap();
+    produce(&config, 1000, 1000 + ROWS + 50);
+    daemon.signal("CONT");
+    assert_eq!(daemon.wait().code(), Some(1));
+    for words in [log_of(&config).lines().last().unwrap().to_owned(), refusal(&config)] {
+        assert!(words.contains("world.events[0]: the record at offset") && words.contains("rocketctl offsets reset"), "{words}");
+    }
+    let before = committed(&config).books.done();
+    assert!(before >= 2 * ROWS as u64, "what was done is committed");
+    reset(&config, &["--to", "earliest"]);
+    run_to(&config, before + 2 * (ROWS + 50) as u64);
+}
+
+#[test]
 fn where_labels_come_early_open_impressions_go_with_their_position() {
     let dir = tempfile::tempdir().unwrap();
     let (partitions, records) = world::joined_stream(1200, 1);

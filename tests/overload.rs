@@ -69,7 +69,9 @@ fn overload(length: Duration) {
         before >> 10,
         after >> 10
     );
-    assert!(after >> 10 < MEMORY_MB && after as f64 <= before as f64 * PLATEAU, "{before} KB, then {after} KB");
+    assert!(after >> 10 < MEMORY_MB, "{after} KB");
+    // In seconds nothing has come to its plateau.
+    assert!(length < Duration::from_secs(300) || after as f64 <= before as f64 * PLATEAU, "{before} KB, then {after} KB");
 
     // What is done is the beginning of the stream, but for dead letters among samples whose batch is not full; the rest is read again.
     let commit = kills::last_commit(&config);

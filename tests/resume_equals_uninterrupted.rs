@@ -8,7 +8,7 @@ use rocket_launching::checkpoint::{CheckpointStore, Commit, Loaded};
 use rocket_launching::config::{AdmissionConfig, ByteLength, Config, Heads, HintSchedule, Span};
 use rocket_launching::domain::{PartitionPosition, Record, TopicPartition};
 use rocket_launching::pipeline::{Running, State};
-use rocket_launching::stream::{MemorySource, StreamError};
+use rocket_launching::stream::{Loss, LostPosition, MemorySource, StreamError};
 use rocket_launching::train::LearnerState;
 use support::world;
 
@@ -215,7 +215,10 @@ fn an_export_whose_events_the_source_no_longer_has_is_not_gone_back_to() {
     let (partitions, low) = (stream.0.clone(), before.positions[0].low);
     parts.source = Box::new(move |positions| match positions {
         [position, ..] if position.low < low => {
-            Err(StreamError::OutOfRange { partition: position.partition.clone(), wanted: position.low, low, high: low })
+            let loss = Loss::Removed;
+            Err(StreamError::PositionsLost {
+                lost: vec![LostPosition { partition: position.partition.clone(), wanted: position.low, low, high: low, loss }],
+            })
         }
         _ => Ok(Box::new(MemorySource::new(partitions.clone(), stream.1[..700].to_vec(), 64, positions))),
     });

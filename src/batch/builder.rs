@@ -68,7 +68,7 @@ impl BatchBuilder {
 
     /// Adds news of a partition. A mark alone closes no batch: it matters when events after it are done.
     pub fn note(&mut self, news: News, now_ms: i64) {
-        if matches!(news, News::Appeared(..)) {
+        if !matches!(news, News::Read(..)) {
             self.opened_ms.get_or_insert(now_ms);
         }
         self.open.news.push(news);

@@ -70,6 +70,8 @@ pub enum News {
     Appeared(TopicPartition, i64),
     /// This record was read.
     Read(PartitionIndex, Mark),
+    /// Another record stands where this one was read: what was read since may be of either log.
+    Contradicted(PartitionIndex, Mark),
 }
 
 /// An event that ended without being trained.

@@ -298,7 +298,11 @@ impl View for Restored {
             ("samples undone", self.samples_undone.to_string()),
             ("new number", maybe(self.number)),
             ("removed", "nothing: newer checkpoints stay until they are collected".to_owned()),
-            ("GAUC", "the per-user store is newer; the daemon sets it aside and metrics start afresh".to_owned()),
+            (
+                "GAUC",
+                "goes back to the newest export of that checkpoint or before, and training with it; without one metrics start afresh"
+                    .to_owned(),
+            ),
             ("state", state.to_owned()),
         ])
     }

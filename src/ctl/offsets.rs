@@ -11,7 +11,7 @@ use super::output::{self, View, maybe, table, time};
 use crate::checkpoint::newest_commit;
 use crate::config::StreamMode;
 use crate::daemon::Failure;
-use crate::domain::{PartitionPosition, TopicPartition};
+use crate::domain::{Mark, PartitionPosition, TopicPartition};
 use crate::pipeline::{Move, Moved, PipelineError, Reset};
 use crate::stream::{Holding, Loss, holdings, offsets_at};
 
@@ -286,7 +286,7 @@ fn loss_name(loss: Option<Loss>) -> String {
         None => output::NONE.to_owned(),
         Some(Loss::Removed) => "removed unread".to_owned(),
         Some(Loss::Beyond) => "beyond the end".to_owned(),
-        Some(Loss::OtherRecord { offset }) => format!("another record at {offset}"),
+        Some(Loss::OtherRecord(Mark { offset, .. })) => format!("another record at {offset}"),
     }
 }
 

@@ -100,7 +100,7 @@ pub struct PartitionPosition {
     /// How many offsets were done in passes before this one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub earlier: u64,
-    /// A record of this pass below `low`, where one was marked.
+    /// A record of this pass below `low`, where one was marked; or one that was found to be another now, wherever it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Mark>,
 }

@@ -54,6 +54,12 @@ impl Ingest {
                     }
                     self.records(records)?;
                 }
+                Ok(Chunk::Contradicted(marks)) => {
+                    let now_ms = self.now_ms();
+                    for (partition, mark) in marks {
+                        self.builder.note(News::Contradicted(partition, mark), now_ms);
+                    }
+                }
                 Ok(Chunk::End) if self.finish_at_end => {
                     self.joiner.finish(&mut self.joined);
                     self.hand_on_joined()?;

@@ -76,6 +76,8 @@ struct Track {
     earlier: u64,
     /// Marked records by offset: the last one below the position, and those from there on.
     marks: VecDeque<Mark>,
+    /// A marked record where another one stands now: the position bears it until an operator has decided.
+    contradicted: Option<Mark>,
     /// Trained impressions whose windows are open: the first of them holds the position.
     open: Open,
 }
@@ -85,7 +87,7 @@ impl Track {
     fn recovered(position: PartitionPosition, open: Vec<OpenImpression>) -> Self {
         let PartitionPosition { partition, start, low, done, earlier, mark } = position;
         let (marks, open) = (mark.into_iter().collect(), open.into_iter().collect());
-        let mut track = Track { partition, start, low, done: RoaringTreemap::new(), earlier, marks, open };
+        let mut track = Track { partition, start, low, done: RoaringTreemap::new(), earlier, marks, contradicted: None, open };
         for (from, to) in done {
             track.mark(from, to);
         }
@@ -130,7 +132,8 @@ impl Track {
             }
         }
         let low = held.unwrap_or(self.low);
-        let mark = self.marks.iter().take_while(|mark| mark.offset < low).last().copied();
+        let below = || self.marks.iter().take_while(|mark| mark.offset < low).last().copied();
+        let mark = self.contradicted.or_else(below);
         PartitionPosition { partition: self.partition.clone(), start: self.start, low, done, earlier: self.earlier, mark }
     }
 }
@@ -190,6 +193,11 @@ impl Progress {
                     None => PartitionPosition::new(partition, start),
                 };
                 self.tracks.push(Track::recovered(position, Vec::new()));
+            }
+            News::Contradicted(partition, mark) => {
+                if let Some(track) = self.tracks.get_mut(partition.0 as usize) {
+                    track.contradicted = Some(mark);
+                }
             }
             News::Read(partition, mark) => {
                 if let Some(track) = self.tracks.get_mut(partition.0 as usize) {
@@ -471,6 +479,17 @@ mod tests {
             read(&mut progress, 192);
             assert_eq!(progress.tracks[0].marks.iter().map(|mark| mark.offset).collect::<Vec<_>>(), [128, 192]);
         }
+    }
+
+    #[test]
+    fn a_record_that_is_another_now_stays_in_the_position() {
+        let mut progress = Progress::new(&[partition()], &[0], Recovered::default(), 0);
+        progress.hear(News::Read(PartitionIndex(0), Mark { offset: 0, hash: 9 }));
+        progress.ended(Ended::DeadLettered(origin(0)));
+        let read_before = Mark { offset: 64, hash: 1 };
+        progress.hear(News::Contradicted(PartitionIndex(0), read_before));
+        progress.ended(Ended::DeadLettered(origin(1)));
+        assert_eq!((progress.positions()[0].low, progress.positions()[0].mark), (2, Some(read_before)));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use crossbeam_channel::{SendTimeoutError, Sender};
 
 use super::PipelineError;
 use super::shared::Shared;
-use crate::domain::{Record, TopicPartition};
-use crate::stream::{Polled, Source};
+use crate::domain::{Mark, PartitionIndex, Record, TopicPartition};
+use crate::stream::{Loss, Polled, Source, StreamError};
 
 /// How long a poll waits for the first record: the delay of a stop.
 const POLL: Duration = Duration::from_millis(50);
@@ -24,6 +24,8 @@ pub(super) enum Chunk {
         /// Of partitions known by now.
         records: Vec<Record>,
     },
+    /// Other records stand where these were read; nothing follows.
+    Contradicted(Vec<(PartitionIndex, Mark)>),
     /// The source has ended for good.
     End,
 }
@@ -33,7 +35,16 @@ pub(super) fn read(mut source: Box<dyn Source>, out: &Sender<Chunk>, shared: &Ar
     let mut known = source.partitions().len();
     while !shared.stopping() {
         let mut records = Vec::new();
-        let polled = source.poll(&mut records, POLL)?;
+        let polled = match source.poll(&mut records, POLL) {
+            Ok(polled) => polled,
+            Err(error) => {
+                let contradicted = contradicted(source.as_ref(), &error);
+                if !contradicted.is_empty() {
+                    hand_on(source.as_mut(), out, Chunk::Contradicted(contradicted), &mut known, shared)?;
+                }
+                return Err(error.into());
+            }
+        };
         let appeared = appeared(source.as_ref(), &mut known);
         let nothing = records.is_empty() && appeared.is_empty();
         if !nothing && !hand_on(source.as_mut(), out, Chunk::Records { appeared, records }, &mut known, shared)? {
@@ -48,6 +59,18 @@ pub(super) fn read(mut source: Box<dyn Source>, out: &Sender<Chunk>, shared: &Ar
         }
     }
     Ok(())
+}
+
+/// What the error says of records that were read before. It has to get into the last checkpoint: its position may well be one of the other
+/// log already, and look right at the next start.
+fn contradicted(source: &dyn Source, error: &StreamError) -> Vec<(PartitionIndex, Mark)> {
+    let StreamError::PositionsLost { lost } = error else { return Vec::new() };
+    let contradicted = lost.iter().filter_map(|lost| {
+        let Loss::OtherRecord(mark) = lost.loss else { return None };
+        let place = source.partitions().iter().position(|partition| *partition == lost.partition)?;
+        Some((PartitionIndex(u32::try_from(place).ok()?), mark))
+    });
+    contradicted.collect()
 }
 
 /// The partitions beyond the `known` first ones, which are then known too.

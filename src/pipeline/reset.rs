@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn in_another_log_a_new_pass_begins_and_what_was_open_is_over() {
-        for loss in [Loss::Beyond, Loss::OtherRecord { offset: 38 }] {
+        for loss in [Loss::Beyond, Loss::OtherRecord(Mark { offset: 38, hash: 1 })] {
             let (input, moved) = moved(60, Some(loss));
             assert_eq!((moved.skipped, moved.new_pass), (0, true));
             assert_eq!((input.positions[0].low, input.positions[0].count()), (60, 100));

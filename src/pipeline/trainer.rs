@@ -12,7 +12,7 @@ use super::letters::Letters;
 use super::progress::Progress;
 use super::shared::Shared;
 use super::teaching::Teaching;
-use crate::batch::{Batch, BatchBuilder, Pace};
+use crate::batch::{Batch, BatchBuilder, News, Pace};
 use crate::checkpoint::{Commit, ProbeSample, PublishMark};
 use crate::config::Config;
 use crate::domain::{Books, EventTime, Field, Origin, Sample, ScoredSample, Stage, UserId};
@@ -151,6 +151,10 @@ impl Trainer {
     /// One step. `None`: the evaluating thread is gone, or a stop came before dead letters were acknowledged.
     fn batch(&mut self, mut batch: Batch) -> Option<()> {
         for news in std::mem::take(&mut batch.news) {
+            if matches!(news, News::Contradicted(..)) {
+                // To be committed, even where nothing was done since.
+                self.schedule.done = 0;
+            }
             self.progress.hear(news);
         }
         for ended in std::mem::take(&mut batch.ended) {

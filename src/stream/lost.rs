@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::domain::TopicPartition;
+use crate::domain::{Mark, TopicPartition};
 
 /// A position that reading cannot go on from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,10 +26,10 @@ pub enum Loss {
     /// The partition ends below it, or is not there at all: the topic was made anew, has lost its end, or is another cluster's.
     Beyond,
     /// A record below it is another than the one that was read there: the topic was made anew, or its end was lost and written again.
-    OtherRecord {
-        /// That record's offset.
-        offset: i64,
-    },
+    OtherRecord(
+        /// The one that was read.
+        Mark,
+    ),
 }
 
 impl Loss {
@@ -51,7 +51,7 @@ impl fmt::Display for LostPosition {
         match loss {
             Loss::Removed => write!(f, "{outside}: retention has removed what comes next"),
             Loss::Beyond => write!(f, "{outside}: the topic was made anew, has lost its end, or is another cluster's"),
-            Loss::OtherRecord { offset } => {
+            Loss::OtherRecord(Mark { offset, .. }) => {
                 write!(f, "{partition}: the record at offset {offset} is not the one read on the way to position {wanted}: ")?;
                 f.write_str("the topic was made anew, or its end was lost and written again")
             }
@@ -87,7 +87,7 @@ mod tests {
             high: 20,
             loss,
         };
-        let text = list(&[at(0, 9, Loss::Removed), at(1, 21, Loss::Beyond), at(2, 15, Loss::OtherRecord { offset: 12 })]);
+        let text = list(&[at(0, 9, Loss::Removed), at(1, 21, Loss::Beyond), at(2, 15, Loss::OtherRecord(Mark { offset: 12, hash: 1 }))]);
         for part in ["t[0]: position 9", "10 to 20", "t[1]: position 21", "t[2]: the record at offset 12", "position 15"] {
             assert!(text.contains(part), "{part} is not in {text}");
         }

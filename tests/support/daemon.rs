@@ -104,12 +104,6 @@ impl Daemon {
         }
     }
 
-    /// Sends a signal: `STOP`, `CONT`.
-    pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
-        assert!(sent.expect("kill runs").success());
-    }
-
     /// kill -9.
     pub fn kill_9(mut self) {
         self.child.kill().expect("the child can be killed");
@@ -131,6 +125,12 @@ impl Daemon {
     pub fn terminate(self) -> ExitStatus {
         self.signal("TERM");
         self.wait()
+    }
+
+    /// Sends it a signal, by its name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("kill runs").success());
     }
 }
 

@@ -14,7 +14,10 @@ use rocket_launching::config::{
 };
 
 /// How long a test waits for something that must happen, before it fails. Never a measure of speed.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long [`wait_for`] waits: several tests start daemons at once, on few cores.
+const WAIT: Duration = Duration::from_secs(120);
 
 /// A configuration against the broker at `brokers`, labelled, with topics derived from `name` and an empty feature list.
 pub fn config(name: &str, brokers: &str) -> Config {
@@ -53,7 +56,7 @@ pub fn config(name: &str, brokers: &str) -> Config {
 
 /// Asks until there is an answer; fails the test when none comes.
 pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT;
     loop {
         if let Some(answer) = ask() {
             return answer;

@@ -86,28 +86,44 @@ fn holding(partition: TopicPartition, held: Option<(i64, i64)>, positions: &[Par
 /// Reads the marked records again that are still there. What is there and differs was written by somebody else: offsets alone would look
 /// right on a topic that was made anew and has grown beyond our position.
 fn compare_marks(kafka: &KafkaConfig, holdings: &mut [Holding]) -> Result<(), StreamError> {
-    // Topic by topic: the client's "end of partition" bears no topic.
-    let mut wanted: BTreeMap<Arc<str>, BTreeMap<i32, (usize, Mark)>> = BTreeMap::new();
-    for (index, holding) in holdings.iter().enumerate() {
-        let mark = holding.position.as_ref().and_then(|position| position.mark);
-        if let Some(mark) = mark.filter(|mark| holding.loss.is_none() && (holding.low..holding.high).contains(&mark.offset)) {
-            wanted.entry(Arc::clone(&holding.partition.topic)).or_default().insert(holding.partition.partition, (index, mark));
-        }
-    }
-    for (topic, marks) in wanted {
-        for (index, mark) in others(kafka, &topic, marks)? {
-            holdings[index].loss = Some(Loss::OtherRecord { offset: mark.offset });
+    let there = |holding: &&Holding| holding.loss.is_none();
+    let mark = |holding: &Holding| {
+        let mark = holding.position.as_ref()?.mark?;
+        (holding.low..holding.high).contains(&mark.offset).then(|| (holding.partition.clone(), mark))
+    };
+    let marks: Vec<_> = holdings.iter().filter(there).filter_map(mark).collect();
+    for (partition, mark) in contradicted(kafka, &marks)? {
+        if let Some(holding) = holdings.iter_mut().find(|holding| holding.partition == partition) {
+            holding.loss = Some(Loss::OtherRecord(mark));
         }
     }
     Ok(())
 }
 
+/// Those of the marks, one to a partition, at whose offset another record stands. Of what is gone nothing can be said.
+///
+/// # Errors
+/// [`StreamError::Unreachable`], [`StreamError::Client`].
+pub(super) fn contradicted(kafka: &KafkaConfig, marks: &[(TopicPartition, Mark)]) -> Result<Vec<(TopicPartition, Mark)>, StreamError> {
+    // Topic by topic: the client's "end of partition" bears no topic.
+    let mut by_topic: BTreeMap<Arc<str>, BTreeMap<i32, Mark>> = BTreeMap::new();
+    for (partition, mark) in marks {
+        by_topic.entry(Arc::clone(&partition.topic)).or_default().insert(partition.partition, *mark);
+    }
+    let mut contradicted = Vec::new();
+    for (topic, marks) in by_topic {
+        let others = others(kafka, &topic, marks)?.into_iter();
+        contradicted.extend(others.map(|(partition, mark)| (TopicPartition { topic: Arc::clone(&topic), partition }, mark)));
+    }
+    Ok(contradicted)
+}
+
 /// Those of the marks, by partition, at whose offset another record stands.
-fn others(kafka: &KafkaConfig, topic: &str, mut wanted: BTreeMap<i32, (usize, Mark)>) -> Result<Vec<(usize, Mark)>, StreamError> {
+fn others(kafka: &KafkaConfig, topic: &str, mut wanted: BTreeMap<i32, Mark>) -> Result<Vec<(i32, Mark)>, StreamError> {
     let failed = |error: &KafkaError| request_error(kafka, "reading marked records", error);
     let consumer: BaseConsumer<Context> = settings::consumer(kafka, Reading::Log)?;
     let mut assignment = TopicPartitionList::with_capacity(wanted.len());
-    for (partition, (_, mark)) in &wanted {
+    for (partition, mark) in &wanted {
         assignment.add_partition_offset(topic, *partition, Offset::Offset(mark.offset)).map_err(|error| failed(&error))?;
     }
     consumer.assign(&assignment).map_err(|error| failed(&error))?;
@@ -117,12 +133,12 @@ fn others(kafka: &KafkaConfig, topic: &str, mut wanted: BTreeMap<i32, (usize, Ma
         let wait = deadline.saturating_duration_since(Instant::now());
         match consumer.poll(wait) {
             Some(Ok(message)) => {
-                let Some((index, mark)) = wanted.remove(&message.partition()) else { continue };
+                let Some(mark) = wanted.remove(&message.partition()) else { continue };
                 deadline = Instant::now() + kafka.timeout.0;
                 let hash = Mark::hash(message.key(), message.payload(), message.timestamp().to_millis());
                 // A later record comes where the marked one is gone: nothing can be said then.
                 if message.offset() == mark.offset && hash != mark.hash {
-                    others.push((index, mark));
+                    others.push((message.partition(), mark));
                 }
             }
             // From the mark on there is nothing left.

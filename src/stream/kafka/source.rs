@@ -7,11 +7,11 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::context::{Context, Verdict, judge};
-use super::holdings::{Holding, survey};
+use super::holdings::{Holding, contradicted, survey};
 use super::metadata::{Topics, first_offset, partition_count, watermarks};
 use super::settings::{self, Reading};
 use crate::config::{Config, KafkaConfig, StartAt, StreamMode};
-use crate::domain::{Origin, PartitionIndex, PartitionPosition, Record, Role, TopicPartition};
+use crate::domain::{Mark, Origin, PartitionIndex, PartitionPosition, Record, Role, TopicPartition};
 use crate::stream::{Loss, LostPosition, Polled, Source, StreamError};
 
 /// Records handed over per poll at most: enough to spread the cost of a hand-over, few enough that shutdown and pausing are prompt.
@@ -22,6 +22,12 @@ const CHUNK: usize = 4096;
 const REFRESH: Duration = Duration::from_secs(10);
 /// How long that question may take. It is asked again, and reading waits for its answer.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often a record that was read is read again, to see that it still stands there: a topic that is made anew and filled while we are cut
+/// off (an outage, a stopped process) looks like its predecessor to a client that comes back. It takes a connection of its own.
+const WITNESS: Duration = Duration::from_secs(30);
+/// Every so many offsets a record is kept in mind for that.
+const WITNESS_EVERY: i64 = 64;
 
 /// Events from Kafka: every partition of the configured topics, assigned by us, at positions that are ours.
 ///
@@ -37,8 +43,13 @@ pub struct KafkaSource {
     starts: Vec<i64>,
     /// Per partition, the lowest offset that may still come.
     next: Vec<i64>,
+    /// Per partition, a record that was read before the last look whether it still stands there.
+    marks: Vec<Option<Mark>>,
+    /// Per partition, one that was read since.
+    newer_marks: Vec<Option<Mark>>,
     paused: bool,
     refreshed: Instant,
+    witnessed: Instant,
     /// An error that may mean lost positions, while the broker has not been asked yet.
     doubt: Option<KafkaError>,
 }
@@ -78,14 +89,20 @@ impl KafkaSource {
             partitions: Vec::new(),
             starts: Vec::new(),
             next: Vec::new(),
+            marks: Vec::new(),
+            newer_marks: Vec::new(),
             paused: false,
             refreshed: Instant::now(),
+            witnessed: Instant::now(),
             doubt: None,
         };
         let mut assignment = TopicPartitionList::with_capacity(holdings.len());
         for holding in holdings.iter().filter(|holding| holding.exists) {
             let start = start_of(holding, positions, config.topics.start);
             source.add(&holding.partition, start, &mut assignment)?;
+            if let Some(mark) = source.marks.last_mut() {
+                *mark = holding.position.as_ref().and_then(|position| position.mark);
+            }
         }
         source.consumer.assign(&assignment).map_err(|error| client_error("assigning partitions", &error))?;
         tracing::info!(partitions = source.partitions.len(), resumed = positions.len(), brokers = source.kafka.brokers, "reading events");
@@ -103,6 +120,8 @@ impl KafkaSource {
         self.partitions.push(partition.clone());
         self.starts.push(start);
         self.next.push(start);
+        self.marks.push(None);
+        self.newer_marks.push(None);
         Ok(())
     }
 
@@ -110,6 +129,9 @@ impl KafkaSource {
     fn refresh(&mut self) -> Result<(), StreamError> {
         self.refreshed = Instant::now();
         self.settle_doubt()?;
+        if self.witnessed.elapsed() >= WITNESS {
+            self.witness()?;
+        }
         let mut added = Vec::new();
         for topic in &self.topics {
             let Some(count) = partition_count(self.consumer.client(), &topic.name, REFRESH_TIMEOUT) else { continue };
@@ -128,6 +150,35 @@ impl KafkaSource {
             self.add(&partition, low, &mut assignment)?;
         }
         self.consumer.incremental_assign(&assignment).map_err(|error| client_error("assigning partitions that were added", &error))
+    }
+
+    /// Looks whether what was read still stands where it was read. A broker that does not answer is asked again later.
+    fn witness(&mut self) -> Result<(), StreamError> {
+        self.witnessed = Instant::now();
+        let known = self.partitions.iter().zip(&self.marks);
+        let marks: Vec<_> = known.filter_map(|(partition, mark)| Some((partition.clone(), (*mark)?))).collect();
+        let contradicted = match contradicted(&self.kafka, &marks) {
+            Ok(contradicted) => contradicted,
+            Err(error) => {
+                tracing::debug!(%error, "records read before could not be read again");
+                return Ok(());
+            }
+        };
+        if contradicted.is_empty() {
+            // Read before this look: should the log be another by now, the next look finds out.
+            for (mark, newer) in self.marks.iter_mut().zip(&mut self.newer_marks) {
+                *mark = newer.take().or(*mark);
+            }
+            return Ok(());
+        }
+        let mut lost = Vec::new();
+        for (partition, mark) in contradicted {
+            let Ok((low, high)) = watermarks(self.consumer.client(), &self.kafka, &partition) else { return Ok(()) };
+            let place = self.partitions.iter().position(|known| *known == partition);
+            let wanted = place.map_or(mark.offset, |place| self.next[place]);
+            lost.push(LostPosition { partition, wanted, low, high, loss: Loss::OtherRecord(mark) });
+        }
+        Err(StreamError::PositionsLost { lost })
     }
 
     /// The record, unless it stands below what was already delivered.
@@ -215,6 +266,11 @@ impl Source for KafkaSource {
             match self.consumer.poll(wait) {
                 Some(Ok(message)) => {
                     if let Some(record) = Self::take(&self.topics, &mut self.next, &message) {
+                        let place = record.origin.partition.0 as usize;
+                        let mark = if self.marks[place].is_none() { &mut self.marks[place] } else { &mut self.newer_marks[place] };
+                        if mark.is_none() || record.origin.offset % WITNESS_EVERY == 0 {
+                            *mark = Some(Mark::of(&record));
+                        }
                         into.push(record);
                         taken += 1;
                     }
