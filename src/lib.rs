@@ -15,6 +15,7 @@
 //! 5. A snapshot comes from a committed checkpoint, and its version is that checkpoint's number: never reused ([`publish`]).
 //! 6. Saving leaves the training state bit-equal ([`checkpoint`]).
 //! 7. The gradient block: the hint never moves the booster's head ([`nets`]).
+//! 8. Where keys are trusted, only what they have signed counts on the snapshot topic, each key in its role ([`keys`]).
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "trainer")]
