@@ -1,7 +1,7 @@
 //! Points where tests end the program or make a file operation fail. In a build without the feature `failpoints` they are nothing.
 //!
-//! A point is named after what is being made durable and how far that has come: `commit.synced`. The environment variable `FAILPOINTS` arms
-//! points, in the language of the crate [`fail`](https://docs.rs/fail): `commit.synced=2*off->return(kill)` spares the first two times.
+//! A point is named after what is being made durable and how far that has come: `commit.rename`. The environment variable `FAILPOINTS` arms
+//! points, in the language of the crate [`fail`](https://docs.rs/fail): `commit.rename=2*off->return(kill)` spares the first two times.
 //!
 //! | action | does |
 //! |---|---|

@@ -155,7 +155,7 @@ fn offset_of(high: u32, low: u32) -> i64 {
 
 impl Progress {
     /// `partitions` and `starts` are the source's; what `recovered` says wins over `starts`. Open impressions of a partition that the source
-    /// no longer has are forgotten: nobody can close them.
+    /// no longer has are forgotten: nobody can close them. With a `memory_ms` of 0 no impression is remembered.
     pub(super) fn new(partitions: &[TopicPartition], starts: &[i64], recovered: Recovered, memory_ms: i64) -> Self {
         let mut positions: HashMap<TopicPartition, PartitionPosition> =
             recovered.positions.into_iter().map(|position| (position.partition.clone(), position)).collect();
@@ -171,7 +171,8 @@ impl Progress {
         let mut retired: Vec<_> = positions.into_values().collect();
         retired.sort_by(|a, b| a.partition.cmp(&b.partition));
         let newest = recovered.memory.iter().map(|(time, _)| *time).max().unwrap_or(EventTime(i64::MIN));
-        Progress { tracks, retired, books: recovered.books, memory: recovered.memory.into_iter().collect(), memory_ms, newest }
+        let memory = recovered.memory.into_iter().filter(|_| memory_ms > 0).collect();
+        Progress { tracks, retired, books: recovered.books, memory, memory_ms, newest }
     }
 
     /// What of the source's partitions is done already: to be skipped when read again, but for open impressions.
@@ -270,7 +271,7 @@ impl Progress {
     }
 
     fn remember(&mut self, time: EventTime, impression: Option<ImpressionId>) {
-        let Some(impression) = impression else { return };
+        let Some(impression) = impression.filter(|_| self.memory_ms > 0) else { return };
         self.newest = self.newest.max(time);
         self.memory.push((time, impression));
         self.memory.forget_before(EventTime(self.newest.0.saturating_sub(self.memory_ms)));

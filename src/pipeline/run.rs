@@ -17,7 +17,7 @@ use super::trainer::{Checkpoints, Schedule, Trainer};
 use super::{Control, Status, reader};
 use crate::batch::{BatchBuilder, NegativeSampling, Pace};
 use crate::checkpoint::{CheckpointError, CheckpointStore};
-use crate::config::Config;
+use crate::config::{Config, StreamMode};
 use crate::domain::PartitionPosition;
 use crate::evaluate::EvaluateError;
 use crate::features::{FeatureError, FeatureSpec};
@@ -149,7 +149,8 @@ impl Running {
         let mut learner = Learner::new(&config.model, &config.train, config.early_labels(), &spec)?;
         let Recovery { mut durable, evaluator, source, recovered, mut status, probes } =
             Recovery::open(&config, state, &mut learner, source)?;
-        let memory_ms = config.join.memory.as_millis();
+        // Labelled events are joined to nothing, and nothing of them need be remembered.
+        let memory_ms = if config.topics.mode == StreamMode::Joined { config.join.memory.as_millis() } else { 0 };
         let memory = recovered.memory.clone();
         let progress = Progress::new(source.partitions(), source.starts(), recovered, memory_ms);
         status.books = progress.books().clone();
