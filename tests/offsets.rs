@@ -285,7 +285,7 @@ fn where_labels_come_early_open_impressions_go_with_their_position() {
         let goal = Move { partition: partitions[0].clone(), to: low + by, loss: None };
         let moved = reset.apply(&[goal]).to_vec();
         assert_eq!((moved[0].new_pass, moved[0].from), (by < 0, Some(low)));
-        reset.write(&config, 0).unwrap();
+        reset.write(0).unwrap();
 
         let (ended, _) = world::run(&config, State::Durable, (partitions.clone(), records.clone()), None, true);
         let counted: u64 = ended.status.positions.iter().map(PartitionPosition::count).sum();

@@ -16,7 +16,6 @@ mod support;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use rocket_launching::checkpoint::{self, CheckpointError, CheckpointStore};
 use rocket_launching::config::Config;
@@ -24,6 +23,7 @@ use rocket_launching::domain::UserId;
 use rocket_launching::evaluate::{UserStates, UserWriter};
 use rocket_launching::pipeline::State;
 use rocket_launching::store::{SledUsers, StoreError, pending_migrations};
+use support::raw_sled::{CACHE_BYTES, raw};
 use support::world;
 use tempfile::TempDir;
 
@@ -37,7 +37,6 @@ const USERS: usize = 40;
 const LEARNER: &str = "14b8802607b27f439c562eab2ad9f15b6a8279ebc5a48ee67818e306aba1f828";
 const USER_RECORDS: &str = "ac87cd1cb88793f841c34bd1bc94a550733cc85c9dd3a356086e0ea663387c67";
 
-const CACHE_BYTES: u64 = 1 << 20;
 const STORE: &str = "users.sled";
 const FORMAT_KEY: &[u8] = b"\xFFformat";
 const CURSOR_KEY: &[u8] = b"\xFFcursor";
@@ -89,20 +88,6 @@ fn bytes(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         }
     }
     found
-}
-
-/// sled itself. Its workers hold the lock for some moments after a store is dropped.
-fn raw(dir: &Path) -> sled::Db {
-    let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES);
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        match config.open() {
-            Err(sled::Error::Io(error)) if error.to_string().contains("lock") && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            result => return result.unwrap(),
-        }
-    }
 }
 
 fn open(dir: &Path, committed: u64) -> SledUsers {

@@ -1,16 +1,17 @@
 //! Promise: the store gives every user's value as of the commit it is opened with, or says that it cannot; never a wrong one.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail like tests")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use rocket_launching::domain::UserId;
 use rocket_launching::evaluate::{UserStates, UserWriter};
 use rocket_launching::store::{Export, Exports, SledUsers, SledWriter, StoreError, set_aside};
+use support::raw_sled::{CACHE_BYTES, raw};
 
-const CACHE_BYTES: u64 = 1 << 20;
 const SEALS_KEY: &[u8] = b"\xFFseals";
 
 /// Both halves.
@@ -25,20 +26,6 @@ fn try_open(dir: &Path, committed: u64) -> Result<Store, StoreError> {
 
 fn open(dir: &Path, committed: u64) -> Store {
     try_open(dir, committed).unwrap()
-}
-
-/// sled itself. Its workers hold the lock for some moments after a store is dropped.
-fn raw(dir: &Path) -> sled::Db {
-    let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES);
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        match config.open() {
-            Err(sled::Error::Io(error)) if error.to_string().contains("lock") && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            result => return result.unwrap(),
-        }
-    }
 }
 
 fn user(id: &str) -> UserId {

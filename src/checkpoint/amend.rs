@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::files::{self, Extra};
-use super::{CheckpointError, Commit, directory};
+use super::{CheckpointError, CheckpointStore, Commit, directory};
 use crate::domain::{Books, EventTime, ImpressionId, OpenImpression, PartitionPosition, TopicPartition};
 
 /// Everything in a checkpoint that hangs together with where reading goes on.
@@ -42,27 +42,25 @@ pub fn newest_commit(dir: &Path) -> Result<Option<Commit>, CheckpointError> {
 /// # Errors
 /// [`CheckpointError::Corrupt`], [`CheckpointError::Io`].
 pub fn input_of(dir: &Path, commit: &Commit) -> Result<Input, CheckpointError> {
-    let Extra { memory, open, .. } = extra_of(dir, commit)?;
+    let Extra { memory, open, .. } = files::read_extra(&directory::files_dir(dir), &commit.extra)?;
     Ok(Input { positions: commit.positions.clone(), books: commit.books.clone(), memory, open })
 }
 
-/// Commits `input` under `number`, with everything else as in `commit`, users too. The caller holds the directory's lock, and `number` is
-/// above every one used there.
-///
-/// # Errors
-/// [`CheckpointError`]; `commit` is still the newest then.
-pub fn amend(dir: &Path, commit: &Commit, number: u64, input: Input, created_ms: i64) -> Result<Commit, CheckpointError> {
-    let extra = Extra { memory: input.memory, open: input.open, ..extra_of(dir, commit)? };
-    let extra = serde_json::to_vec(&extra).expect("plain structs serialise");
-    let extra = files::write_durable(&directory::files_dir(dir), &files::name("extra", number, "json"), &extra)?;
-    let (positions, books, restores) = (input.positions, input.books, Some(commit.users_of()));
-    let amended = Commit { number, created_ms, extra, positions, books, restores, ..commit.clone() };
-    files::write_durable(&directory::commits_dir(dir), &directory::commit_name(number), &amended.encode())?;
-    Ok(amended)
+impl CheckpointStore {
+    /// Commits `input` under the next number, with everything else as in `commit`, users too.
+    ///
+    /// # Errors
+    /// [`CheckpointError`]; `commit` is still the newest then.
+    pub fn amend(&mut self, commit: &Commit, input: Input, created_ms: i64) -> Result<&Commit, CheckpointError> {
+        let number = self.next_number(0);
+        let made = amended(&directory::files_dir(&self.dir), commit, number, input, created_ms);
+        self.conclude(number, made)
+    }
 }
 
-fn extra_of(dir: &Path, commit: &Commit) -> Result<Extra, CheckpointError> {
-    let dir = directory::files_dir(dir);
-    let bytes = files::read_verified(&dir, &commit.extra)?;
-    serde_json::from_slice(&bytes).map_err(|e| CheckpointError::corrupt(dir.join(&commit.extra.name), e))
+fn amended(files_dir: &Path, commit: &Commit, number: u64, input: Input, created_ms: i64) -> Result<Commit, CheckpointError> {
+    let Input { positions, books, memory, open } = input;
+    let extra = Extra { memory, open, ..files::read_extra(files_dir, &commit.extra)? };
+    let extra = files::write_extra(files_dir, number, &extra)?;
+    Ok(Commit { number, created_ms, extra, positions, books, restores: Some(commit.users_of()), ..commit.clone() })
 }

@@ -90,6 +90,16 @@ pub(super) fn name(kind: &str, number: u64, extension: &str) -> String {
     format!("{kind}-{number:020}.{extension}")
 }
 
+/// Writes what is neither weights nor rows.
+pub(super) fn write_extra(dir: &Path, number: u64, extra: &Extra) -> Result<FileEntry, CheckpointError> {
+    write_durable(dir, &name("extra", number, "json"), &serde_json::to_vec(extra).expect("plain structs serialise"))
+}
+
+/// Reads it back, its hash checked.
+pub(super) fn read_extra(dir: &Path, entry: &FileEntry) -> Result<Extra, CheckpointError> {
+    serde_json::from_slice(&read_verified(dir, entry)?).map_err(|e| CheckpointError::corrupt(dir.join(&entry.name), e))
+}
+
 pub(super) fn encode_dense(state: &DenseState) -> Vec<u8> {
     let info = DenseInfo { layout: state.layout.clone(), steps: state.steps };
     let length = state.params.len();

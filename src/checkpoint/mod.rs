@@ -15,7 +15,7 @@ mod rows;
 mod store;
 mod tables;
 
-pub use amend::{Input, amend, input_of, newest_commit};
+pub use amend::{Input, input_of, newest_commit};
 pub use commit::{Commit, FileEntry, LastPublished, PublishMark};
 pub use error::CheckpointError;
 #[cfg(feature = "fuzzing")]

@@ -66,7 +66,7 @@ pub struct Loaded {
 /// The checkpoint directory. One process at a time.
 #[derive(Debug)]
 pub struct CheckpointStore {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     keep: usize,
     latest: Option<Commit>,
     /// Highest number any file bears, committed or not.
@@ -136,13 +136,9 @@ impl CheckpointStore {
     pub fn write(&mut self, draft: Draft, also_keep: &BTreeSet<u64>) -> Result<&Commit, CheckpointError> {
         let number = draft.number;
         self.highest = self.highest.max(number);
-        let commit = self.write_files(draft).and_then(|commit| {
-            self.write_record(&commit)?;
-            Ok(commit)
-        });
-        let commit = commit.inspect_err(|_| retention::give_up(&self.dir, number))?;
-        let commit = self.latest.insert(commit);
-        if let Err(e) = retention::retain(&self.dir, self.keep, also_keep) {
+        let (dir, keep, made) = (self.dir.clone(), self.keep, self.write_files(draft));
+        let commit = self.conclude(number, made)?;
+        if let Err(e) = retention::retain(&dir, keep, also_keep) {
             tracing::warn!(error = %e, "old checkpoints could not be removed; they only take space");
         }
         Ok(commit)
@@ -162,8 +158,7 @@ impl CheckpointStore {
             chain::extend(&files_dir, "click_counts", number, click_counts.as_ref(), latest.map(|commit| &commit.click_counts))?;
         let dense = files::write_durable(&files_dir, &files::name("dense", number, "safetensors"), &files::encode_dense(&dense))?;
         let extra = Extra { memory: draft.memory, open: draft.open, probes: draft.probes, course };
-        let extra = serde_json::to_vec(&extra).expect("plain structs serialise");
-        let extra = files::write_durable(&files_dir, &files::name("extra", number, "json"), &extra)?;
+        let extra = files::write_extra(&files_dir, number, &extra)?;
         Ok(Commit {
             number,
             created_ms: draft.created_ms,
@@ -185,8 +180,15 @@ impl CheckpointStore {
         })
     }
 
-    fn write_record(&self, commit: &Commit) -> Result<(), CheckpointError> {
-        files::write_durable(&directory::commits_dir(&self.dir), &directory::commit_name(commit.number), &commit.encode()).map(drop)
+    /// Commits what was made under `number`: from now on it is the latest. Where that fails, or nothing could be made, what was written of
+    /// it is removed.
+    pub(super) fn conclude(&mut self, number: u64, made: Result<Commit, CheckpointError>) -> Result<&Commit, CheckpointError> {
+        let committed = made.and_then(|commit| {
+            files::write_durable(&directory::commits_dir(&self.dir), &directory::commit_name(number), &commit.encode())?;
+            Ok(commit)
+        });
+        let commit = committed.inspect_err(|_| retention::give_up(&self.dir, number))?;
+        Ok(self.latest.insert(commit))
     }
 
     /// Makes the kept checkpoint `number` the state to go on from: a new commit, with the next number and that one's content. Nothing is
@@ -198,10 +200,8 @@ impl CheckpointStore {
         let of = self.whole(number)?;
         let published = self.latest.as_ref().map_or(of.published, |latest| latest.published);
         let publish_mark = Some(PublishMark { number: None, samples: of.books.samples, at_ms: now_ms });
-        let commit =
-            Commit { number: self.next_number(0), created_ms: now_ms, published, publish_mark, restores: Some(of.users_of()), ..of };
-        self.write_record(&commit).inspect_err(|_| retention::give_up(&self.dir, commit.number))?;
-        Ok(self.latest.insert(commit))
+        let number = self.next_number(0);
+        self.conclude(number, Ok(Commit { number, created_ms: now_ms, published, publish_mark, restores: Some(of.users_of()), ..of }))
     }
 
     /// Reads a committed checkpoint, every hash checked.
@@ -218,9 +218,7 @@ impl CheckpointStore {
         let light_rows = tables::read(&dir, &commit.light_rows, &commit.further_light_rows)?;
         let light_rows = (!light_rows.is_empty()).then_some(light_rows);
         let click_counts = chain::read(&dir, &commit.click_counts)?;
-        let extra_path = dir.join(&commit.extra.name);
-        let extra: Extra =
-            serde_json::from_slice(&files::read_verified(&dir, &commit.extra)?).map_err(|e| CheckpointError::corrupt(extra_path, e))?;
+        let extra = files::read_extra(&dir, &commit.extra)?;
         let learner = LearnerState { dense, rows, light_rows, click_counts, course: extra.course };
         Ok(Loaded { learner, memory: extra.memory, open: extra.open, probes: extra.probes })
     }

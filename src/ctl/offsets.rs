@@ -212,7 +212,7 @@ fn reset(context: &Context, arguments: &ResetArgs) -> Result<(), Failure> {
     let needed = !changed.partitions.is_empty();
     match arguments.consent.decide(needed, &changed.text())? {
         Decision::DryRun => changed.dry_run = true,
-        Decision::Act if needed => changed.checkpoint = Some(reset.write(config, now_ms())?),
+        Decision::Act if needed => changed.checkpoint = Some(reset.write(now_ms())?),
         Decision::Act => {}
     }
     output::print(context.format, &changed)

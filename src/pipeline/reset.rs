@@ -1,7 +1,7 @@
 //! Positions moved by an operator, between two runs.
 
 use super::PipelineError;
-use crate::checkpoint::{CheckpointStore, Commit, Input, amend, input_of};
+use crate::checkpoint::{CheckpointStore, Commit, Input, input_of};
 use crate::config::Config;
 use crate::domain::{DropReason, OpenImpression, PartitionPosition, TopicPartition};
 use crate::stream::Loss;
@@ -68,11 +68,8 @@ impl Reset {
     ///
     /// # Errors
     /// [`PipelineError`]; the commit before is still the newest then.
-    pub fn write(mut self, config: &Config, created_ms: i64) -> Result<u64, PipelineError> {
-        let dir = &config.state.dir;
-        let number = self.store.next_number(0);
-        amend(dir, &self.commit, number, self.input, created_ms)?;
-        Ok(number)
+    pub fn write(mut self, created_ms: i64) -> Result<u64, PipelineError> {
+        Ok(self.store.amend(&self.commit, self.input, created_ms)?.number)
     }
 }
 
