@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::gates::GatesConfig;
 use super::units::{ByteLength, Span};
 
 /// The chance of the paper's experiments, and of most implementations.
@@ -294,6 +295,8 @@ pub struct PublishConfig {
     pub probes: usize,
     /// Subscribers report a version stale after this long; they keep serving it.
     pub expires: Span,
+    /// What a version has to show before it is promoted.
+    pub gates: GatesConfig,
 }
 
 impl Default for PublishConfig {
@@ -306,6 +309,7 @@ impl Default for PublishConfig {
             keep: 8,
             probes: 32,
             expires: Span::from_secs(86_400),
+            gates: GatesConfig::default(),
         }
     }
 }

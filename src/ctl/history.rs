@@ -84,6 +84,7 @@ impl View for History {
 pub(super) fn act_name(act: Act) -> &'static str {
     match act {
         Act::Promote => "promote",
+        Act::HoldBack => "hold_back",
         Act::Rollback => "rollback",
         Act::Pin => "pin",
         Act::Unpin => "unpin",

@@ -1,14 +1,14 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::topic::{Entry, Exhausted, Topic, entry};
-use super::{artifact, manifest, retention};
-use crate::checkpoint::{Commit, Loaded};
+use super::topic::{Entry, Exhausted, FetchError, Topic, entry};
+use super::{artifact, gates, manifest, retention};
+use crate::checkpoint::{Commit, Evidence, Loaded};
 use crate::config::{Config, KeysConfig, PublishConfig, SchemaConfig};
 use crate::domain::Version;
 use crate::keys::{KeyError, Keyring, Role};
 use crate::serving::ServedModel;
 use crate::stream::{LogReader, LogWriter, StreamError};
-use crate::wire::snapshot::{Act, AuditEntry, Key, Lease, Manifest, NUMBER_MAX, PROTOCOL, Pointer, RECORD_BYTES_MAX};
+use crate::wire::snapshot::{Act, AuditEntry, Key, Lease, Manifest, NUMBER_MAX, PROTOCOL, Pointer, Quality, RECORD_BYTES_MAX, Verdict};
 
 /// Whom the audit log names for what the trainer does.
 const ACTOR: &str = "trainer";
@@ -52,7 +52,7 @@ pub enum PublishError {
 }
 
 /// A snapshot on the topic.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Published {
     /// Version.
     pub version: Version,
@@ -62,8 +62,11 @@ pub struct Published {
     pub chunks: usize,
     /// `current` was moved to it.
     pub promoted: bool,
-    /// Why not, if not (a pin holds another version).
+    /// Why not, if not (a pin holds another version, or a gate this one).
     pub held_by: Option<String>,
+    /// What the gates found that hold it back.
+    #[serde(default)]
+    pub failed: Vec<Verdict>,
 }
 
 /// Publishes snapshots under a lease. Used by one thread.
@@ -74,6 +77,8 @@ pub struct Publisher {
     config: PublishConfig,
     instance: String,
     epoch: u64,
+    /// The version that servers serve, once something was compared with it.
+    served: Option<ServedModel>,
 }
 
 impl Publisher {
@@ -100,6 +105,7 @@ impl Publisher {
             config: config.publish.clone(),
             instance: instance.to_owned(),
             epoch,
+            served: None,
         };
         publisher.check_lease()?;
         Ok(publisher)
@@ -122,8 +128,8 @@ impl Publisher {
         highest.max(leftovers.max())
     }
 
-    /// Chunks, acknowledgements, manifest, acknowledgement, then `current` unless a pin forbids; then collects old versions.
-    /// Repeating it for the same commit sends the same bytes under the same version.
+    /// Chunks, acknowledgements, manifest, acknowledgement, then `current` unless a gate or a pin forbids; then collects old versions.
+    /// Repeating it for the same commit sends the same artifact under the same version.
     ///
     /// # Errors
     /// [`PublishError`].
@@ -131,21 +137,64 @@ impl Publisher {
         let version = Version(commit.number);
         self.check_lease()?;
         self.check_number(version)?;
-        let artifact = artifact::encode(&loaded.learner).map_err(|error| PublishError::Gate { version, why: error.to_string() })?;
+        let refuse = |why: String| PublishError::Gate { version, why };
+        let artifact = artifact::encode(&loaded.learner).map_err(|error| refuse(error.to_string()))?;
         let chunks: Vec<&[u8]> = artifact.bytes.chunks(self.chunk_bytes(version)?).collect();
-        let manifest = manifest::build(&self.model, &self.schema, &self.config, commit, &loaded.probes, &artifact, &chunks);
-        ServedModel::open(manifest.clone(), &artifact.bytes).map_err(|error| PublishError::Gate { version, why: error.to_string() })?;
+        let mut manifest = manifest::build(&self.model, &self.schema, &self.config, commit, &loaded.probes, &artifact, &chunks);
+        let candidate = ServedModel::open(manifest.clone(), &artifact.bytes).map_err(|error| refuse(error.to_string()))?;
+        let failed = self.judge(&candidate, &loaded.evidence, &mut manifest.quality)?;
 
-        let mut published = Published { version, bytes: manifest.artifact.bytes, chunks: chunks.len(), promoted: false, held_by: None };
+        let bytes = manifest.artifact.bytes;
         if !self.holds(&manifest)? {
             self.send(manifest, &chunks)?;
         }
-        published.held_by = self.promote(version, now_ms)?;
-        published.promoted = published.held_by.is_none();
+        let held_by = if failed.is_empty() { self.promote(version, now_ms)? } else { Some(self.hold_back(version, &failed, now_ms)?) };
+        let promoted = held_by.is_none();
+        if promoted {
+            self.served = Some(candidate);
+        }
         if let Err(error) = self.collect(version) {
             tracing::warn!(%error, "old snapshots were not collected; the next publish tries again");
         }
-        Ok(published)
+        Ok(Published { version, bytes, chunks: chunks.len(), promoted, held_by, failed })
+    }
+
+    /// Compares a version with the one that is served, and says in `quality` what came out. Returns what holds it back: nothing where
+    /// nothing is served yet, or what is served cannot be had.
+    fn judge(&mut self, candidate: &ServedModel, evidence: &Evidence, quality: &mut Quality) -> Result<Vec<Verdict>, PublishError> {
+        let target = self.target().filter(|target| self.config.gates.enabled && *target != candidate.version());
+        let Some(target) = target else { return Ok(Vec::new()) };
+        if self.served.as_ref().is_none_or(|served| served.version() != target) {
+            self.served = match self.topic.open_version(target) {
+                Ok(model) => Some(model),
+                Err(FetchError::Stream(error)) => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(version = target.0, %error, "what is served cannot be had: nothing is compared with it");
+                    None
+                }
+            };
+        }
+        let Some(served) = &self.served else { return Ok(Vec::new()) };
+        quality.compared_with = Some(target);
+        quality.gates = gates::judge(&self.config.gates, candidate, served, evidence);
+        Ok(quality.gates.iter().filter(|verdict| !verdict.passed).cloned().collect())
+    }
+
+    /// Says so in the audit log, once until the next promotion. Returns the reason.
+    fn hold_back(&mut self, version: Version, failed: &[Verdict], now_ms: i64) -> Result<String, PublishError> {
+        let failed: Vec<String> = failed.iter().map(Verdict::to_string).collect();
+        let reason = format!("held back by {}", failed.join("; "));
+        if self.topic.catalog().audit().next_back().is_none_or(|last| last.act != Act::HoldBack) {
+            let served = self.target();
+            let audit = self.audit(self.topic.next_seq(1)?, Act::HoldBack, served, Some(version), &reason, now_ms);
+            self.topic.append(&[self.topic.sealed(&Key::Audit(audit.seq), &audit)])?;
+        }
+        Ok(reason)
+    }
+
+    fn audit(&self, seq: u64, act: Act, from: Option<Version>, to: Option<Version>, reason: &str, at_ms: i64) -> AuditEntry {
+        let (model, actor, reason) = (self.model.clone(), ACTOR.to_owned(), reason.to_owned());
+        AuditEntry { proto: PROTOCOL, model, seq, act, from, to, actor, reason, at_ms }
     }
 
     /// Reads to the end; the last valid lease has to be ours.
@@ -249,7 +298,6 @@ impl Publisher {
         }
         // Of the pointer and the audit entry.
         let seq = self.topic.next_seq(2)?;
-        let reason = format!("checkpoint {version} published");
         let pointer = Pointer {
             proto: PROTOCOL,
             model: self.model.clone(),
@@ -258,20 +306,10 @@ impl Publisher {
             version,
             highest: Some(version),
             actor: ACTOR.to_owned(),
-            reason: reason.clone(),
+            reason: format!("checkpoint {version} published"),
             at_ms: now_ms,
         };
-        let audit = AuditEntry {
-            proto: PROTOCOL,
-            model: self.model.clone(),
-            seq: seq + 1,
-            act: Act::Promote,
-            from: catalog.target(),
-            to: Some(version),
-            actor: ACTOR.to_owned(),
-            reason,
-            at_ms: now_ms,
-        };
+        let audit = self.audit(seq + 1, Act::Promote, catalog.target(), Some(version), &pointer.reason, now_ms);
         self.topic.append(&[self.topic.sealed(&Key::Current, &pointer), self.topic.sealed(&Key::Audit(audit.seq), &audit)])?;
         // Written too late, it does not count.
         self.check_lease()?;

@@ -72,6 +72,8 @@ pub struct Lease {
 pub enum Act {
     /// The trainer made a version current.
     Promote,
+    /// The trainer held versions back, from this one on, until it promotes one.
+    HoldBack,
     /// An operator went back.
     Rollback,
     /// An operator pinned.
@@ -86,6 +88,7 @@ impl Act {
     pub const fn signers(self) -> &'static [Role] {
         match self {
             Act::Promote => &[Role::Trainer, Role::Operator],
+            Act::HoldBack => &[Role::Trainer],
             Act::Rollback | Act::Pin | Act::Unpin => &[Role::Operator],
         }
     }

@@ -22,7 +22,7 @@ pub use acts::{Act, AuditEntry, Lease, Pin, Pointer};
 pub use envelope::{Envelope, RecordError, Signature, open, seal};
 pub use field::{field_from_json, field_to_json};
 pub use key::{CHUNKS_MAX, Key};
-pub use manifest::{Architecture, Artifact, HeadQuality, Manifest, Probe, Provenance, Quality, TensorInfo, schema_hash};
+pub use manifest::{Architecture, Artifact, HeadQuality, Manifest, Probe, Provenance, Quality, TensorInfo, Verdict, schema_hash};
 pub use signing::{open_as, seal_as};
 
 /// Version of this protocol; a reader refuses a higher one.
