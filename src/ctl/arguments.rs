@@ -40,7 +40,9 @@ pub(super) enum Command {
     Snapshot(snapshot::SnapshotCommand),
     /// Serve an earlier version again, pinned so that the trainer does not promote over it.
     Rollback(act::RollbackArgs),
-    /// Hold every server at a version.
+    /// Make a later version current by hand: one that a gate held back, or ahead of a canary's time.
+    Promote(act::PromoteArgs),
+    /// Hold every server, or those of a group, at a version.
     Pin(act::PinArgs),
     /// Lift the pin: servers follow the trainer again.
     Unpin(act::UnpinArgs),

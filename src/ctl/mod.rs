@@ -66,6 +66,7 @@ fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<
         Command::Status => status::run(&context),
         Command::Snapshot(command) => snapshot::run(&context, command),
         Command::Rollback(arguments) => act::rollback(&context, arguments),
+        Command::Promote(arguments) => act::promote(&context, arguments),
         Command::Pin(arguments) => act::pin(&context, arguments),
         Command::Unpin(arguments) => act::unpin(&context, arguments),
         Command::History(arguments) => history::run(&context, arguments),

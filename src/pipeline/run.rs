@@ -7,7 +7,7 @@ use crossbeam_channel::bounded;
 
 use super::exporting::Exporting;
 use super::ingest::Ingest;
-use super::keeper::{self, InPublication, Keeper};
+use super::keeper::{self, InPublication, Keeper, now_ms};
 use super::letters::Letters;
 use super::progress::Progress;
 use super::recover::{Durable, Recovery};
@@ -191,7 +191,7 @@ impl Running {
         let reading = Arc::clone(&shared);
         threads.spawn("reader", move || reader::read(source, &chunks_in, &reading))?;
 
-        let served = publisher.as_ref().and_then(Publisher::target);
+        let served = publisher.as_ref().and_then(|publisher| publisher.target(now_ms()));
         let store = durable.as_ref().map(|durable| &durable.store);
         let schedule = Schedule::new(progress.books(), probes, store.and_then(CheckpointStore::latest));
         let (teaching, school) = Teaching::new(&config, &learner, store, served);

@@ -7,6 +7,7 @@ mod manifest;
 mod operator;
 mod publisher;
 mod retention;
+mod rollout;
 mod topic;
 
 pub use operator::{Operator, OperatorError, held_versions};

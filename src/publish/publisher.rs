@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::topic::{Entry, Exhausted, Topic, entry};
@@ -8,10 +9,8 @@ use crate::domain::Version;
 use crate::keys::{KeyError, Keyring, Role};
 use crate::serving::ServedModel;
 use crate::stream::{LogReader, LogWriter, StreamError};
-use crate::wire::snapshot::{Act, AuditEntry, Key, Lease, Manifest, NUMBER_MAX, PROTOCOL, Pointer, RECORD_BYTES_MAX};
+use crate::wire::snapshot::{Key, Lease, Manifest, NUMBER_MAX, PROTOCOL, RECORD_BYTES_MAX};
 
-/// Whom the audit log names for what the trainer does.
-const ACTOR: &str = "trainer";
 /// Chunks in flight at once: bounds the copies that a send holds beside the artifact.
 const CHUNKS_PER_SEND: usize = 8;
 
@@ -68,12 +67,12 @@ pub struct Published {
 
 /// Publishes snapshots under a lease. Used by one thread.
 pub struct Publisher {
-    topic: Topic,
-    model: String,
+    pub(super) topic: Topic,
+    pub(super) model: String,
     schema: SchemaConfig,
-    config: PublishConfig,
+    pub(super) config: PublishConfig,
     instance: String,
-    epoch: u64,
+    pub(super) epoch: u64,
 }
 
 impl Publisher {
@@ -107,8 +106,14 @@ impl Publisher {
 
     /// The version that servers should serve.
     #[must_use]
-    pub fn target(&self) -> Option<Version> {
-        self.topic.catalog().target()
+    pub fn target(&self, now_ms: i64) -> Option<Version> {
+        self.topic.catalog().target(now_ms)
+    }
+
+    /// Versions that somebody may want to go back to, trainer and all: those pointed at or pinned, and the last few promoted.
+    #[must_use]
+    pub fn held(&self, now_ms: i64) -> BTreeSet<Version> {
+        retention::pointed(self.topic.catalog(), now_ms)
     }
 
     /// Highest version the topic has ever shown us: checkpoint numbers must stay above it. Chunks count where they can be what a publisher
@@ -142,14 +147,14 @@ impl Publisher {
         }
         published.held_by = self.promote(version, now_ms)?;
         published.promoted = published.held_by.is_none();
-        if let Err(error) = self.collect(version) {
+        if let Err(error) = self.collect(version, now_ms) {
             tracing::warn!(%error, "old snapshots were not collected; the next publish tries again");
         }
         Ok(published)
     }
 
     /// Reads to the end; the last valid lease has to be ours.
-    fn check_lease(&mut self) -> Result<(), PublishError> {
+    pub(super) fn check_lease(&mut self) -> Result<(), PublishError> {
         self.topic.refresh()?;
         match self.topic.catalog().lease() {
             Some(lease) if lease.epoch == self.epoch && lease.instance == self.instance => Ok(()),
@@ -230,56 +235,8 @@ impl Publisher {
         self.check_lease()
     }
 
-    /// Moves `current`; says who holds it back, if somebody does.
-    fn promote(&mut self, version: Version, now_ms: i64) -> Result<Option<String>, PublishError> {
-        let catalog = self.topic.catalog();
-        if let Some(pin) = catalog.pin()
-            && let Some(pinned) = pin.version
-            && pinned != version
-        {
-            return Ok(Some(format!("version {pinned} is pinned by {}: {}", pin.actor, pin.reason)));
-        }
-        let current = catalog.current().map(|pointer| pointer.version);
-        match catalog.highest_current() {
-            _ if current == Some(version) => return Ok(None),
-            Some(highest) if highest >= version => {
-                return Ok(Some(format!("`current` has been at version {highest} already; only an operator goes back")));
-            }
-            _ => {}
-        }
-        // Of the pointer and the audit entry.
-        let seq = self.topic.next_seq(2)?;
-        let reason = format!("checkpoint {version} published");
-        let pointer = Pointer {
-            proto: PROTOCOL,
-            model: self.model.clone(),
-            seq,
-            epoch: self.epoch,
-            version,
-            highest: Some(version),
-            actor: ACTOR.to_owned(),
-            reason: reason.clone(),
-            at_ms: now_ms,
-        };
-        let audit = AuditEntry {
-            proto: PROTOCOL,
-            model: self.model.clone(),
-            seq: seq + 1,
-            act: Act::Promote,
-            from: catalog.target(),
-            to: Some(version),
-            actor: ACTOR.to_owned(),
-            reason,
-            at_ms: now_ms,
-        };
-        self.topic.append(&[self.topic.sealed(&Key::Current, &pointer), self.topic.sealed(&Key::Audit(audit.seq), &audit)])?;
-        // Written too late, it does not count.
-        self.check_lease()?;
-        Ok(None)
-    }
-
-    fn collect(&mut self, newest: Version) -> Result<(), StreamError> {
-        let (manifests, chunks) = retention::tombstones(self.topic.catalog(), self.config.keep, newest);
+    fn collect(&mut self, newest: Version, now_ms: i64) -> Result<(), StreamError> {
+        let (manifests, chunks) = retention::tombstones(self.topic.catalog(), self.config.keep, newest, now_ms);
         for entries in [manifests, chunks].iter().filter(|entries| !entries.is_empty()) {
             self.topic.append(entries)?;
         }

@@ -33,6 +33,9 @@ pub struct SubscriberStatus {
     pub target: Option<Version>,
     /// Why `version` is not `target` yet.
     pub waiting: Option<String>,
+    /// A version that was refused, while it is the target: `waiting` says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Version>,
     /// The version served is past its expiry.
     pub stale: bool,
     /// The following thread runs.
@@ -94,6 +97,7 @@ impl Shared {
         let mut told = self.told();
         told.swaps += 1;
         told.waiting = None;
+        told.refused = None;
     }
 
     fn store(&self, model: ServedModel) {
@@ -103,6 +107,7 @@ impl Shared {
 
     pub(super) fn read_to(&self, marks: Marks, target: Option<Version>) {
         let mut told = self.told();
+        told.refused = told.refused.filter(|refused| target == Some(*refused));
         told.marks = marks;
         told.target = target;
     }
@@ -126,6 +131,12 @@ impl Shared {
         }
         told.waiting = why;
         true
+    }
+
+    /// The target is whole and was refused: it is not tried again.
+    pub(super) fn refused_version(&self, version: Version, why: &str) {
+        self.waiting(Some(format!("version {version} was refused: {why}")));
+        self.told().refused = Some(version);
     }
 
     /// Counts a refusal and keeps its text: who sees the one sees the other.

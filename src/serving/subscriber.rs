@@ -9,6 +9,7 @@ use super::shared::{Shared, SubscriberStatus};
 use super::{Marks, ServedModel};
 use crate::keys::Trust;
 use crate::stream::{LogReader, StreamError};
+use crate::wire::snapshot::Group;
 
 /// Snapshots kept on disk: the one served, and two to fall back to where a file is damaged.
 const KEEP: usize = 3;
@@ -30,6 +31,10 @@ pub struct SubscriberConfig {
     pub model: String,
     /// Whose records count; empty: everybody's.
     pub trust: Trust,
+    /// This server's name: whether it takes part in a canary follows from it, and reports are kept by it. Empty: it takes part in none.
+    pub host: String,
+    /// The group of servers that it is pinned with.
+    pub group: Option<Group>,
     /// Directory of the snapshots on disk; this subscriber's own. What lies there was verified before it was written and is not again: it
     /// has to be served when no broker is there to say that a key is no longer trusted.
     pub cache_dir: PathBuf,
@@ -48,12 +53,14 @@ pub struct SubscriberConfig {
 }
 
 impl SubscriberConfig {
-    /// With defaults; nobody's signature is asked for.
+    /// With defaults; nobody's signature is asked for, the server has no name and is in no group.
     #[must_use]
     pub fn new(model: &str, cache_dir: impl Into<PathBuf>) -> Self {
         SubscriberConfig {
             model: model.to_owned(),
             trust: Trust::default(),
+            host: String::new(),
+            group: None,
             cache_dir: cache_dir.into(),
             keep: KEEP,
             artifact_bytes_max: ARTIFACT_BYTES_MAX,
@@ -117,7 +124,7 @@ impl Subscriber {
                 fault => shared.rejected("cache", &fault.to_string()),
             }
         }
-        shared.read_to(marks, target);
+        shared.read_to(marks.clone(), target);
         if let Some(model) = boot.model {
             tracing::info!(version = model.version().0, "serving a snapshot from disk");
             shared.booted(model);

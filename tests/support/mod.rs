@@ -4,6 +4,7 @@
 pub mod broker;
 pub mod daemon;
 pub mod kills;
+pub mod operator;
 pub mod raw_sled;
 pub mod world;
 
