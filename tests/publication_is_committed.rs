@@ -4,19 +4,19 @@
 
 mod support;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rocket_launching::checkpoint::CheckpointStore;
+use rocket_launching::checkpoint::{self, CheckpointStore};
 use rocket_launching::config::Config;
 use rocket_launching::domain::{Record, TopicPartition, Version};
 use rocket_launching::pipeline::{State, Status};
 use rocket_launching::publish::Publisher;
 use rocket_launching::serving::Catalog;
 use rocket_launching::stream::{LogReader, LogRecord, LogWriter, MemoryLog, StreamError};
-use support::world;
+use support::{wait_for, world};
 
 /// Appends that never fail.
 const ALL: usize = usize::MAX;
@@ -32,6 +32,23 @@ impl LogWriter for Killed {
         self.appends_left
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
             .map_err(|_| StreamError::NotAcknowledged { topic: "world.snapshots".to_owned(), why: "killed".to_owned() })?;
+        self.log.append(entries)
+    }
+}
+
+/// Takes no chunk before checkpoint `until` is committed, like a broker that is slow for a while.
+struct Slow {
+    log: MemoryLog,
+    state: PathBuf,
+    until: u64,
+}
+
+impl LogWriter for Slow {
+    fn append(&self, entries: &[(Vec<u8>, Option<Vec<u8>>)]) -> Result<(), StreamError> {
+        if entries[0].0.starts_with(b"c/") {
+            let newest = || checkpoint::list(&self.state).unwrap().last().map(|kept| kept.number);
+            wait_for("newer checkpoints", || newest().filter(|newest| *newest >= self.until));
+        }
         self.log.append(entries)
     }
 }
@@ -119,4 +136,20 @@ fn a_daemon_that_never_lives_for_the_whole_interval_publishes_all_the_same() {
     let mut published: Vec<Version> = published.flatten().collect();
     published.dedup();
     assert_eq!(published.len(), 2, "{published:?}");
+}
+
+#[test]
+fn a_publisher_that_was_held_up_goes_on_with_the_newest_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.publish.every_samples = 100;
+    let log = MemoryLog::default();
+    let writer = Slow { log: log.clone(), state: dir.path().to_owned(), until: 4 };
+    let publisher = Publisher::open(&config, "test", Box::new(log.clone()), Box::new(writer)).unwrap();
+    let (summary, _) = world::run(&config, State::Durable, world::labelled_stream(8000), Some(publisher), false);
+    let commit = CheckpointStore::open(dir.path(), 3).unwrap().latest().unwrap().clone();
+    assert_eq!(summary.status.published.map(|version| version.0), commit.publish_mark.unwrap().number, "the last that was due");
+    let versions: Vec<u64> = catalog(&config, &log).audit().filter_map(|entry| entry.to).map(|version| version.0).collect();
+    assert_eq!(versions[0], 1);
+    assert!(!versions.contains(&2), "the third was there before the first was out: {versions:?}");
 }

@@ -139,7 +139,7 @@ pub(super) struct Keeper {
     pub(super) exporting: Exporting,
     pub(super) config_hash: String,
     pub(super) evaluations: Sender<Evaluation>,
-    pub(super) publishing: Option<Sender<PublishJob>>,
+    pub(super) publishing: Option<Publishing>,
     pub(super) in_publication: InPublication,
     /// Whether each job was committed.
     pub(super) done: Sender<bool>,
@@ -248,19 +248,35 @@ impl Keeper {
         }
     }
 
-    fn publish(&self, job: PublishJob) {
-        let Some(publishing) = &self.publishing else {
+    /// Hands a version to the publisher. One that still waits there gives way to it: what is newer is what servers want, and whoever waits
+    /// for the older one is answered with the newer.
+    fn publish(&self, mut job: PublishJob) {
+        let Some(Publishing { jobs, waiting }) = &self.publishing else {
             refuse(job.replies, "publish.enabled is false in the configuration");
             return;
         };
-        let number = job.commit.number;
-        self.in_publication.change(|numbers| numbers.insert(number));
-        if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = publishing.try_send(job) {
-            self.in_publication.change(|numbers| numbers.remove(&number));
-            tracing::warn!(version = number, "not published: the publisher is still busy with an earlier version");
-            refuse(job.replies, "the publisher is still busy with an earlier version; try again");
+        self.in_publication.change(|numbers| numbers.insert(job.commit.number));
+        while let Err(error) = jobs.try_send(job) {
+            job = match error {
+                TrySendError::Full(job) => job,
+                // It has failed the pipeline itself.
+                TrySendError::Disconnected(job) => return refuse(job.replies, "the pipeline is stopping"),
+            };
+            if let Ok(older) = waiting.try_recv() {
+                let (number, newer) = (older.commit.number, job.commit.number);
+                self.in_publication.change(|numbers| numbers.remove(&number));
+                tracing::info!(version = number, newer, "not published: a newer version was there before the publisher came to it");
+                job.replies.extend(older.replies);
+            }
         }
     }
+}
+
+/// The way to the publishing thread.
+pub(super) struct Publishing {
+    pub(super) jobs: Sender<PublishJob>,
+    /// The other end, to take back what has not been begun.
+    pub(super) waiting: Receiver<PublishJob>,
 }
 
 /// A committed checkpoint to be published.

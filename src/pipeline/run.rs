@@ -7,7 +7,7 @@ use crossbeam_channel::bounded;
 
 use super::exporting::Exporting;
 use super::ingest::Ingest;
-use super::keeper::{self, InPublication, Keeper, now_ms};
+use super::keeper::{self, InPublication, Keeper, Publishing, now_ms};
 use super::letters::Letters;
 use super::progress::Progress;
 use super::recover::{Durable, Recovery};
@@ -37,7 +37,7 @@ const BATCHES: usize = 1;
 const SCORED: usize = 8;
 /// Checkpoints on their way: the trainer never starts a second one.
 const JOBS: usize = 1;
-/// Committed checkpoints waiting to be published: a publisher that is behind skips versions.
+/// Committed checkpoints waiting to be published: the newest alone, so that a publisher that is behind skips versions.
 const PUBLISHING: usize = 1;
 /// Requests of operators: they wait for each other.
 const COMMANDS: usize = 4;
@@ -205,12 +205,13 @@ impl Running {
                     None => None,
                     Some(publisher) => {
                         let (publish_in, publish) = bounded(PUBLISHING);
+                        let waiting = publish.clone();
                         let (dir, in_publication, shared) = (config.state.dir.clone(), in_publication.clone(), Arc::clone(&shared));
                         threads.spawn("publish", move || {
                             keeper::publish(publisher, &dir, &in_publication, &publish, school.as_ref(), &shared);
                             Ok(())
                         })?;
-                        Some(publish_in)
+                        Some(Publishing { jobs: publish_in, waiting })
                     }
                 };
                 let (jobs_in, jobs) = bounded(JOBS);
