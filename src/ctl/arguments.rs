@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::output::Format;
-use super::{ablate, act, backtest, checkpoint, dlq, gauc, history, keys, migrate, offsets, replay, snapshot, store, topics};
+use super::{ablate, act, backtest, checkpoint, dlq, gauc, history, keys, migrate, offsets, replay, rollout, snapshot, store, topics};
 
 /// Looks at and steers a Rocket Launching trainer and its snapshots.
 #[derive(Debug, Parser)]
@@ -46,6 +46,9 @@ pub(super) enum Command {
     Pin(act::PinArgs),
     /// Lift the pin: servers follow the trainer again.
     Unpin(act::UnpinArgs),
+    /// How far the servers are.
+    #[command(subcommand)]
+    Rollout(rollout::RolloutCommand),
     /// Who made what current, when and why.
     History(history::HistoryArgs),
     /// What the daemon committed.

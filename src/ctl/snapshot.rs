@@ -373,6 +373,7 @@ impl View for Published {
         let promoted = match &self.held_by {
             _ if self.promoted => "current".to_owned(),
             Some(why) => format!("not current: {why}"),
+            None if self.tried.is_some() => format!("not current yet: {}", maybe(self.tried.as_ref())),
             None => "not current".to_owned(),
         };
         pairs([

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Books, PartitionPosition, Version};
 use crate::evaluate::Report;
+use crate::publish::Rollout;
 
 /// One look at a running pipeline: what `rocketctl status -o json` prints.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -49,6 +50,9 @@ pub struct Status {
     pub published: Option<Version>,
     /// Last published version was made current.
     pub promoted: bool,
+    /// What a share of the servers tries before all get it.
+    #[serde(default)]
+    pub rollout: Rollout,
     /// Version whose booster teaches light (`train.teacher`).
     #[serde(default)]
     pub teacher: Option<Version>,

@@ -95,6 +95,15 @@ impl Operator {
         self.topic.catalog()
     }
 
+    /// Reads on to what is the end now.
+    ///
+    /// # Errors
+    /// [`OperatorError::Stream`].
+    pub fn refresh(&mut self) -> Result<&Catalog, OperatorError> {
+        self.topic.refresh()?;
+        Ok(self.topic.catalog())
+    }
+
     /// Fetches a version and verifies all of it as a subscriber would (hashes, tensors, probes).
     ///
     /// # Errors

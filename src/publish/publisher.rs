@@ -1,8 +1,9 @@
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::rollout::Promotion;
 use super::topic::{Entry, Exhausted, Topic, entry};
-use super::{artifact, manifest, retention};
+use super::{ReportTopic, artifact, manifest, retention};
 use crate::checkpoint::{Commit, Loaded};
 use crate::config::{Config, KeysConfig, PublishConfig, SchemaConfig};
 use crate::domain::Version;
@@ -63,6 +64,9 @@ pub struct Published {
     pub promoted: bool,
     /// Why not, if not (a pin holds another version).
     pub held_by: Option<String>,
+    /// How it comes to be served, where a share of the servers tries versions first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<String>,
 }
 
 /// Publishes snapshots under a lease. Used by one thread.
@@ -73,6 +77,10 @@ pub struct Publisher {
     pub(super) config: PublishConfig,
     instance: String,
     pub(super) epoch: u64,
+    /// What servers report.
+    pub(super) reports: Option<ReportTopic>,
+    /// Could be served, and waits for the one that is tried.
+    pub(super) next: Option<Version>,
 }
 
 impl Publisher {
@@ -99,6 +107,8 @@ impl Publisher {
             config: config.publish.clone(),
             instance: instance.to_owned(),
             epoch,
+            reports: None,
+            next: None,
         };
         publisher.check_lease()?;
         Ok(publisher)
@@ -127,7 +137,7 @@ impl Publisher {
         highest.max(leftovers.max())
     }
 
-    /// Chunks, acknowledgements, manifest, acknowledgement, then `current` unless a pin forbids; then collects old versions.
+    /// Chunks, acknowledgements, manifest, acknowledgement, then `current` (or first `canary`) unless a pin forbids; then collects old versions.
     /// Repeating it for the same commit sends the same bytes under the same version.
     ///
     /// # Errors
@@ -141,12 +151,16 @@ impl Publisher {
         let manifest = manifest::build(&self.model, &self.schema, &self.config, commit, &loaded.probes, &artifact, &chunks);
         ServedModel::open(manifest.clone(), &artifact.bytes).map_err(|error| PublishError::Gate { version, why: error.to_string() })?;
 
-        let mut published = Published { version, bytes: manifest.artifact.bytes, chunks: chunks.len(), promoted: false, held_by: None };
+        let mut published =
+            Published { version, bytes: manifest.artifact.bytes, chunks: chunks.len(), promoted: false, held_by: None, tried: None };
         if !self.holds(&manifest)? {
             self.send(manifest, &chunks)?;
         }
-        published.held_by = self.promote(version, now_ms)?;
-        published.promoted = published.held_by.is_none();
+        match self.promote(version, now_ms)? {
+            Promotion::Done => published.promoted = true,
+            Promotion::Held(why) => published.held_by = Some(why),
+            Promotion::Tried(how) => published.tried = Some(how),
+        }
         if let Err(error) = self.collect(version, now_ms) {
             tracing::warn!(%error, "old snapshots were not collected; the next publish tries again");
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Marks, ServedModel};
 use crate::domain::Version;
 use crate::telemetry::names;
+use crate::wire::snapshot::ServerState;
 
 /// Refusals of one kind that are logged one by one.
 const LINES_EACH: u64 = 16;
@@ -131,6 +132,18 @@ impl Shared {
         }
         told.waiting = why;
         true
+    }
+
+    /// What is served, what is to be, and how far that is.
+    pub(super) fn standing(&self) -> (Option<Version>, Option<Version>, ServerState) {
+        let version = self.version();
+        let told = self.told();
+        let state = match (&told.waiting, told.refused) {
+            (Some(why), Some(_)) => ServerState::refused(why),
+            _ if version.is_some() && version == told.target => ServerState::Serving,
+            _ => ServerState::Waiting,
+        };
+        (version, told.target, state)
     }
 
     /// The target is whole and was refused: it is not tried again.

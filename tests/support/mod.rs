@@ -32,6 +32,7 @@ pub fn config(name: &str, brokers: &str) -> Config {
             clicks: format!("{name}.clicks"),
             dead_letters: format!("{name}.dlq"),
             snapshots: format!("{name}.snapshots"),
+            acks: format!("{name}.acks"),
             ..TopicsConfig::default()
         },
         join: JoinConfig::default(),

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use rocket_launching::config::Config;
 use rocket_launching::domain::{Record, Version};
-use rocket_launching::serving::{Subscriber, SubscriberConfig};
-use rocket_launching::stream::{KafkaLogReader, KafkaProducer, LogReader};
+use rocket_launching::serving::{Reporting, Subscriber, SubscriberConfig};
+use rocket_launching::stream::{KafkaLogReader, KafkaLogWriter, KafkaProducer, LogReader, LogWriter};
 use serde_json::Value;
 
 use super::broker::RealBroker;
@@ -80,13 +80,16 @@ impl Site {
         (Version(published["version"].as_u64().expect("a version")), published["promoted"].as_bool().expect("promoted or not"))
     }
 
-    /// A server of this name that follows the topic, with its cache under `dir`.
+    /// A server of this name that follows the topic and reports, with its cache under `dir`.
     pub fn server(&self, dir: &Path, host: &str, group: Option<&str>) -> Subscriber {
         let (kafka, topic) = (self.config.kafka.clone(), self.config.snapshots_topic());
         let open = move || KafkaLogReader::open(&kafka, &topic).map(|reader| Box::new(reader) as Box<dyn LogReader>);
+        let (kafka, topic) = (self.config.kafka.clone(), self.config.acks_topic());
+        let report = move || KafkaLogWriter::open(&kafka, &topic).map(|writer| Box::new(writer) as Box<dyn LogWriter>);
         let config = SubscriberConfig {
             host: host.to_owned(),
             group: group.map(|group| group.parse().expect("a group's name")),
+            reports: Some(Reporting::new(report)),
             ..SubscriberConfig::new(&self.config.name, dir.join(host))
         };
         Subscriber::start(config, open).expect("the subscriber starts")

@@ -10,6 +10,8 @@
 //! | `e/publisher` | [`Lease`] | trainer | latest wins |
 //! | `h/<seq:020>` | [`AuditEntry`] | trainer (promotions), operator | kept |
 //!
+//! Servers tell where they stand on a topic of their own: [`ServerReport`] by the server's name, signed by nobody, latest wins.
+//!
 //! Tombstones are not signed: they only ever mean "collected", of chunks and manifests.
 
 mod acts;
@@ -19,6 +21,7 @@ mod field;
 mod group;
 mod key;
 mod manifest;
+mod report;
 mod signing;
 
 pub use acts::{Act, AuditEntry, Lease, Pin, Pointer};
@@ -28,6 +31,7 @@ pub use field::{field_from_json, field_to_json};
 pub use group::{Group, NoGroup};
 pub use key::{CHUNKS_MAX, Key};
 pub use manifest::{Architecture, Artifact, HeadQuality, Manifest, Probe, Provenance, Quality, TensorInfo, schema_hash};
+pub use report::{ServerReport, ServerState};
 pub use signing::{open_as, seal_as};
 
 /// Version of this protocol; a reader refuses a higher one.
