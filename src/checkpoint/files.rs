@@ -8,7 +8,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
-use super::{CheckpointError, FileEntry, ProbeSample};
+use super::{CheckpointError, Evidence, FileEntry, ProbeSample};
 use crate::domain::{EventTime, ImpressionId, OpenImpression, TopicPartition};
 use crate::failpoint;
 use crate::train::{Course, DenseState, TensorLayout};
@@ -31,6 +31,9 @@ pub(super) struct Extra {
     #[serde(default)]
     pub(super) open: Vec<(TopicPartition, Vec<OpenImpression>)>,
     pub(super) probes: Vec<ProbeSample>,
+    /// Absent in checkpoints of earlier versions.
+    #[serde(default)]
+    pub(super) evidence: Evidence,
     /// Absent in checkpoints of earlier versions.
     #[serde(default)]
     pub(super) course: Course,

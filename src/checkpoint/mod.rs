@@ -6,6 +6,7 @@ mod commit;
 mod counts;
 mod directory;
 mod error;
+mod evidence;
 mod files;
 #[cfg(feature = "fuzzing")]
 mod fuzz;
@@ -18,6 +19,7 @@ mod tables;
 pub use amend::{Input, input_of, newest_commit};
 pub use commit::{Commit, FileEntry, LastPublished, PublishMark};
 pub use error::CheckpointError;
+pub use evidence::{Evidence, EvidenceSample};
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz_file;
 pub use inspect::{Kept, commit, is_whole, list, verify};

@@ -3,7 +3,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::files::{self, Extra};
-use super::{CheckpointError, Commit, LastPublished, PublishMark, chain, directory, inspect, retention, tables};
+use super::{CheckpointError, Commit, Evidence, LastPublished, PublishMark, chain, directory, inspect, retention, tables};
 use crate::domain::{Books, EventTime, ImpressionId, OpenImpression, PartitionPosition, TopicPartition};
 use crate::evaluate::{AggregateState, Report};
 use crate::train::LearnerState;
@@ -32,6 +32,8 @@ pub struct Draft {
     pub open: Vec<(TopicPartition, Vec<OpenImpression>)>,
     /// Self-test.
     pub probes: Vec<ProbeSample>,
+    /// What the version is judged on.
+    pub evidence: Evidence,
     /// What is done of the input.
     pub positions: Vec<PartitionPosition>,
     /// Conservation.
@@ -61,6 +63,8 @@ pub struct Loaded {
     pub open: Vec<(TopicPartition, Vec<OpenImpression>)>,
     /// Self-test.
     pub probes: Vec<ProbeSample>,
+    /// What the version is judged on.
+    pub evidence: Evidence,
 }
 
 /// The checkpoint directory. One process at a time.
@@ -157,7 +161,7 @@ impl CheckpointStore {
         let click_counts =
             chain::extend(&files_dir, "click_counts", number, click_counts.as_ref(), latest.map(|commit| &commit.click_counts))?;
         let dense = files::write_durable(&files_dir, &files::name("dense", number, "safetensors"), &files::encode_dense(&dense))?;
-        let extra = Extra { memory: draft.memory, open: draft.open, probes: draft.probes, course };
+        let extra = Extra { memory: draft.memory, open: draft.open, probes: draft.probes, evidence: draft.evidence, course };
         let extra = files::write_extra(&files_dir, number, &extra)?;
         Ok(Commit {
             number,
@@ -220,7 +224,7 @@ impl CheckpointStore {
         let click_counts = chain::read(&dir, &commit.click_counts)?;
         let extra = files::read_extra(&dir, &commit.extra)?;
         let learner = LearnerState { dense, rows, light_rows, click_counts, course: extra.course };
-        Ok(Loaded { learner, memory: extra.memory, open: extra.open, probes: extra.probes })
+        Ok(Loaded { learner, memory: extra.memory, open: extra.open, probes: extra.probes, evidence: extra.evidence })
     }
 }
 
@@ -307,6 +311,7 @@ mod tests {
             memory: vec![(EventTime(5), ImpressionId(u128::MAX))],
             open: vec![(partition(), vec![open_impression()])],
             probes: vec![ProbeSample { time_ms: 1, fields: vec![serde_json::json!("a")], logit: 0.1 }],
+            evidence: Evidence::default(),
             positions: Vec::new(),
             books: Books { samples: number, ..Books::default() },
             evaluation: AggregateState::default(),

@@ -3,6 +3,7 @@
 //! File first, then environment variables `ROCKET__SECTION__KEY`. Unknown names are errors in both.
 
 mod feature;
+mod gates;
 mod load;
 mod model;
 mod place;
@@ -13,6 +14,7 @@ mod units;
 mod validate;
 
 pub use feature::{FeatureConfig, FeatureKind, Pooling};
+pub use gates::GatesConfig;
 pub use load::{ConfigError, load, parse};
 pub use model::{
     Activation, AdmissionConfig, AttentionPair, BoosterAttentionConfig, BoosterCrossConfig, EmbeddingConfig, ExpiryConfig, HiddenConfig,

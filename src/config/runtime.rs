@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::gates::GatesConfig;
 use super::units::{ByteLength, Span};
 
 /// The chance of the paper's experiments, and of most implementations.
@@ -300,6 +301,8 @@ pub struct PublishConfig {
     pub expires: Span,
     /// A share of the servers tries a version first.
     pub canary: CanaryConfig,
+    /// What a version has to show before it is promoted.
+    pub gates: GatesConfig,
 }
 
 /// A version is served by a share of the servers first. It becomes current for all once `delay` has passed and `reports` of them serve it,
@@ -334,6 +337,7 @@ impl Default for PublishConfig {
             probes: 32,
             expires: Span::from_secs(86_400),
             canary: CanaryConfig::default(),
+            gates: GatesConfig::default(),
         }
     }
 }

@@ -4,7 +4,8 @@ use std::fmt::{Debug, Display};
 
 use super::{
     AdmissionConfig, ByteLength, CanaryConfig, Config, EarlyLabels, EmbeddingOptimizer, Emit, ExpiryConfig, FeatureConfig, FeatureKind,
-    Heads, HintConfig, HintKind, HintSchedule, JoinConfig, OWNED_KAFKA_PROPERTIES, SharedGrad, Span, StreamMode, USER_IMPRESSIONS_CAP,
+    GatesConfig, Heads, HintConfig, HintKind, HintSchedule, JoinConfig, OWNED_KAFKA_PROPERTIES, SharedGrad, Span, StreamMode,
+    USER_IMPRESSIONS_CAP,
 };
 
 /// Below it a snapshot of ordinary size has thousands of records.
@@ -13,6 +14,8 @@ const CHUNK_MIN: ByteLength = ByteLength(64 << 10);
 const CHUNK_MAX: ByteLength = ByteLength(900 << 10);
 /// The manifest holds every probe and must fit one record.
 const PROBES_MAX: usize = 256;
+/// Both kinds are part of every checkpoint, some 300 bytes each.
+const GATE_SAMPLES_MAX: usize = 65_536;
 /// Samples above it wait in memory for no gain: throughput is flat from a few thousand rows on.
 const BATCH_ROWS_MAX: usize = 65_536;
 /// Far above any published width; catches a size written where a width belongs.
@@ -415,7 +418,8 @@ fn publish(config: &Config) -> Checked {
     let probes = publish.probes;
     need((1..=PROBES_MAX).contains(&probes), "publish.probes", probes, format!("expected 1 to {PROBES_MAX}"))?;
     positive_span("publish.expires", publish.expires)?;
-    canary(&publish.canary)
+    canary(&publish.canary)?;
+    gates(&publish.gates)
 }
 
 fn canary(canary: &CanaryConfig) -> Checked {
@@ -425,6 +429,18 @@ fn canary(canary: &CanaryConfig) -> Checked {
     let waits = canary.reports > 0 || canary.delay.as_millis() > 0;
     let allowed = "there would be nothing to wait for: expected at least 1, or a publish.canary.delay above zero";
     need(share == 0.0 || waits, "publish.canary.reports", canary.reports, allowed)
+}
+
+fn gates(gates: &GatesConfig) -> Checked {
+    let GatesConfig { samples, evidence, every, calibration, forgetting, .. } = *gates;
+    need((2..=GATE_SAMPLES_MAX).contains(&samples), "publish.gates.samples", samples, format!("expected 2 to {GATE_SAMPLES_MAX}"))?;
+    at_least("publish.gates.every", every, 1)?;
+    need((2..=samples).contains(&evidence), "publish.gates.evidence", evidence, "expected 2 to publish.gates.samples")?;
+    not_negative("publish.gates.significance", gates.significance)?;
+    positive("publish.gates.change", gates.change)?;
+    let factor = calibration.is_finite() && calibration > 1.0;
+    need(factor, "publish.gates.calibration", calibration, "expected a finite factor above 1")?;
+    need((0.0..=1.0).contains(&forgetting), "publish.gates.forgetting", forgetting, "expected an AUC, 0 to 1")
 }
 
 fn admin(config: &Config) -> Checked {

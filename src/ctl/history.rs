@@ -94,6 +94,7 @@ pub(super) fn act_name(act: Act) -> &'static str {
         Act::Promote => "promote",
         Act::Canary => "canary",
         Act::FallBack => "fall_back",
+        Act::HoldBack => "hold_back",
         Act::Rollback => "rollback",
         Act::Pin => "pin",
         Act::Unpin => "unpin",

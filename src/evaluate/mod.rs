@@ -10,6 +10,7 @@ mod adwin;
 mod bytes;
 mod cache;
 mod capture;
+pub mod compare;
 mod drift;
 mod evaluator;
 mod fixed;

@@ -10,10 +10,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, select, tick};
 
 use super::PipelineError;
+use super::evidence::EvidenceCopy;
 use super::exporting::Exporting;
 use super::progress::{ProgressCopy, Recovered};
 use super::rolling::{Held, RollingOut};
 use super::shared::Shared;
+use super::status::HeldBack;
 use super::teaching::School;
 use crate::checkpoint::{CheckpointStore, Commit, Draft, ProbeSample, PublishMark};
 use crate::domain::{ScoredSample, Version};
@@ -109,6 +111,7 @@ pub(super) struct Boundary {
     pub(super) number: u64,
     pub(super) progress: ProgressCopy,
     pub(super) probes: Vec<ProbeSample>,
+    pub(super) evidence: EvidenceCopy,
     pub(super) evaluation: Receiver<Capture>,
     /// Publish it once it is committed.
     pub(super) publish: bool,
@@ -192,6 +195,7 @@ impl Keeper {
             memory,
             open,
             probes: job.probes,
+            evidence: job.evidence.written(),
             positions,
             books,
             evaluation: capture.aggregates,
@@ -322,6 +326,7 @@ pub(super) fn publish(
             Ok(published) => {
                 metrics::histogram!(names::PUBLISH_SECONDS).record(started.elapsed());
                 tracing::info!(version = number, bytes = published.bytes, promoted = published.promoted, "snapshot published");
+                note_gates(published, shared);
                 shared.update(|status| {
                     status.published = Some(published.version);
                     status.promoted = published.promoted;
@@ -337,6 +342,24 @@ pub(super) fn publish(
             let _gone = reply.send(result.clone());
         }
     }
+}
+
+/// Says whether versions are held back: in status, metrics and log.
+fn note_gates(published: &Published, shared: &Shared) {
+    let Published { version, promoted, failed, .. } = published;
+    if *promoted {
+        shared.was_promoted(version.0);
+    }
+    for verdict in failed {
+        tracing::error!(version = version.0, "held back: {verdict}");
+        metrics::counter!(names::GATES_FAILED, "gate" => verdict.gate.clone()).increment(1);
+    }
+    metrics::gauge!(names::HELD_BACK).set(f64::from(u8::from(!failed.is_empty())));
+    shared.update(|status| {
+        let since_ms = status.held_back.as_ref().map_or_else(now_ms, |held| held.since_ms);
+        let gates = failed.clone();
+        status.held_back = (!failed.is_empty()).then_some(HeldBack { version: *version, since_ms, gates });
+    });
 }
 
 fn refuse(replies: Vec<PublishReply>, why: &str) {

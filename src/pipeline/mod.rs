@@ -16,6 +16,7 @@
 //! scores go to evaluate.
 
 mod control;
+mod evidence;
 mod exporting;
 mod ingest;
 mod keeper;
@@ -38,4 +39,4 @@ pub use control::Control;
 pub use reset::{Move, Moved, Reset};
 pub use run::{OpenSource, Parts, PipelineError, Running, State, Summary};
 pub(crate) use run::{USERS_EXPORTS, USERS_STORE};
-pub use status::Status;
+pub use status::{HeldBack, Status};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::keeper::now_ms;
 use super::progress::Recovered;
 use super::{OpenSource, PipelineError, State, Status, USERS_EXPORTS, USERS_STORE};
-use crate::checkpoint::{CheckpointStore, Commit, Loaded, ProbeSample};
+use crate::checkpoint::{CheckpointStore, Commit, Evidence, Loaded, ProbeSample};
 use crate::config::Config;
 use crate::domain::{EventTime, Field, Version};
 use crate::evaluate::{AggregateState, Evaluator, MemoryUsers};
@@ -30,7 +30,9 @@ pub(super) struct Recovery {
     pub(super) recovered: Recovered,
     pub(super) status: Status,
     /// Raw events of the commit's probes, oldest first: the next snapshot needs some before new ones come.
-    pub(super) probes: VecDeque<(EventTime, Box<[Field]>)>,
+    pub(super) probes: VecDeque<(EventTime, Arc<[Field]>)>,
+    /// What the next versions are judged on, likewise.
+    pub(super) evidence: Evidence,
 }
 
 /// What the next commits are written to.
@@ -49,18 +51,18 @@ impl Recovery {
         if state == State::Memory {
             let evaluator = Evaluator::new(&config.evaluate, Arc::new(MemoryUsers::default()), AggregateState::default())?;
             let source = source(&[])?;
-            return Ok(Recovery { durable: None, evaluator, source, recovered: Recovered::default(), status, probes: VecDeque::new() });
+            return Ok(Recovery::afresh(None, evaluator, source, status));
         }
         let store = CheckpointStore::open(&config.state.dir, config.checkpoint.keep)?;
         let Some(commit) = store.latest().cloned() else {
             let (users, writer) = Keep::new(config, store).first()?;
             let evaluator = Evaluator::new(&config.evaluate, Arc::new(users), AggregateState::default())?;
             let (durable, source) = (Some(writer), source(&[])?);
-            return Ok(Recovery { durable, evaluator, source, recovered: Recovered::default(), status, probes: VecDeque::new() });
+            return Ok(Recovery::afresh(durable, evaluator, source, status));
         };
         let Start { commit, store, users: (users, writer), aggregates, source } =
             Keep::new(config, store).start(commit, &mut source, &mut status)?;
-        let Loaded { learner: state, memory, open, probes } = CheckpointStore::load(&config.state.dir, &commit)?;
+        let Loaded { learner: state, memory, open, probes, evidence } = CheckpointStore::load(&config.state.dir, &commit)?;
         learner.restore(state)?;
         let evaluator = Evaluator::new(&config.evaluate, Arc::new(users), aggregates)?;
         status.checkpoint = Some(Version(commit.number));
@@ -73,13 +75,18 @@ impl Recovery {
             recovered.close_for_good();
         }
         let probes = probes.iter().filter_map(raw_event).collect();
-        Ok(Recovery { durable: Some(Durable { store, users: writer }), evaluator, source, recovered, status, probes })
+        Ok(Recovery { durable: Some(Durable { store, users: writer }), evaluator, source, recovered, status, probes, evidence })
+    }
+
+    fn afresh(durable: Option<Durable>, evaluator: Evaluator, source: Box<dyn Source>, status: Status) -> Self {
+        let (recovered, probes, evidence) = (Recovered::default(), VecDeque::new(), Evidence::default());
+        Recovery { durable, evaluator, source, recovered, status, probes, evidence }
     }
 }
 
 /// `None` for what no field can be: such a probe is left out.
-fn raw_event(probe: &ProbeSample) -> Option<(EventTime, Box<[Field]>)> {
-    let fields: Option<Box<[Field]>> = probe.fields.iter().map(field_from_json).collect();
+fn raw_event(probe: &ProbeSample) -> Option<(EventTime, Arc<[Field]>)> {
+    let fields: Option<Arc<[Field]>> = probe.fields.iter().map(field_from_json).collect();
     Some((EventTime(probe.time_ms), fields?))
 }
 

@@ -78,6 +78,7 @@ impl RollingOut<'_> {
     }
 
     fn promoted(&self, version: Version) {
+        self.shared.was_promoted(version.0);
         self.shared.update(|status| status.promoted = status.published == Some(version));
         let Some(school) = self.school else { return };
         let loaded = checkpoint::commit(self.dir, version.0).and_then(|commit| CheckpointStore::load(self.dir, &commit));

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crossbeam_channel::bounded;
 
+use super::evidence::Collector;
 use super::exporting::Exporting;
 use super::ingest::Ingest;
 use super::keeper::{self, InPublication, Keeper, Publishing, now_ms};
@@ -46,8 +47,6 @@ const COMMANDS: usize = 4;
 pub(crate) const USERS_STORE: &str = "users.sled";
 /// Directory of its exports, likewise.
 pub(crate) const USERS_EXPORTS: &str = "exports";
-/// Every n-th sample keeps its raw fields as a candidate for a probe.
-const RAW_EVERY: u64 = 16;
 
 /// Opens the source at these positions (empty: a first start). Asked again with other ones if it refuses them.
 pub type OpenSource = Box<dyn FnMut(&[PartitionPosition]) -> Result<Box<dyn Source>, StreamError> + Send>;
@@ -148,7 +147,7 @@ impl Running {
         let Parts { config, state, source, dead_letters, publisher, health, finish_at_end } = parts;
         let spec = FeatureSpec::new(&config.schema)?;
         let mut learner = Learner::new(&config.model, &config.train, config.early_labels(), &spec)?;
-        let Recovery { mut durable, evaluator, source, recovered, mut status, probes } =
+        let Recovery { mut durable, evaluator, source, recovered, mut status, probes, evidence } =
             Recovery::open(&config, state, &mut learner, source)?;
         // Labelled events are joined to nothing, and nothing of them need be remembered.
         let memory_ms = if config.topics.mode == StreamMode::Joined { config.join.memory.as_millis() } else { 0 };
@@ -177,7 +176,7 @@ impl Running {
             decoder: EventDecoder::new(&config.schema).refusing_ahead(config.topics.ahead),
             joiner: Joiner::new(config.topics.mode, &config.join, source.partitions().len(), memory),
             negatives: NegativeSampling::new(config.train.negatives.keep, config.train.seed),
-            builder: BatchBuilder::new(spec.clone(), pace, RAW_EVERY),
+            builder: BatchBuilder::new(spec.clone(), pace, config.publish.gates.every),
             letters: letters.clone(),
             batches: batches_in,
             shared: Arc::clone(&shared),
@@ -243,6 +242,7 @@ impl Running {
         let measuring = Arc::clone(&shared);
         threads.spawn("evaluate", move || keeper::evaluate(evaluator, &evaluations, &questions, &measuring))?;
         let trainer = Trainer {
+            evidence: Collector::new(config.publish.gates.samples, evidence),
             config,
             spec,
             learner,

@@ -21,6 +21,8 @@ pub(super) struct Shared {
     read: AtomicU64,
     /// Events done before this start.
     recovered: AtomicU64,
+    /// Number of the version promoted last by this run; 0 before the first.
+    promoted: AtomicU64,
     /// Positions to tell the broker about.
     advisory: Mutex<Option<Vec<PartitionPosition>>>,
     started: Instant,
@@ -35,6 +37,7 @@ impl Shared {
             status: Mutex::new(status),
             report: Mutex::new(report),
             read: AtomicU64::new(0),
+            promoted: AtomicU64::new(0),
             advisory: Mutex::new(None),
             started: Instant::now(),
         }
@@ -61,6 +64,14 @@ impl Shared {
 
     pub(super) fn count_read(&self) {
         self.read.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn was_promoted(&self, number: u64) {
+        self.promoted.store(number, Ordering::Relaxed);
+    }
+
+    pub(super) fn promoted(&self) -> u64 {
+        self.promoted.load(Ordering::Relaxed)
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut Status)) {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{Books, PartitionPosition, Version};
 use crate::evaluate::Report;
 use crate::publish::Rollout;
+use crate::wire::snapshot::Verdict;
 
 /// One look at a running pipeline: what `rocketctl status -o json` prints.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -53,6 +54,9 @@ pub struct Status {
     /// What a share of the servers tries before all get it.
     #[serde(default)]
     pub rollout: Rollout,
+    /// Versions are held back by gates; the newest of them.
+    #[serde(default)]
+    pub held_back: Option<HeldBack>,
     /// Version whose booster teaches light (`train.teacher`).
     #[serde(default)]
     pub teacher: Option<Version>,
@@ -68,4 +72,15 @@ pub struct Status {
     pub positions: Vec<PartitionPosition>,
     /// Metrics.
     pub report: Report,
+}
+
+/// A version that a gate holds back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeldBack {
+    /// The newest one.
+    pub version: Version,
+    /// When the first one since the last promotion was held back, milliseconds; of this run.
+    pub since_ms: i64,
+    /// What the gates that hold it back found.
+    pub gates: Vec<Verdict>,
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::PipelineError;
+use super::evidence::{Collector, Kept};
 use super::keeper::{Boundary, CheckpointJob, Evaluation, PublishReply, now_ms};
 use super::letters::Letters;
 use super::progress::Progress;
@@ -19,7 +20,7 @@ use crate::domain::{Books, EventTime, Field, Origin, Sample, ScoredSample, Stage
 use crate::features::FeatureSpec;
 use crate::stream::DeadLetter;
 use crate::telemetry::{Health, names};
-use crate::train::Learner;
+use crate::train::{Learner, StepReport};
 use crate::wire::snapshot::field_to_json;
 
 /// How often an idle loop shows that it lives, and looks whether a checkpoint is due.
@@ -53,6 +54,7 @@ pub(super) struct Trainer {
     pub(super) teaching: Teaching,
     pub(super) letters: Letters,
     pub(super) progress: Progress,
+    pub(super) evidence: Collector,
     pub(super) evaluations: Sender<Evaluation>,
     pub(super) checkpoints: Option<Checkpoints>,
     pub(super) shared: Arc<Shared>,
@@ -75,7 +77,7 @@ pub(super) struct Schedule {
     /// Events done when last checkpointed.
     done: u64,
     waiting: Vec<PublishReply>,
-    probes: VecDeque<(EventTime, Box<[Field]>)>,
+    probes: VecDeque<(EventTime, Arc<[Field]>)>,
     rate: VecDeque<(Instant, u64)>,
     shown: Instant,
 }
@@ -98,7 +100,7 @@ impl Mark {
 impl Schedule {
     /// Counts on from what was recovered and from the commit that it was recovered from, so that a daemon that never lives for long comes
     /// to checkpoint and to publish all the same.
-    pub(super) fn new(books: &Books, probes: VecDeque<(EventTime, Box<[Field]>)>, commit: Option<&Commit>) -> Self {
+    pub(super) fn new(books: &Books, probes: VecDeque<(EventTime, Arc<[Field]>)>, commit: Option<&Commit>) -> Self {
         let (now, samples) = (Instant::now(), books.samples);
         let at_ms = commit.map_or_else(now_ms, |commit| commit.created_ms);
         let publish_mark = commit.and_then(|commit| commit.publish_mark).unwrap_or(PublishMark { number: None, samples, at_ms });
@@ -173,14 +175,30 @@ impl Trainer {
         if !report.applied {
             return self.refused(batch, report.loss);
         }
+        self.keep_raw(&mut batch, &report);
+        let scored = self.progress.trained(batch, &report);
+        self.observe(scored)
+    }
+
+    /// Keeps some of the samples as they came, for probes and for gates.
+    fn keep_raw(&mut self, batch: &mut Batch, report: &StepReport) {
+        let sampled = self.config.train.negatives.keep;
         for (row, fields) in std::mem::take(&mut batch.raw) {
+            let (time, fields): (_, Arc<[Field]>) = (batch.times[row], fields.into());
             if self.schedule.probes.len() >= self.config.publish.probes {
                 self.schedule.probes.pop_front();
             }
-            self.schedule.probes.push_back((batch.times[row], fields));
+            self.schedule.probes.push_back((time, Arc::clone(&fields)));
+            let Some(logit) = report.scores.light.as_ref().and_then(|logits| logits.get(row)) else { continue };
+            // Early labels can still change: nothing is judged by them.
+            if batch.stages[row] == Stage::Final {
+                let (label, user) = (batch.labels[row], batch.users[row].clone());
+                let weight = if label { 1.0 } else { 1.0 / sampled };
+                // From the odds of what was sampled to those of the stream.
+                let logit = logit + sampled.ln() as f32;
+                self.evidence.add(Kept { time, user, label, weight, logit, fields });
+            }
         }
-        let scored = self.progress.trained(batch, &report);
-        self.observe(scored)
     }
 
     /// The step of this batch had something in it that was not finite: its events become dead letters, and nothing was learnt from them.
@@ -260,7 +278,12 @@ impl Trainer {
         self.schedule.in_flight = true;
         self.learner.begin_capture(full);
         let (progress, publish_mark) = (self.progress.copy(), self.schedule.publish_mark);
-        self.schedule.copying = Some(Boundary { number, progress, probes, evaluation, publish, publish_mark, replies });
+        self.evidence.promoted(self.shared.promoted());
+        let evidence = self.evidence.copy();
+        if publish {
+            self.evidence.close(number);
+        }
+        self.schedule.copying = Some(Boundary { number, progress, probes, evidence, evaluation, publish, publish_mark, replies });
         metrics::histogram!(names::CHECKPOINT_HOLD_SECONDS).record(started.elapsed());
         Some(())
     }
@@ -309,7 +332,7 @@ impl Trainer {
                 user: UserId("".into()),
                 label: false,
                 stage: Stage::Final,
-                fields: fields.clone(),
+                fields: fields.to_vec().into(),
             };
             builder.push(sample, 0);
         }

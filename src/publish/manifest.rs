@@ -66,7 +66,7 @@ fn quality(report: &Report) -> Quality {
     let heads = report.heads.iter().map(|(name, head)| {
         (name.clone(), HeadQuality { auc: head.auc, gauc: head.gauc, logloss: head.logloss, calibration: head.calibration })
     });
-    Quality { heads: heads.collect() }
+    Quality { heads: heads.collect(), ..Quality::default() }
 }
 
 fn probe(sample: &ProbeSample) -> Probe {

@@ -3,6 +3,7 @@
 //! architecture invariant: no Burn, no nets. A snapshot is read back from the committed files, so that only what is durable is published.
 
 mod artifact;
+mod gates;
 mod manifest;
 mod operator;
 mod publisher;

@@ -109,7 +109,8 @@ impl Operator {
     /// # Errors
     /// [`OperatorError`].
     pub fn verify(&mut self, version: Version) -> Result<Manifest, OperatorError> {
-        self.topic.fetch(version).map_err(|error| match error {
+        let opened = self.topic.open_version(version).map(|model| model.manifest().clone());
+        opened.map_err(|error| match error {
             FetchError::Stream(error) => OperatorError::Stream(error),
             FetchError::Unknown => OperatorError::UnknownVersion { version, held: held_versions(self.catalog()) },
             FetchError::Damaged(why) => OperatorError::Damaged { version, why },

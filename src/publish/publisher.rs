@@ -2,15 +2,15 @@ use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::rollout::Promotion;
-use super::topic::{Entry, Exhausted, Topic, entry};
-use super::{ReportTopic, artifact, manifest, retention};
-use crate::checkpoint::{Commit, Loaded};
+use super::topic::{Entry, Exhausted, FetchError, Topic, entry};
+use super::{ReportTopic, artifact, gates, manifest, retention};
+use crate::checkpoint::{Commit, Evidence, Loaded};
 use crate::config::{Config, KeysConfig, PublishConfig, SchemaConfig};
 use crate::domain::Version;
 use crate::keys::{KeyError, Keyring, Role};
 use crate::serving::ServedModel;
 use crate::stream::{LogReader, LogWriter, StreamError};
-use crate::wire::snapshot::{Key, Lease, Manifest, NUMBER_MAX, PROTOCOL, RECORD_BYTES_MAX};
+use crate::wire::snapshot::{Act, Key, Lease, Manifest, NUMBER_MAX, PROTOCOL, Quality, RECORD_BYTES_MAX, Verdict};
 
 /// Chunks in flight at once: bounds the copies that a send holds beside the artifact.
 const CHUNKS_PER_SEND: usize = 8;
@@ -52,7 +52,7 @@ pub enum PublishError {
 }
 
 /// A snapshot on the topic.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Published {
     /// Version.
     pub version: Version,
@@ -62,11 +62,14 @@ pub struct Published {
     pub chunks: usize,
     /// `current` was moved to it.
     pub promoted: bool,
-    /// Why not, if not (a pin holds another version).
+    /// Why not, if not (a pin holds another version, or a gate this one).
     pub held_by: Option<String>,
     /// How it comes to be served, where a share of the servers tries versions first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tried: Option<String>,
+    /// What the gates found that hold it back.
+    #[serde(default)]
+    pub failed: Vec<Verdict>,
 }
 
 /// Publishes snapshots under a lease. Used by one thread.
@@ -81,6 +84,8 @@ pub struct Publisher {
     pub(super) reports: Option<ReportTopic>,
     /// Could be served, and waits for the one that is tried.
     pub(super) next: Option<Version>,
+    /// The version that servers serve, once something was compared with it.
+    served: Option<ServedModel>,
 }
 
 impl Publisher {
@@ -109,6 +114,7 @@ impl Publisher {
             epoch,
             reports: None,
             next: None,
+            served: None,
         };
         publisher.check_lease()?;
         Ok(publisher)
@@ -137,8 +143,8 @@ impl Publisher {
         highest.max(leftovers.max())
     }
 
-    /// Chunks, acknowledgements, manifest, acknowledgement, then `current` (or first `canary`) unless a pin forbids; then collects old versions.
-    /// Repeating it for the same commit sends the same bytes under the same version.
+    /// Chunks, acknowledgements, manifest, acknowledgement, then `current` (or first `canary`) unless a gate or a pin forbids; then collects
+    /// old versions. Repeating it for the same commit sends the same artifact under the same version.
     ///
     /// # Errors
     /// [`PublishError`].
@@ -146,18 +152,35 @@ impl Publisher {
         let version = Version(commit.number);
         self.check_lease()?;
         self.check_number(version)?;
-        let artifact = artifact::encode(&loaded.learner).map_err(|error| PublishError::Gate { version, why: error.to_string() })?;
+        let refuse = |why: String| PublishError::Gate { version, why };
+        let artifact = artifact::encode(&loaded.learner).map_err(|error| refuse(error.to_string()))?;
         let chunks: Vec<&[u8]> = artifact.bytes.chunks(self.chunk_bytes(version)?).collect();
-        let manifest = manifest::build(&self.model, &self.schema, &self.config, commit, &loaded.probes, &artifact, &chunks);
-        ServedModel::open(manifest.clone(), &artifact.bytes).map_err(|error| PublishError::Gate { version, why: error.to_string() })?;
+        let mut manifest = manifest::build(&self.model, &self.schema, &self.config, commit, &loaded.probes, &artifact, &chunks);
+        let candidate = ServedModel::open(manifest.clone(), &artifact.bytes).map_err(|error| refuse(error.to_string()))?;
+        let failed = self.judge(&candidate, &loaded.evidence, &mut manifest.quality, now_ms)?;
 
-        let mut published =
-            Published { version, bytes: manifest.artifact.bytes, chunks: chunks.len(), promoted: false, held_by: None, tried: None };
+        let mut published = Published {
+            version,
+            bytes: manifest.artifact.bytes,
+            chunks: chunks.len(),
+            promoted: false,
+            held_by: None,
+            tried: None,
+            failed,
+        };
         if !self.holds(&manifest)? {
             self.send(manifest, &chunks)?;
         }
-        match self.promote(version, now_ms)? {
-            Promotion::Done => published.promoted = true,
+        let promotion = if published.failed.is_empty() {
+            self.promote(version, now_ms)?
+        } else {
+            Promotion::Held(self.hold_back(version, &published.failed, now_ms)?)
+        };
+        match promotion {
+            Promotion::Done => {
+                published.promoted = true;
+                self.served = Some(candidate);
+            }
             Promotion::Held(why) => published.held_by = Some(why),
             Promotion::Tried(how) => published.tried = Some(how),
         }
@@ -165,6 +188,44 @@ impl Publisher {
             tracing::warn!(%error, "old snapshots were not collected; the next publish tries again");
         }
         Ok(published)
+    }
+
+    /// Compares a version with the one that is served, and says in `quality` what came out. Returns what holds it back: nothing where
+    /// nothing is served yet, or what is served cannot be had.
+    fn judge(
+        &mut self,
+        candidate: &ServedModel,
+        evidence: &Evidence,
+        quality: &mut Quality,
+        now_ms: i64,
+    ) -> Result<Vec<Verdict>, PublishError> {
+        let target = self.target(now_ms).filter(|target| self.config.gates.enabled && *target != candidate.version());
+        let Some(target) = target else { return Ok(Vec::new()) };
+        if self.served.as_ref().is_none_or(|served| served.version() != target) {
+            self.served = match self.topic.open_version(target) {
+                Ok(model) => Some(model),
+                Err(FetchError::Stream(error)) => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(version = target.0, %error, "what is served cannot be had: nothing is compared with it");
+                    None
+                }
+            };
+        }
+        let Some(served) = &self.served else { return Ok(Vec::new()) };
+        quality.compared_with = Some(target);
+        quality.gates = gates::judge(&self.config.gates, candidate, served, evidence);
+        Ok(quality.gates.iter().filter(|verdict| !verdict.passed).cloned().collect())
+    }
+
+    /// Says so in the audit log, once until the next promotion. Returns the reason.
+    fn hold_back(&mut self, version: Version, failed: &[Verdict], now_ms: i64) -> Result<String, PublishError> {
+        let failed: Vec<String> = failed.iter().map(Verdict::to_string).collect();
+        let reason = format!("held back by {}", failed.join("; "));
+        if self.topic.catalog().audit().next_back().is_none_or(|last| last.act != Act::HoldBack) {
+            let audit = self.audit(self.topic.next_seq(1)?, Act::HoldBack, Some(version), reason.clone(), now_ms);
+            self.topic.append(&[self.topic.sealed(&Key::Audit(audit.seq), &audit)])?;
+        }
+        Ok(reason)
     }
 
     /// Reads to the end; the last valid lease has to be ours.

@@ -279,7 +279,7 @@ impl Publisher {
         self.check_lease()
     }
 
-    fn audit(&self, seq: u64, act: Act, to: Option<Version>, reason: String, now_ms: i64) -> AuditEntry {
+    pub(super) fn audit(&self, seq: u64, act: Act, to: Option<Version>, reason: String, now_ms: i64) -> AuditEntry {
         AuditEntry {
             proto: PROTOCOL,
             model: self.model.clone(),

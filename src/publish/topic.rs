@@ -11,7 +11,7 @@ use crate::keys::{Keyring, Signer};
 use crate::serving::{Catalog, CatalogError, ServedModel, worth_a_line};
 use crate::stream::{LogReader, LogWriter, StreamError};
 use crate::telemetry::names;
-use crate::wire::snapshot::{Key, Manifest, NUMBER_MAX, seal_as};
+use crate::wire::snapshot::{Key, NUMBER_MAX, seal_as};
 
 /// One wait for the next record.
 const POLL: Duration = Duration::from_millis(500);
@@ -133,7 +133,7 @@ impl Topic {
     }
 
     /// Fetches a version and opens it as a subscriber would.
-    pub(super) fn fetch(&mut self, version: Version) -> Result<Manifest, FetchError> {
+    pub(super) fn open_version(&mut self, version: Version) -> Result<ServedModel, FetchError> {
         let manifest = self.catalog.manifests().get(&version).cloned().ok_or(FetchError::Unknown)?;
         let offsets =
             self.catalog.chunk_offsets(version).ok_or_else(|| FetchError::Damaged("chunks are missing on the topic".to_owned()))?;
@@ -149,8 +149,7 @@ impl Topic {
             }
             artifact.extend_from_slice(chunk);
         }
-        ServedModel::open(manifest.clone(), &artifact).map_err(|error| FetchError::Damaged(error.to_string()))?;
-        Ok(manifest)
+        ServedModel::open(manifest, &artifact).map_err(|error| FetchError::Damaged(error.to_string()))
     }
 }
 

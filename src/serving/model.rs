@@ -3,9 +3,10 @@ use serde_json::{Map, Value};
 use super::artifact::{listing, parse};
 use super::click_rates::ClickRates;
 use super::net::{EXAMPLES_PER_BLOCK, LightNet};
+use crate::config::SchemaConfig;
 use crate::domain::{EventTime, Field, Version};
 use crate::features::{CLICK_RATE_INPUTS, FeatureSpec, Features};
-use crate::wire::snapshot::{Manifest, Probe, field_from_json, schema_hash};
+use crate::wire::snapshot::{Manifest, field_from_json, schema_hash};
 use crate::wire::{DecodeError, EventDecoder};
 
 /// Why a snapshot cannot be served. Each variant is a value of `snapshot_rejected_total{reason}`.
@@ -152,14 +153,42 @@ impl ServedModel {
         Ok(scores)
     }
 
+    /// Logits of samples as manifests bear them: fields in the order of `columns`' features, found by their names; what `columns` does not
+    /// have is missing. An error says what of a sample cannot be.
+    pub(crate) fn logits<'a>(
+        &self,
+        columns: &SchemaConfig,
+        samples: impl Iterator<Item = (i64, &'a [Value])>,
+    ) -> impl Iterator<Item = Result<f32, String>> {
+        let place = |name: &str| columns.features.iter().position(|column| column.name == name);
+        let places: Vec<Option<usize>> = self.manifest.schema.features.iter().map(|feature| place(&feature.name)).collect();
+        let mut examples = Vec::new();
+        let read: Vec<Result<(), String>> = samples
+            .map(|(time_ms, fields)| {
+                if fields.len() != columns.features.len() {
+                    return Err(format!("{} fields, the schema has {}", fields.len(), columns.features.len()));
+                }
+                let field = |place: &Option<usize>| match place.and_then(|place| fields.get(place)) {
+                    Some(value) => field_from_json(value).ok_or_else(|| format!("{value} is no field")),
+                    None => Ok(Field::Missing),
+                };
+                let fields = places.iter().map(field).collect::<Result<Vec<_>, _>>()?;
+                let mut features = Features::default();
+                self.extract(EventTime(time_ms), &fields, &mut features);
+                examples.push(features);
+                Ok(())
+            })
+            .collect();
+        let mut logits = self.net.logits(&examples).into_iter();
+        read.into_iter().map(move |read| read.map(|()| logits.next().unwrap_or(f32::NAN)))
+    }
+
     fn probe(&self) -> Result<(), ModelError> {
         let version = self.version();
-        let mut examples = Vec::with_capacity(self.manifest.probes.len());
-        for (index, probe) in self.manifest.probes.iter().enumerate() {
-            examples.push(self.probe_features(probe).map_err(|why| ModelError::Schema { version, why: format!("probe {index}: {why}") })?);
-        }
-        let logits = self.net.logits(&examples);
-        for (index, (probe, found)) in self.manifest.probes.iter().zip(logits).enumerate() {
+        let Manifest { schema, probes, .. } = &self.manifest;
+        let logits = self.logits(schema, probes.iter().map(|probe| (probe.time_ms, probe.fields.as_slice())));
+        for (index, (probe, found)) in probes.iter().zip(logits).enumerate() {
+            let found = found.map_err(|why| ModelError::Schema { version, why: format!("probe {index}: {why}") })?;
             let (expected, tolerance) = (probe.logit, probe.tolerance);
             // Written so that a NaN on either side fails.
             if !(tolerance <= TOLERANCE_MAX * expected.abs().max(1.0) && (found - expected).abs() <= tolerance) {
@@ -167,21 +196,6 @@ impl ServedModel {
             }
         }
         Ok(())
-    }
-
-    fn probe_features(&self, probe: &Probe) -> Result<Features, String> {
-        let columns = self.manifest.schema.features.len();
-        if probe.fields.len() != columns {
-            return Err(format!("{} fields, the schema has {columns}", probe.fields.len()));
-        }
-        let fields = probe
-            .fields
-            .iter()
-            .map(|value| field_from_json(value).ok_or_else(|| format!("{value} is no field")))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut features = Features::default();
-        self.extract(EventTime(probe.time_ms), &fields, &mut features);
-        Ok(features)
     }
 
     /// What the net takes: ids by slot, and the numbers with the click rates behind them.

@@ -86,6 +86,8 @@ metrics! {
     Histogram CHECKPOINT_SECONDS = "rocket_checkpoint_seconds", "One checkpoint, from the copy of the state to the commit record.";
     Histogram CHECKPOINT_HOLD_SECONDS = "rocket_checkpoint_hold_seconds", "Each time training waited while a checkpoint's state was copied.";
     Histogram PUBLISH_SECONDS = "rocket_publish_seconds", "One publish, from reading the checkpoint to the pointer's acknowledgement.";
+    Counter GATES_FAILED = "rocket_gates_failed_total", "Versions held back, by the `gate` that did; two gates count twice.";
+    Gauge HELD_BACK = "rocket_held_back", "1 while the newest version is held back by a gate.";
     // The scorer and whoever else embeds the subscriber; refusals also of the trainer, which reads the topic too.
     Counter SCORE_REQUESTS = "rocket_score_requests_total", "Scoring requests, by HTTP `status`.";
     Counter SCORE_CANDIDATES = "rocket_score_candidates_total", "Candidates scored.";

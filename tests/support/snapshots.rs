@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rocket_launching::checkpoint::{Commit, FileEntry, Loaded, ProbeSample};
+use rocket_launching::checkpoint::{Commit, Evidence, FileEntry, Loaded, ProbeSample};
 use rocket_launching::config::{self, ByteLength, Config, EmbeddingOptimizer, PublishConfig};
 use rocket_launching::domain::{Books, PartitionPosition, TopicPartition};
 use rocket_launching::evaluate::{AggregateState, HeadReport, Report};
@@ -107,6 +107,7 @@ pub fn loaded(number: u64) -> Loaded {
             click_counts: None,
             course: Course::default(),
         },
+        evidence: Evidence::default(),
         memory: Vec::new(),
         open: Vec::new(),
         probes: (0..6).map(probe).collect(),

@@ -88,6 +88,8 @@ pub enum Act {
     Canary,
     /// The trainer took that back.
     FallBack,
+    /// The trainer held versions back, from this one on, until it promotes one.
+    HoldBack,
     /// An operator went back.
     Rollback,
     /// An operator pinned.
@@ -102,6 +104,7 @@ impl Act {
     pub const fn signers(self) -> &'static [Role] {
         match self {
             Act::Promote | Act::Canary | Act::FallBack => &[Role::Trainer, Role::Operator],
+            Act::HoldBack => &[Role::Trainer],
             Act::Rollback | Act::Pin | Act::Unpin => &[Role::Operator],
         }
     }

@@ -105,11 +105,43 @@ pub struct Provenance {
     pub code: String,
 }
 
-/// Prequential quality since start.
+/// Prequential quality since start, and what the gates found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     /// By head name.
     pub heads: std::collections::BTreeMap<String, HeadQuality>,
+    /// The version that was served when the gates were asked, and that this one was compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared_with: Option<Version>,
+    /// What every gate found that had enough to go by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Verdict>,
+}
+
+/// What one gate found of a version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// `logloss`, `gauc`, `calibration`, `forgetting` or `change`.
+    pub gate: String,
+    /// Whether the version may be promoted.
+    pub passed: bool,
+    /// The version's figure.
+    pub found: f64,
+    /// The served version's on the same samples, where the gate compares the two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<f64>,
+    /// What the figure had to be.
+    pub allowed: String,
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:.5}", self.gate, self.found)?;
+        if let Some(served) = self.served {
+            write!(f, " (served {served:.5})")?;
+        }
+        write!(f, ", allowed {}", self.allowed)
+    }
 }
 
 /// Quality of one head; `None` where it is not defined (yet).

@@ -30,7 +30,7 @@ pub use envelope::{Envelope, RecordError, Signature, open, seal};
 pub use field::{field_from_json, field_to_json};
 pub use group::{Group, NoGroup};
 pub use key::{CHUNKS_MAX, Key};
-pub use manifest::{Architecture, Artifact, HeadQuality, Manifest, Probe, Provenance, Quality, TensorInfo, schema_hash};
+pub use manifest::{Architecture, Artifact, HeadQuality, Manifest, Probe, Provenance, Quality, TensorInfo, Verdict, schema_hash};
 pub use report::{ServerReport, ServerState};
 pub use signing::{open_as, seal_as};
 
