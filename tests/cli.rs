@@ -119,7 +119,7 @@ impl Site {
     fn served(&self) -> (Option<u64>, usize) {
         let (reader, writer) = self.log();
         let operator = Operator::open(&self.config.name, "test", Keyring::default(), reader, writer).unwrap();
-        (operator.catalog().target().map(|Version(number)| number), operator.catalog().audit().count())
+        (operator.catalog().target(0).map(|Version(number)| number), operator.catalog().audit().count())
     }
 
     fn run(&self, arguments: &[&str]) -> Outcome {

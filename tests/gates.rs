@@ -87,7 +87,7 @@ fn an_hour_of_flipped_labels_reaches_no_server_and_leaves_no_trace() {
     assert!(gates.contains(&"forgetting"), "{gates:?}");
     assert!(bad.publish_problem.unwrap().starts_with("held back by "));
     let catalog_now = catalog(&config, &log);
-    assert_eq!(catalog_now.target(), Some(served), "servers serve what they served");
+    assert_eq!(catalog_now.target(0), Some(served), "servers serve what they served");
     let entries = acts(&catalog_now, Act::HoldBack);
     assert_eq!(entries.len(), before + 1, "said once: {entries:#?}");
     assert_eq!((entries[before].from, entries[before].actor.as_str()), (Some(served), "trainer"));
@@ -98,7 +98,7 @@ fn an_hour_of_flipped_labels_reaches_no_server_and_leaves_no_trace() {
     let again = run(&config, &log, &stream, GOOD + FLIPPED + GOOD_AGAIN);
     assert_eq!((again.promoted, again.held_back), (true, None));
     let catalog = catalog(&config, &log);
-    assert_eq!(catalog.target(), again.published);
+    assert_eq!(catalog.target(0), again.published);
     assert_eq!(acts(&catalog, Act::HoldBack).len(), before + 1, "one spell");
     let in_the_bad_hour = |version: &Version| {
         let samples = catalog.manifests()[version].provenance.samples as usize;
@@ -116,5 +116,5 @@ fn without_gates_the_bad_hour_is_served() {
     let log = MemoryLog::default();
     let bad = run(&config, &log, &stream(), GOOD + FLIPPED);
     assert_eq!((bad.promoted, bad.held_back), (true, None));
-    assert_eq!(catalog(&config, &log).target(), bad.published);
+    assert_eq!(catalog(&config, &log).target(0), bad.published);
 }

@@ -102,7 +102,17 @@ fn pointer(version: u64, number: u64) -> Pointer {
 
 fn pin(version: u64, number: u64) -> Pin {
     let (actor, reason) = ("mallory".to_owned(), "r".to_owned());
-    Pin { proto: PROTOCOL, model: MODEL.into(), seq: number, epoch: number, version: Some(Version(version)), actor, reason, at_ms: 0 }
+    Pin {
+        proto: PROTOCOL,
+        model: MODEL.into(),
+        seq: number,
+        epoch: number,
+        version: Some(Version(version)),
+        expires_ms: None,
+        actor,
+        reason,
+        at_ms: 0,
+    }
 }
 
 /// Writes a record unsigned, and signed by a stranger.
@@ -145,11 +155,11 @@ fn whoever_holds_no_key_stops_nobody_and_uses_up_no_number() {
         safe.operator(&log).unpin("over", NOW_MS).unwrap();
 
         let catalog = safe.catalog(&log);
-        assert_eq!((catalog.target(), catalog.epoch(), catalog.highest_version()), (Some(Version(1)), 1, Some(Version(3))));
+        assert_eq!((catalog.target(0), catalog.epoch(), catalog.highest_version()), (Some(Version(1)), 1, Some(Version(3))));
         let acts: Vec<Act> = catalog.audit().map(|entry| entry.act).collect();
         assert_eq!(acts, [Act::Promote, Act::Promote, Act::Rollback, Act::Unpin]);
         assert!(publish(&mut safe.publisher(&log), 4).promoted, "and a successor goes on, under the next epoch");
-        assert_eq!((safe.catalog(&log).target(), safe.catalog(&log).epoch()), (Some(Version(4)), 2));
+        assert_eq!((safe.catalog(&log).target(0), safe.catalog(&log).epoch()), (Some(Version(4)), 2));
     }
 }
 
@@ -164,9 +174,9 @@ fn what_was_rolled_back_from_is_not_promoted_again() {
     let mut successor = safe.publisher(&log);
     let again = publish(&mut successor, 3);
     assert!(again.held_by.is_some_and(|by| by.contains("has been at version 3")));
-    assert_eq!(safe.catalog(&log).target(), Some(Version(1)));
+    assert_eq!(safe.catalog(&log).target(0), Some(Version(1)));
     assert!(publish(&mut successor, 4).promoted);
-    assert_eq!(safe.catalog(&log).target(), Some(Version(4)));
+    assert_eq!(safe.catalog(&log).target(0), Some(Version(4)));
 }
 
 #[test]
@@ -251,14 +261,14 @@ fn paused_anywhere_and_superseded_it_stops_and_says_so_and_its_records_do_not_co
         paused += 1;
         let error = outcome.unwrap_err();
         assert!(matches!(&error, PublishError::Superseded { ours: 1, theirs: 2, instance } if instance == "successor"), "{error}");
-        assert_eq!(safe.catalog(&log).target(), None, "paused before append {appends}");
+        assert_eq!(safe.catalog(&log).target(0), None, "paused before append {appends}");
         let again = old.publish(&commit(2), &loaded(2), NOW_MS).unwrap_err();
         assert!(matches!(again, PublishError::Superseded { .. }), "{again}");
 
         let mut new = safe.publisher(&log);
         let next = new.highest_version().map_or(0, |version| version.0) + 1;
         assert!(publish(&mut new, next).promoted);
-        assert_eq!(safe.catalog(&log).target(), Some(Version(next)));
+        assert_eq!(safe.catalog(&log).target(0), Some(Version(next)));
         assert!(safe.operator(&log).verify(Version(next)).is_ok());
     }
     assert!(paused >= 3, "chunks, manifest and pointer are sent apart: {paused}");

@@ -81,7 +81,7 @@ fn what_is_published_scores_like_the_trainer() {
     assert!(first.promoted && first.held_by.is_none() && first.chunks > 1, "{first:?}");
     publish(&mut publisher, 2);
     assert_eq!(publisher.highest_version(), Some(Version(2)));
-    assert_eq!(catalog(&log).target(), Some(Version(2)));
+    assert_eq!(catalog(&log).target(NOW_MS), Some(Version(2)));
 
     let (manifest, artifact) = fetch(&log, 2);
     let model = ServedModel::open(manifest, &artifact).unwrap();
@@ -138,19 +138,19 @@ fn a_pin_holds_promotion_until_it_is_lifted() {
     publish(&mut publisher, 1);
     publish(&mut publisher, 2);
     operator(&log).pin(Version(1), "2 is bad", NOW_MS).unwrap();
-    assert_eq!(catalog(&log).target(), Some(Version(1)));
+    assert_eq!(catalog(&log).target(NOW_MS), Some(Version(1)));
 
     let held = publish(&mut publisher, 3);
     assert!(!held.promoted);
     assert_eq!(held.held_by.as_deref(), Some("version 1 is pinned by ann@ops: 2 is bad"));
-    assert_eq!(catalog(&log).target(), Some(Version(1)));
+    assert_eq!(catalog(&log).target(NOW_MS), Some(Version(1)));
     assert_eq!(catalog(&log).current().unwrap().version, Version(2));
 
     operator(&log).unpin("3 is good", NOW_MS).unwrap();
-    assert_eq!(catalog(&log).target(), Some(Version(2)));
-    assert!(matches!(operator(&log).unpin("again", NOW_MS), Err(OperatorError::NotPinned)));
+    assert_eq!(catalog(&log).target(NOW_MS), Some(Version(2)));
+    assert!(matches!(operator(&log).unpin("again", NOW_MS), Err(OperatorError::NotPinned { .. })));
     assert!(publish(&mut publisher, 4).promoted);
-    assert_eq!(catalog(&log).target(), Some(Version(4)));
+    assert_eq!(catalog(&log).target(NOW_MS), Some(Version(4)));
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_rollback_is_served_and_the_trainer_does_not_promote_over_it() {
     assert!(!publish(&mut publisher, 4).promoted);
 
     let catalog = catalog(&log);
-    assert_eq!(catalog.target(), Some(Version(1)));
+    assert_eq!(catalog.target(NOW_MS), Some(Version(1)));
     assert_eq!(catalog.current().unwrap().version, Version(1));
     let history: Vec<_> =
         catalog.audit().map(|entry| (entry.act, entry.from.map(|v| v.0), entry.to.map(|v| v.0), entry.actor.as_str())).collect();
@@ -179,6 +179,55 @@ fn a_rollback_is_served_and_the_trainer_does_not_promote_over_it() {
     );
     let last = catalog.audit().next_back().unwrap();
     assert_eq!((last.reason.as_str(), last.at_ms), ("revenue fell", NOW_MS));
+}
+
+#[test]
+fn an_operator_promotes_forward_and_not_over_a_pin() {
+    let log = MemoryLog::default();
+    let mut publisher = publisher(&log, 8);
+    for number in [1, 2, 3] {
+        publish(&mut publisher, number);
+    }
+    let back = operator(&log).promote(Version(2), "back", NOW_MS).unwrap_err();
+    assert!(matches!(back, OperatorError::NotForward { version: Version(2), current: Version(3) }), "{back}");
+    operator(&log).pin(Version(1), "hold", NOW_MS).unwrap();
+    assert!(!publish(&mut publisher, 4).promoted);
+    let before = records(&log);
+    let pinned = operator(&log).promote(Version(4), "now", NOW_MS).unwrap_err();
+    assert_eq!(
+        pinned.to_string(),
+        "version 4 would not be served: version 1 is pinned by ann@ops: hold; lift that with `rocketctl unpin` first"
+    );
+    assert_eq!(records(&log), before);
+    operator(&log).unpin("on", NOW_MS).unwrap();
+    operator(&log).promote(Version(4), "now", NOW_MS).unwrap();
+    assert_eq!(catalog(&log).target(NOW_MS), Some(Version(4)));
+    let audit = catalog(&log);
+    let last = audit.audit().next_back().unwrap();
+    assert_eq!((last.act, last.from, last.to, last.actor.as_str()), (Act::Promote, Some(Version(3)), Some(Version(4)), "ann@ops"));
+    assert!(publish(&mut publisher, 5).promoted, "the trainer goes on above it");
+}
+
+#[test]
+fn an_expired_pin_no_longer_holds_promotion_and_a_groups_never_does() {
+    let log = MemoryLog::default();
+    let mut publisher = publisher(&log, 8);
+    publish(&mut publisher, 1);
+    operator(&log).pin_for(Version(1), Some("eu".parse().unwrap()), None, "apart", NOW_MS).unwrap();
+    assert!(publish(&mut publisher, 2).promoted);
+    operator(&log).pin_for(Version(2), None, Some(NOW_MS + 1000), "for a while", NOW_MS).unwrap();
+    assert!(!publish(&mut publisher, 3).promoted);
+    assert!(publisher.publish(&commit(4), &loaded(4), NOW_MS + 1000).unwrap().promoted);
+    assert!(matches!(operator(&log).unpin("late", NOW_MS + 1000), Err(OperatorError::NotPinned { group: None })));
+    for number in 5..=15 {
+        publisher.publish(&commit(number), &loaded(number), NOW_MS + 1000).unwrap();
+    }
+    assert_eq!(versions(&log)[0], 1, "what a group is pinned to stays on the topic");
+    operator(&log).unpin_from(Some("eu".parse().unwrap()), "together", NOW_MS).unwrap();
+    publisher.publish(&commit(16), &loaded(16), NOW_MS + 1000).unwrap();
+    assert!(versions(&log)[0] > 1);
+    let entry = catalog(&log).audit().nth(1).cloned().unwrap();
+    assert_eq!((entry.act, entry.group.map(|group| group.to_string()).as_deref()), (Act::Pin, Some("eu")));
 }
 
 #[test]
@@ -309,7 +358,7 @@ fn killed_anywhere_and_repeated_gives_the_same_bytes() {
         let (manifest, artifact) = fetch(&log, 1);
         assert_eq!(artifact, expected, "killed after {appends} appends");
         assert_eq!(Manifest { seq: expected_manifest.seq, epoch: expected_manifest.epoch, ..manifest }, expected_manifest);
-        assert_eq!(catalog(&log).target(), Some(Version(1)));
+        assert_eq!(catalog(&log).target(NOW_MS), Some(Version(1)));
         assert_eq!(catalog(&log).audit().count(), 1, "promoted once");
         if survived {
             break;
@@ -400,6 +449,7 @@ fn an_act_that_was_overtaken_says_so() {
         seq,
         epoch: 1,
         version: Some(Version(2)),
+        expires_ms: None,
         actor: "bob@ops".to_owned(),
         reason: "mine".to_owned(),
         at_ms: NOW_MS,
@@ -409,5 +459,5 @@ fn an_act_that_was_overtaken_says_so() {
     let error = operator.pin(Version(1), "also mine", NOW_MS).unwrap_err();
     assert!(matches!(error, OperatorError::Contended { .. }), "{error}");
     assert!(error.to_string().contains("bob@ops"), "{error}");
-    assert_eq!(operator.catalog().target(), Some(Version(2)));
+    assert_eq!(operator.catalog().target(NOW_MS), Some(Version(2)));
 }

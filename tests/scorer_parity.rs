@@ -97,7 +97,7 @@ fn assert_equal(change: impl FnOnce(&mut Config)) {
     while let Some(record) = reader.next(Duration::ZERO).expect("the log reads") {
         catalog.apply(&record).expect("every record is good");
     }
-    assert_eq!(catalog.target(), Some(version));
+    assert_eq!(catalog.target(0), Some(version));
     let offsets = catalog.chunk_offsets(version).expect("all chunks are there");
     let chunks = reader.read_at(&offsets, Duration::from_secs(1)).expect("chunks read");
     let artifact: Vec<u8> = chunks.into_iter().flat_map(|chunk| chunk.value.expect("a chunk has bytes")).collect();

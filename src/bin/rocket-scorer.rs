@@ -11,9 +11,10 @@ use clap::Parser;
 use rocket_launching::config::{KafkaConfig, LogConfig, LogFormat};
 use rocket_launching::keys::Trust;
 use rocket_launching::serving::http::{Limits, serve};
-use rocket_launching::serving::{Subscriber, SubscriberConfig, SubscriberError};
-use rocket_launching::stream::{KafkaLogReader, LogReader};
+use rocket_launching::serving::{Reporting, Subscriber, SubscriberConfig, SubscriberError};
+use rocket_launching::stream::{KafkaLogReader, KafkaLogWriter, LogReader, LogWriter};
 use rocket_launching::telemetry::{init_logs, names};
+use rocket_launching::wire::snapshot::Group;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -41,6 +42,18 @@ struct Args {
     /// Trusted public keys, the trainer's `keys.trusted`; records that none of them has signed do not count.
     #[arg(long, env = "ROCKET_TRUSTED", value_name = "FILE")]
     trusted: Option<PathBuf>,
+    /// Name of this server, its own among all: whether it takes part in a canary follows from it [default: the host's name].
+    #[arg(long, env = "ROCKET_HOST")]
+    host: Option<String>,
+    /// Group of servers that it is pinned with: 1 to 32 of a to z, 0 to 9 and `-`.
+    #[arg(long, env = "ROCKET_GROUP")]
+    group: Option<Group>,
+    /// Report which version it serves, for `rocketctl rollout status` and for canaries.
+    #[arg(long)]
+    report: bool,
+    /// Topic of the reports; `MODEL.acks` unless given.
+    #[arg(long, requires = "report")]
+    acks_topic: Option<String>,
     /// Directory of the snapshots on disk, this scorer's own.
     #[arg(long, default_value = "scorer-cache")]
     cache: PathBuf,
@@ -79,6 +92,11 @@ fn properties(path: &Path) -> anyhow::Result<Vec<(String, String)>> {
 fn property(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or("write it like security.protocol=ssl")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// What Linux says the host is called.
+fn host_name() -> Option<String> {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned())
 }
 
 /// What went wrong, and the exit code that says whose it is.
@@ -132,9 +150,17 @@ fn run(args: Args) -> Result<(), Failure> {
             Trust::default()
         }
     };
-    let config = SubscriberConfig { trust, keep: args.keep, ..SubscriberConfig::new(&args.model, args.cache) };
+    let host = args.host.or_else(host_name).unwrap_or_default();
+    let acks = args.acks_topic.unwrap_or_else(|| format!("{}.acks", args.model));
+    let reports = args.report.then(|| {
+        let kafka = kafka.clone();
+        Reporting::new(move || Ok(Box::new(KafkaLogWriter::open(&kafka, &acks)?) as Box<dyn LogWriter>))
+    });
+    let config =
+        SubscriberConfig { trust, host, group: args.group, reports, keep: args.keep, ..SubscriberConfig::new(&args.model, args.cache) };
     let open_reader = move || Ok(Box::new(KafkaLogReader::open(&kafka, &topic)?) as Box<dyn LogReader>);
     let subscriber = Subscriber::start(config, open_reader).map_err(|error| match error {
+        SubscriberError::NoHost => configuration(anyhow::Error::from(error).context("--host")),
         SubscriberError::Cache(_) => configuration(anyhow::Error::from(error).context("--cache")),
         error => Failure(1, error.into()),
     })?;

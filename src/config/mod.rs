@@ -21,8 +21,8 @@ pub use model::{
     ModelConfig,
 };
 pub use runtime::{
-    AdminConfig, CheckpointConfig, EarlyLabels, Emit, EvaluateConfig, JoinConfig, KafkaConfig, KeysConfig, LogConfig, LogFormat,
-    OWNED_KAFKA_PROPERTIES, PublishConfig, StartAt, StateConfig, StreamMode, TopicsConfig, USER_IMPRESSIONS_CAP, may_be_secret,
+    AdminConfig, CanaryConfig, CheckpointConfig, EarlyLabels, Emit, EvaluateConfig, JoinConfig, KafkaConfig, KeysConfig, LogConfig,
+    LogFormat, OWNED_KAFKA_PROPERTIES, PublishConfig, StartAt, StateConfig, StreamMode, TopicsConfig, USER_IMPRESSIONS_CAP, may_be_secret,
 };
 pub use schema::{FeatureFault, SchemaConfig, TimeUnit};
 pub use train::{
@@ -115,6 +115,12 @@ impl Config {
         self.topic(&self.topics.snapshots, "snapshots")
     }
 
+    /// Topic of what servers report.
+    #[must_use]
+    pub fn acks_topic(&self) -> String {
+        self.topic(&self.topics.acks, "acks")
+    }
+
     /// How early labels are weighted; `None` where every label is final when it is trained.
     #[must_use]
     pub fn early_labels(&self) -> Option<EarlyLabels> {
@@ -164,6 +170,7 @@ mod tests {
         assert_eq!(config.clicks_topic(), "raw-clicks");
         assert_eq!(config.dead_letters_topic(), "ads.dlq");
         assert_eq!(config.snapshots_topic(), "ads.snapshots");
+        assert_eq!(config.acks_topic(), "ads.acks");
     }
 
     #[test]

@@ -94,7 +94,8 @@ impl std::fmt::Debug for KafkaConfig {
     }
 }
 
-/// Topics. Names left empty are derived from the config's `name`: `<name>.events`, `.impressions`, `.clicks`, `.dlq`, `.snapshots`.
+/// Topics. Names left empty are derived from the config's `name`: `<name>.events`, `.impressions`, `.clicks`, `.dlq`, `.snapshots`,
+/// `.acks`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TopicsConfig {
@@ -110,6 +111,8 @@ pub struct TopicsConfig {
     pub dead_letters: String,
     /// Snapshots.
     pub snapshots: String,
+    /// Where servers tell how far they are.
+    pub acks: String,
     /// Where a first start begins, when no checkpoint says.
     pub start: StartAt,
     /// An event dated later than its own record by more than this is a dead letter.
@@ -125,6 +128,7 @@ impl Default for TopicsConfig {
             clicks: String::new(),
             dead_letters: String::new(),
             snapshots: String::new(),
+            acks: String::new(),
             start: StartAt::Earliest,
             ahead: Span::from_secs(300),
         }
@@ -295,8 +299,31 @@ pub struct PublishConfig {
     pub probes: usize,
     /// Subscribers report a version stale after this long; they keep serving it.
     pub expires: Span,
+    /// A share of the servers tries a version first.
+    pub canary: CanaryConfig,
     /// What a version has to show before it is promoted.
     pub gates: GatesConfig,
+}
+
+/// A version is served by a share of the servers first. It becomes current for all once `delay` has passed and `reports` of them serve it,
+/// and is taken back as soon as `rejects` of them have refused it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CanaryConfig {
+    /// Share of the servers, by a hash of their names; 0: no canary, every version becomes current at once.
+    pub share: f64,
+    /// A version is tried for so long at least.
+    pub delay: Span,
+    /// So many servers have to report that they serve it; 0: the delay alone counts.
+    pub reports: usize,
+    /// So many refusals take it back.
+    pub rejects: usize,
+}
+
+impl Default for CanaryConfig {
+    fn default() -> Self {
+        CanaryConfig { share: 0.0, delay: Span::from_secs(600), reports: 1, rejects: 1 }
+    }
 }
 
 impl Default for PublishConfig {
@@ -309,6 +336,7 @@ impl Default for PublishConfig {
             keep: 8,
             probes: 32,
             expires: Span::from_secs(86_400),
+            canary: CanaryConfig::default(),
             gates: GatesConfig::default(),
         }
     }

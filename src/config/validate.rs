@@ -3,8 +3,9 @@
 use std::fmt::{Debug, Display};
 
 use super::{
-    AdmissionConfig, ByteLength, Config, EarlyLabels, EmbeddingOptimizer, Emit, ExpiryConfig, FeatureConfig, FeatureKind, GatesConfig,
-    Heads, HintConfig, HintKind, HintSchedule, JoinConfig, OWNED_KAFKA_PROPERTIES, SharedGrad, Span, StreamMode, USER_IMPRESSIONS_CAP,
+    AdmissionConfig, ByteLength, CanaryConfig, Config, EarlyLabels, EmbeddingOptimizer, Emit, ExpiryConfig, FeatureConfig, FeatureKind,
+    GatesConfig, Heads, HintConfig, HintKind, HintSchedule, JoinConfig, OWNED_KAFKA_PROPERTIES, SharedGrad, Span, StreamMode,
+    USER_IMPRESSIONS_CAP,
 };
 
 /// Below it a snapshot of ordinary size has thousands of records.
@@ -132,6 +133,7 @@ fn topics(config: &Config) -> Checked {
     };
     used.push(("topics.dead_letters", config.dead_letters_topic()));
     used.push(("topics.snapshots", config.snapshots_topic()));
+    used.push(("topics.acks", config.acks_topic()));
     for (index, (key, topic)) in used.iter().enumerate() {
         let legal = topic.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) && topic != "." && topic != "..";
         let allowed = format!("expected 1 to {TOPIC_LENGTH_MAX} letters, digits, `.`, `_` or `-`");
@@ -416,7 +418,17 @@ fn publish(config: &Config) -> Checked {
     let probes = publish.probes;
     need((1..=PROBES_MAX).contains(&probes), "publish.probes", probes, format!("expected 1 to {PROBES_MAX}"))?;
     positive_span("publish.expires", publish.expires)?;
+    canary(&publish.canary)?;
     gates(&publish.gates)
+}
+
+fn canary(canary: &CanaryConfig) -> Checked {
+    let share = canary.share;
+    need((0.0..=1.0).contains(&share), "publish.canary.share", share, "expected a share of 0 (off) to 1")?;
+    at_least("publish.canary.rejects", canary.rejects, 1)?;
+    let waits = canary.reports > 0 || canary.delay.as_millis() > 0;
+    let allowed = "there would be nothing to wait for: expected at least 1, or a publish.canary.delay above zero";
+    need(share == 0.0 || waits, "publish.canary.reports", canary.reports, allowed)
 }
 
 fn gates(gates: &GatesConfig) -> Checked {

@@ -1,8 +1,9 @@
-//! `rocketctl rollback`, `pin` and `unpin`: acts that change what servers serve.
+//! `rocketctl rollback`, `promote`, `pin` and `unpin`: acts that change what servers serve.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
@@ -10,12 +11,12 @@ use serde::Serialize;
 use super::consent::{ConsentArgs, Decision};
 use super::context::{Context, now_ms};
 use super::history::act_name;
-use super::output::{self, View, figure, maybe, pairs, table};
+use super::output::{self, NONE, View, figure, maybe, pairs, table, time};
 use crate::daemon::Failure;
 use crate::domain::Version;
 use crate::publish::{Operator, OperatorError};
 use crate::serving::Catalog;
-use crate::wire::snapshot::{Act, HeadQuality};
+use crate::wire::snapshot::{Act, Group, HeadQuality};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RollbackArgs {
@@ -31,8 +32,8 @@ pub(super) struct RollbackArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct PinArgs {
-    /// The version to hold every server at.
+pub(super) struct PromoteArgs {
+    /// The version to make current, later than the one that is.
     version: Version,
     #[command(flatten)]
     why: ReasonArgs,
@@ -43,7 +44,28 @@ pub(super) struct PinArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct PinArgs {
+    /// The version to hold servers at.
+    version: Version,
+    /// Only the servers of this group [default: every server].
+    #[arg(long, value_name = "NAME")]
+    group: Option<Group>,
+    /// Only so long, e.g. 2h [default: until it is lifted].
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    lasting: Option<Duration>,
+    #[command(flatten)]
+    why: ReasonArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+    #[command(flatten)]
+    consent: ConsentArgs,
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct UnpinArgs {
+    /// The pin of this group [default: that of every server].
+    #[arg(long, value_name = "NAME")]
+    group: Option<Group>,
     #[command(flatten)]
     why: ReasonArgs,
     #[command(flatten)]
@@ -66,11 +88,17 @@ struct KeyArgs {
     key: Option<PathBuf>,
 }
 
-/// JSON of `rollback`, `pin` and `unpin`.
+/// JSON of `rollback`, `promote`, `pin` and `unpin`.
 #[derive(Debug, Serialize)]
 struct Change {
-    /// `rollback`, `pin`, `unpin`.
+    /// `rollback`, `promote`, `pin`, `unpin`.
     act: Act,
+    /// Only for the servers of this group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<Group>,
+    /// The pin counts until then, milliseconds; absent: until it is lifted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_ms: Option<i64>,
     /// Served before.
     from: Option<Version>,
     /// Served after.
@@ -107,25 +135,44 @@ struct Difference {
 pub(super) fn rollback(context: &Context, arguments: RollbackArgs) -> Result<(), Failure> {
     let mut operator = context.operator(arguments.key.key)?;
     operator.verify(arguments.to)?;
-    let change = Change::new(context, operator.catalog(), Act::Rollback, Some(arguments.to), Some(arguments.to), &arguments.why);
+    let to = Some(arguments.to);
+    let change = Change::new(context, &operator, Act::Rollback, None, to, arguments.why).pinning(to);
     perform(context, arguments.consent, operator, change, |operator, reason| operator.rollback(arguments.to, reason, now_ms()))
 }
 
-pub(super) fn pin(context: &Context, arguments: PinArgs) -> Result<(), Failure> {
+pub(super) fn promote(context: &Context, arguments: PromoteArgs) -> Result<(), Failure> {
     let mut operator = context.operator(arguments.key.key)?;
+    operator.may_promote(arguments.version, now_ms())?;
     operator.verify(arguments.version)?;
-    let change = Change::new(context, operator.catalog(), Act::Pin, Some(arguments.version), Some(arguments.version), &arguments.why);
-    perform(context, arguments.consent, operator, change, |operator, reason| operator.pin(arguments.version, reason, now_ms()))
+    let change = Change::new(context, &operator, Act::Promote, None, Some(arguments.version), arguments.why);
+    let change = Change { pinned: operator.catalog().pinned(now_ms()).map(|(_, version)| version), ..change };
+    perform(context, arguments.consent, operator, change, |operator, reason| operator.promote(arguments.version, reason, now_ms()))
+}
+
+pub(super) fn pin(context: &Context, arguments: PinArgs) -> Result<(), Failure> {
+    let PinArgs { version, group, lasting, why, key, consent } = arguments;
+    let mut operator = context.operator(key.key)?;
+    operator.verify(version)?;
+    let lasting = lasting.map(|lasting| i64::try_from(lasting.as_millis()).unwrap_or(i64::MAX));
+    let change = Change::new(context, &operator, Act::Pin, group.clone(), Some(version), why).pinning(Some(version));
+    let change = Change { expires_ms: lasting.map(|lasting| now_ms().saturating_add(lasting)), ..change };
+    perform(context, consent, operator, change, |operator, reason| {
+        // From when it is written: the question may have waited for its answer.
+        let now_ms = now_ms();
+        operator.pin_for(version, group, lasting.map(|lasting| now_ms.saturating_add(lasting)), reason, now_ms)
+    })
 }
 
 pub(super) fn unpin(context: &Context, arguments: UnpinArgs) -> Result<(), Failure> {
-    let operator = context.operator(arguments.key.key)?;
-    if operator.catalog().pin().is_none_or(|pin| pin.version.is_none()) {
-        return Err(OperatorError::NotPinned.into());
+    let UnpinArgs { group, why, key, consent } = arguments;
+    let operator = context.operator(key.key)?;
+    let catalog = operator.catalog();
+    if catalog.pin_of(group.as_ref()).and_then(|pin| pin.holds(now_ms())).is_none() {
+        return Err(OperatorError::NotPinned { group }.into());
     }
-    let to = operator.catalog().current().map(|pointer| pointer.version);
-    let change = Change::new(context, operator.catalog(), Act::Unpin, to, None, &arguments.why);
-    perform(context, arguments.consent, operator, change, |operator, reason| operator.unpin(reason, now_ms()))
+    let to = catalog.target_without(group.as_ref(), now_ms());
+    let change = Change::new(context, &operator, Act::Unpin, group.clone(), to, why);
+    perform(context, consent, operator, change, |operator, reason| operator.unpin_from(group, reason, now_ms()))
 }
 
 fn perform(
@@ -146,19 +193,27 @@ fn perform(
 }
 
 impl Change {
-    fn new(context: &Context, catalog: &Catalog, act: Act, to: Option<Version>, pinned: Option<Version>, why: &ReasonArgs) -> Self {
-        let from = catalog.target();
+    /// Of an act on the servers of a group, or on every server.
+    fn new(context: &Context, operator: &Operator, act: Act, group: Option<Group>, to: Option<Version>, why: ReasonArgs) -> Self {
+        let catalog = operator.catalog();
+        let from = catalog.target_of("", group.as_ref(), now_ms());
         Change {
             act,
+            group,
+            expires_ms: None,
             from,
             to,
-            pinned,
+            pinned: None,
             actor: context.actor.clone(),
-            reason: why.reason.clone(),
+            reason: why.reason,
             dry_run: false,
             written: false,
             quality: differences(catalog, from, to),
         }
+    }
+
+    fn pinning(self, pinned: Option<Version>) -> Self {
+        Change { pinned, ..self }
     }
 }
 
@@ -199,16 +254,21 @@ impl View for Change {
         };
         let mut text = pairs([
             ("act", act_name(self.act).to_owned()),
+            ("servers", self.group.as_ref().map_or_else(|| "all".to_owned(), |group| format!("those of group {group}"))),
             ("served now", maybe(self.from)),
             ("served after", maybe(self.to)),
             ("pinned after", maybe(self.pinned)),
+            (
+                "pinned until",
+                if self.pinned.is_some() { self.expires_ms.map_or_else(|| "unpinned".to_owned(), time) } else { NONE.to_owned() },
+            ),
             ("actor", self.actor.clone()),
             ("reason", self.reason.clone()),
             ("state", state.to_owned()),
         ]);
         if !self.quality.is_empty() {
             let rows = self.quality.iter().map(|line| {
-                let difference = line.difference.map_or_else(|| output::NONE.to_owned(), |difference| format!("{difference:+.5}"));
+                let difference = line.difference.map_or_else(|| NONE.to_owned(), |difference| format!("{difference:+.5}"));
                 [format!("{} {}", line.head, line.metric), figure(line.from), figure(line.to), difference]
             });
             let _ = write!(text, "\n\n{}", table(["metric", "served now", "served after", "difference"], rows));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::output::Format;
-use super::{ablate, act, backtest, checkpoint, dlq, gauc, history, keys, migrate, offsets, replay, snapshot, store, topics};
+use super::{ablate, act, backtest, checkpoint, dlq, gauc, history, keys, migrate, offsets, replay, rollout, snapshot, store, topics};
 
 /// Looks at and steers a Rocket Launching trainer and its snapshots.
 #[derive(Debug, Parser)]
@@ -40,10 +40,15 @@ pub(super) enum Command {
     Snapshot(snapshot::SnapshotCommand),
     /// Serve an earlier version again, pinned so that the trainer does not promote over it.
     Rollback(act::RollbackArgs),
-    /// Hold every server at a version.
+    /// Make a later version current by hand: one that a gate held back, or ahead of a canary's time.
+    Promote(act::PromoteArgs),
+    /// Hold every server, or those of a group, at a version.
     Pin(act::PinArgs),
     /// Lift the pin: servers follow the trainer again.
     Unpin(act::UnpinArgs),
+    /// How far the servers are.
+    #[command(subcommand)]
+    Rollout(rollout::RolloutCommand),
     /// Who made what current, when and why.
     History(history::HistoryArgs),
     /// What the daemon committed.

@@ -9,7 +9,7 @@ use super::output::Format;
 use crate::config::{self, Config, LogConfig};
 use crate::daemon::Failure;
 use crate::keys::{Keyring, Role, Trust};
-use crate::publish::Operator;
+use crate::publish::{Operator, ReportTopic};
 use crate::stream::{KafkaLogReader, KafkaLogWriter};
 use crate::telemetry::admin::{self, Answer, Request};
 use crate::telemetry::init_logs;
@@ -63,6 +63,12 @@ impl Context {
         let reader = KafkaLogReader::open(&self.config.kafka, &topic)?;
         let writer = KafkaLogWriter::open(&self.config.kafka, &topic)?;
         Ok(Operator::open(&self.config.name, &self.actor, keys, Box::new(reader), Box::new(writer))?)
+    }
+
+    /// Connects to the acknowledgement topic.
+    pub(super) fn reports(&self) -> Result<ReportTopic, Failure> {
+        let reader = KafkaLogReader::open(&self.config.kafka, &self.config.acks_topic())?;
+        Ok(ReportTopic::new(&self.config.name, Box::new(reader)))
     }
 
     /// Asks the running daemon.

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::output::{self, View, maybe, table, time};
 use crate::daemon::Failure;
 use crate::domain::Version;
-use crate::wire::snapshot::{Act, AuditEntry};
+use crate::wire::snapshot::{Act, AuditEntry, Group};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct HistoryArgs {
@@ -31,12 +31,18 @@ struct Entry {
     seq: u64,
     /// When, milliseconds.
     at_ms: i64,
-    /// `promote`, `rollback`, `pin`, `unpin`.
+    /// `promote`, `canary`, `fall_back`, `rollback`, `pin`, `unpin`.
     act: Act,
     /// Served before.
     from: Option<Version>,
     /// Served after.
     to: Option<Version>,
+    /// Only for the servers of this group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<Group>,
+    /// Until then, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_ms: Option<i64>,
     /// Who; `trainer` for the trainer.
     actor: String,
     /// Why.
@@ -51,6 +57,8 @@ impl From<&AuditEntry> for Entry {
             act: entry.act,
             from: entry.from,
             to: entry.to,
+            group: entry.group.clone(),
+            expires_ms: entry.expires_ms,
             actor: entry.actor.clone(),
             reason: entry.reason.clone(),
         }
@@ -67,23 +75,25 @@ pub(super) fn run(context: &Context, arguments: HistoryArgs) -> Result<(), Failu
 impl View for History {
     fn text(&self) -> String {
         let rows = self.entries.iter().map(|entry| {
-            [
-                time(entry.at_ms),
-                act_name(entry.act).to_owned(),
-                maybe(entry.from),
-                maybe(entry.to),
-                entry.actor.clone(),
-                entry.reason.clone(),
-            ]
+            [time(entry.at_ms), described(entry), maybe(entry.from), maybe(entry.to), entry.actor.clone(), entry.reason.clone()]
         });
         table(["when", "act", "from", "to", "actor", "reason"], rows)
     }
+}
+
+/// `pin of eu until 2026-11-24T20:00:00Z`.
+fn described(entry: &Entry) -> String {
+    let group = entry.group.as_ref().map_or_else(String::new, |group| format!(" of {group}"));
+    let until = entry.expires_ms.map_or_else(String::new, |ms| format!(" until {}", time(ms)));
+    format!("{}{group}{until}", act_name(entry.act))
 }
 
 /// The name in tables and JSON.
 pub(super) fn act_name(act: Act) -> &'static str {
     match act {
         Act::Promote => "promote",
+        Act::Canary => "canary",
+        Act::FallBack => "fall_back",
         Act::HoldBack => "hold_back",
         Act::Rollback => "rollback",
         Act::Pin => "pin",

@@ -28,6 +28,7 @@ mod one_pass;
 mod output;
 mod progress;
 mod replay;
+mod rollout;
 mod snapshot;
 mod status;
 mod store;
@@ -66,8 +67,10 @@ fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<
         Command::Status => status::run(&context),
         Command::Snapshot(command) => snapshot::run(&context, command),
         Command::Rollback(arguments) => act::rollback(&context, arguments),
+        Command::Promote(arguments) => act::promote(&context, arguments),
         Command::Pin(arguments) => act::pin(&context, arguments),
         Command::Unpin(arguments) => act::unpin(&context, arguments),
+        Command::Rollout(command) => rollout::run(&context, command),
         Command::History(arguments) => history::run(&context, arguments),
         Command::Checkpoint(command) => checkpoint::run(&context, command),
         Command::Gauc(arguments) => gauc::run(&context, arguments),

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-use super::context::Context;
+use super::context::{Context, now_ms};
 use super::output::{self, View, figure, length, maybe, pairs, table, time};
 use crate::daemon::Failure;
 use crate::domain::{Head, Version};
 use crate::publish::{OperatorError, Published};
 use crate::serving::Catalog;
 use crate::telemetry::admin::Request;
-use crate::wire::snapshot::{Lease, Manifest, Pin, Quality};
+use crate::wire::snapshot::{Canary, Group, Lease, Manifest, Pin, Quality, WHOLE_PPM};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum SnapshotCommand {
@@ -38,17 +38,40 @@ struct Listing {
     served: Option<Version>,
     /// Pointer `current`.
     current: Option<Version>,
-    /// The pin, if there is one.
+    /// The pin of every server, if there is one.
     pin: Option<PinLine>,
+    /// Pins of groups.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    group_pins: Vec<PinLine>,
+    /// What a share of the servers serves ahead of the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canary: Option<CanaryLine>,
     /// The trainer that publishes.
     publisher: Option<PublisherLine>,
     /// Oldest first.
     versions: Vec<VersionLine>,
 }
 
-/// The pin.
+/// A version that a share of the servers serves.
+#[derive(Debug, Serialize)]
+pub(super) struct CanaryLine {
+    /// Version.
+    version: Version,
+    /// Share of the servers, 0 to 1.
+    share: f64,
+    /// Since when, milliseconds.
+    at_ms: i64,
+}
+
+/// A pin that holds.
 #[derive(Debug, Serialize)]
 struct PinLine {
+    /// Whose; absent: every server's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<Group>,
+    /// Until then, milliseconds; absent: until it is lifted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_ms: Option<i64>,
     /// Version.
     version: Version,
     /// Who.
@@ -157,7 +180,7 @@ pub(super) fn run(context: &Context, command: SnapshotCommand) -> Result<(), Fai
 fn given_or_served(arguments: VersionArgs, catalog: &Catalog) -> Result<Version, Failure> {
     arguments
         .version
-        .or_else(|| catalog.target())
+        .or_else(|| catalog.target(now_ms()))
         .ok_or_else(|| Failure::failed("no version is served yet; name one, see `rocketctl snapshot ls`"))
 }
 
@@ -165,26 +188,48 @@ fn unknown(version: Version, catalog: &Catalog) -> OperatorError {
     OperatorError::UnknownVersion { version, held: crate::publish::held_versions(catalog) }
 }
 
-fn pin(catalog: &Catalog) -> Option<(&Pin, Version)> {
-    let pin = catalog.pin()?;
-    Some((pin, pin.version?))
-}
-
 impl Listing {
     fn new(model: &str, catalog: &Catalog) -> Self {
         Listing {
             model: model.to_owned(),
-            served: catalog.target(),
+            served: catalog.target(now_ms()),
             current: catalog.current().map(|pointer| pointer.version),
-            pin: pin(catalog).map(|(pin, version)| PinLine {
-                version,
-                actor: pin.actor.clone(),
-                reason: pin.reason.clone(),
-                at_ms: pin.at_ms,
-            }),
+            pin: catalog.pin().and_then(|pin| PinLine::new(None, pin)),
+            group_pins: catalog.group_pins().filter_map(|(group, pin)| PinLine::new(Some(group), pin)).collect(),
+            canary: catalog.canary().map(CanaryLine::new),
             publisher: catalog.lease().map(PublisherLine::new),
             versions: catalog.manifests().values().map(|manifest| VersionLine::new(manifest, catalog)).collect(),
         }
+    }
+}
+
+impl CanaryLine {
+    pub(super) fn new(canary: &Canary) -> Self {
+        CanaryLine { version: canary.version, share: f64::from(canary.share_ppm) / f64::from(WHOLE_PPM), at_ms: canary.at_ms }
+    }
+
+    pub(super) fn text(&self) -> String {
+        format!("version {} is served by a share of {} since {}", self.version, self.share, time(self.at_ms))
+    }
+}
+
+impl PinLine {
+    fn new(group: Option<&Group>, pin: &Pin) -> Option<Self> {
+        Some(PinLine {
+            group: group.cloned(),
+            expires_ms: pin.expires_ms,
+            version: pin.holds(now_ms())?,
+            actor: pin.actor.clone(),
+            reason: pin.reason.clone(),
+            at_ms: pin.at_ms,
+        })
+    }
+
+    fn text(&self) -> String {
+        let PinLine { group, expires_ms, version, actor, reason, at_ms } = self;
+        let group = group.as_ref().map_or_else(String::new, |group| format!(" for group {group}"));
+        let until = expires_ms.map_or_else(String::new, |ms| format!(" until {}", time(ms)));
+        format!("version {version} is pinned{group}{until} by {actor} since {}: {reason}", time(*at_ms))
     }
 }
 
@@ -223,9 +268,9 @@ impl Shown {
     fn new(manifest: &Manifest, catalog: &Catalog) -> Self {
         let version = manifest.version;
         Shown {
-            served: catalog.target() == Some(version),
+            served: catalog.target(now_ms()) == Some(version),
             current: catalog.current().is_some_and(|pointer| pointer.version == version),
-            pinned: pin(catalog).is_some_and(|(_, pinned)| pinned == version),
+            pinned: catalog.pinned(now_ms()).is_some_and(|(_, pinned)| pinned == version),
             whole: catalog.chunk_offsets(version).is_some(),
             manifest: manifest.clone(),
         }
@@ -262,12 +307,9 @@ impl View for Listing {
             ]
         });
         let versions = table(["version", "created", "size", "chunks", "samples", "auc", "gauc", "logloss", ""], rows);
-        match &self.pin {
-            Some(pin) => {
-                format!("{versions}\n\nversion {} is pinned by {} since {}: {}", pin.version, pin.actor, time(pin.at_ms), pin.reason)
-            }
-            None => versions,
-        }
+        let pins = self.pin.iter().chain(&self.group_pins).map(PinLine::text);
+        let more: Vec<String> = pins.chain(self.canary.iter().map(CanaryLine::text)).collect();
+        if more.is_empty() { versions } else { format!("{versions}\n\n{}", more.join("\n")) }
     }
 }
 
@@ -331,6 +373,7 @@ impl View for Published {
         let promoted = match &self.held_by {
             _ if self.promoted => "current".to_owned(),
             Some(why) => format!("not current: {why}"),
+            None if self.tried.is_some() => format!("not current yet: {}", maybe(self.tried.as_ref())),
             None => "not current".to_owned(),
         };
         pairs([

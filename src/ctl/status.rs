@@ -7,6 +7,7 @@ use super::metrics_table;
 use super::output::{self, View, maybe, pairs, table, time};
 use crate::daemon::Failure;
 use crate::pipeline::Status;
+use crate::publish::Trial;
 use crate::telemetry::admin::Request;
 
 pub(super) fn run(context: &Context) -> Result<(), Failure> {
@@ -47,6 +48,12 @@ impl View for Status {
                 let _ = write!(text, "\n{what}: {why}");
             }
         }
+        if let Some(trial) = &self.rollout.trial {
+            let _ = write!(text, "\ntried: {}", described(trial));
+        }
+        if let Some(why) = &self.rollout.fell_back {
+            let _ = write!(text, "\ntaken back: {why}");
+        }
         if let Some(problem) = &self.publish_problem {
             let _ = write!(text, "\npublishing: {problem}");
         }
@@ -58,6 +65,13 @@ impl View for Status {
         let _ = write!(text, "\n\n{}", table(["partition", "start", "done below", "done beyond"], positions));
         text
     }
+}
+
+fn described(trial: &Trial) -> String {
+    let next = trial.next.map_or_else(String::new, |next| format!("; version {next} is next"));
+    let pinned = if trial.pinned { "; every server is pinned meanwhile" } else { "" };
+    let Trial { version, share, since_ms, serving, refused, .. } = trial;
+    format!("version {version} by a share of {share} since {}; {serving} serve it, {refused} refused it{next}{pinned}", time(*since_ms))
 }
 
 fn dropped(status: &Status) -> String {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::domain::{DropReason, Version};
 use crate::pipeline::{Control, Status};
+use crate::publish::Trial;
 use crate::telemetry::names;
 
 /// Scrapers usually come every 15 s or slower: each finds fresh figures.
@@ -52,7 +53,14 @@ fn record(status: &Status) {
         metrics::gauge!(names::PUBLISHED_VERSION).set(number as f64);
         metrics::gauge!(names::PUBLISHED_PROMOTED).set(f64::from(u8::from(status.promoted)));
     }
+    metrics::gauge!(names::CANARY_SECONDS).set(status.rollout.trial.as_ref().map_or(0.0, waited_seconds));
     quality(status);
+}
+
+/// While every server is pinned, nobody tries it and nothing is waited for.
+fn waited_seconds(trial: &Trial) -> f64 {
+    let waited = Duration::from_millis(u64::try_from(jiff::Timestamp::now().as_millisecond().saturating_sub(trial.since_ms)).unwrap_or(0));
+    if trial.pinned { 0.0 } else { waited.as_secs_f64() }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "as in `record`")]

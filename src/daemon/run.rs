@@ -15,7 +15,7 @@ use super::{gauges, outage, systemd};
 use crate::checkpoint::CheckpointStore;
 use crate::config::{self, Config, Heads};
 use crate::pipeline::{Control, Parts, PipelineError, Running, State, Summary};
-use crate::publish::{Publisher, trainer_keys};
+use crate::publish::{Publisher, ReportTopic, trainer_keys};
 use crate::stream::{KafkaDeadLetters, KafkaLogReader, KafkaLogWriter, KafkaSource, Source};
 use crate::telemetry::admin::{Answer, Handler, Request};
 use crate::telemetry::{self, Health, admin, init_logs, names};
@@ -130,7 +130,12 @@ pub(super) fn open_publisher(config: &Config) -> Result<Publisher, Failure> {
     let topic = config.snapshots_topic();
     let reader = KafkaLogReader::open(&config.kafka, &topic)?;
     let writer = KafkaLogWriter::open(&config.kafka, &topic)?;
-    Ok(Publisher::open(config, &instance(), Box::new(reader), Box::new(writer))?)
+    let publisher = Publisher::open(config, &instance(), Box::new(reader), Box::new(writer))?;
+    if config.publish.canary.share == 0.0 {
+        return Ok(publisher);
+    }
+    let reader = KafkaLogReader::open(&config.kafka, &config.acks_topic())?;
+    Ok(publisher.hearing(ReportTopic::new(&config.name, Box::new(reader))))
 }
 
 /// Host, process and start time: what the lease names this publisher by.

@@ -7,8 +7,9 @@ use crate::checkpoint::{Evidence, EvidenceSample};
 use crate::domain::{EventTime, Field, Label, UserId};
 use crate::wire::snapshot::{field_from_json, field_to_json};
 
-/// Windows of versions that have not been judged yet: one that is being published, one that waits, and some that were held back.
-const PENDING_MAX: usize = 4;
+/// Windows of versions that are not promoted: one that is being published, one that waits, some that were held back, and those of ten minutes
+/// in which a share of the servers tries the first of them.
+const PENDING_MAX: usize = 16;
 /// A version that is promoted renews this part of what is vouched for: at a version a minute the last hour has a say.
 const RENEWED: usize = 64;
 /// While there is room it adds this part.

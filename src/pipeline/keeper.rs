@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, select, tick};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, select, tick};
 
 use super::PipelineError;
 use super::evidence::EvidenceCopy;
 use super::exporting::Exporting;
 use super::progress::{ProgressCopy, Recovered};
+use super::rolling::{Held, RollingOut};
 use super::shared::Shared;
 use super::status::HeldBack;
 use super::teaching::School;
@@ -144,6 +145,7 @@ pub(super) struct Keeper {
     pub(super) evaluations: Sender<Evaluation>,
     pub(super) publishing: Option<Publishing>,
     pub(super) in_publication: InPublication,
+    pub(super) held: Held,
     /// Whether each job was committed.
     pub(super) done: Sender<bool>,
     pub(super) shared: Arc<Shared>,
@@ -205,6 +207,7 @@ impl Keeper {
         };
         let mut needed = self.exporting.needed();
         self.in_publication.change(|numbers| needed.extend(numbers.iter()));
+        needed.extend(self.held.numbers());
         let commit = match self.store.write(draft, &needed) {
             Ok(commit) => commit.clone(),
             Err(error) => return Ok(self.failed(number, &error, job.replies)),
@@ -289,16 +292,26 @@ pub(super) struct PublishJob {
     replies: Vec<PublishReply>,
 }
 
-/// Publishes committed checkpoints, read back from their files; what is promoted becomes the teacher, where the rule has one.
+/// Publishes committed checkpoints, read back from their files; what is promoted becomes the teacher, where the rule has one. Between them it
+/// sees to what is being rolled out.
 pub(super) fn publish(
     mut publisher: Publisher,
     dir: &Path,
     in_publication: &InPublication,
+    mut rollout: RollingOut<'_>,
     jobs: &Receiver<PublishJob>,
     school: Option<&School>,
     shared: &Arc<Shared>,
 ) {
-    for PublishJob { commit, replies } in jobs {
+    loop {
+        let PublishJob { commit, replies } = match jobs.recv_timeout(RollingOut::patience(&publisher)) {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => {
+                rollout.advance(&mut publisher);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         let (number, started) = (commit.number, Instant::now());
         let result = CheckpointStore::load(dir, &commit).map_err(|e| e.to_string()).and_then(|loaded| {
             let published = publisher.publish(&commit, &loaded, now_ms()).map_err(|e: PublishError| e.to_string())?;
@@ -307,6 +320,7 @@ pub(super) fn publish(
             }
             Ok(published)
         });
+        rollout.look(&mut publisher);
         in_publication.change(|numbers| numbers.remove(&number));
         match &result {
             Ok(published) => {

@@ -27,6 +27,7 @@ mod progress;
 mod reader;
 mod recover;
 mod reset;
+mod rolling;
 mod run;
 mod seen;
 mod shared;

@@ -8,10 +8,11 @@ use crossbeam_channel::bounded;
 use super::evidence::Collector;
 use super::exporting::Exporting;
 use super::ingest::Ingest;
-use super::keeper::{self, InPublication, Keeper, Publishing};
+use super::keeper::{self, InPublication, Keeper, Publishing, now_ms};
 use super::letters::Letters;
 use super::progress::Progress;
 use super::recover::{Durable, Recovery};
+use super::rolling::{Held, RollingOut};
 use super::shared::Shared;
 use super::teaching::Teaching;
 use super::trainer::{Checkpoints, Schedule, Trainer};
@@ -190,7 +191,7 @@ impl Running {
         let reading = Arc::clone(&shared);
         threads.spawn("reader", move || reader::read(source, &chunks_in, &reading))?;
 
-        let served = publisher.as_ref().and_then(Publisher::target);
+        let served = publisher.as_ref().and_then(|publisher| publisher.target(now_ms()));
         let store = durable.as_ref().map(|durable| &durable.store);
         let schedule = Schedule::new(progress.books(), probes, store.and_then(CheckpointStore::latest));
         let (teaching, school) = Teaching::new(&config, &learner, store, served);
@@ -199,15 +200,18 @@ impl Running {
             Some(Durable { mut store, users }) => {
                 let floor = publisher.as_ref().and_then(Publisher::highest_version).map_or(0, |version| version.0);
                 let next_number = store.next_number(floor);
-                let in_publication = InPublication::default();
+                let (in_publication, held) = (InPublication::default(), Held::of(publisher.as_ref()));
                 let publishing = match publisher {
                     None => None,
                     Some(publisher) => {
                         let (publish_in, publish) = bounded(PUBLISHING);
                         let waiting = publish.clone();
                         let (dir, in_publication, shared) = (config.state.dir.clone(), in_publication.clone(), Arc::clone(&shared));
+                        let held = held.clone();
                         threads.spawn("publish", move || {
-                            keeper::publish(publisher, &dir, &in_publication, &publish, school.as_ref(), &shared);
+                            let school = school.as_ref();
+                            let rollout = RollingOut { dir: &dir, held: &held, school, shared: &shared, problem: None };
+                            keeper::publish(publisher, &dir, &in_publication, rollout, &publish, school, &shared);
                             Ok(())
                         })?;
                         Some(Publishing { jobs: publish_in, waiting })
@@ -223,6 +227,7 @@ impl Running {
                     evaluations: evaluations_in.clone(),
                     publishing,
                     in_publication,
+                    held,
                     done: done_in,
                     shared: Arc::clone(&shared),
                 };

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Books, PartitionPosition, Version};
 use crate::evaluate::Report;
+use crate::publish::Rollout;
 use crate::wire::snapshot::Verdict;
 
 /// One look at a running pipeline: what `rocketctl status -o json` prints.
@@ -50,6 +51,9 @@ pub struct Status {
     pub published: Option<Version>,
     /// Last published version was made current.
     pub promoted: bool,
+    /// What a share of the servers tries before all get it.
+    #[serde(default)]
+    pub rollout: Rollout,
     /// Versions are held back by gates; the newest of them.
     #[serde(default)]
     pub held_back: Option<HeldBack>,

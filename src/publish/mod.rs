@@ -7,9 +7,13 @@ mod gates;
 mod manifest;
 mod operator;
 mod publisher;
+mod report_topic;
 mod retention;
+mod rollout;
 mod topic;
 
 pub use operator::{Operator, OperatorError, held_versions};
 pub use publisher::{PublishError, Published, Publisher, trainer_keys};
+pub use report_topic::ReportTopic;
+pub use rollout::{Rollout, Trial};
 pub use topic::Exhausted;

@@ -3,7 +3,7 @@ use crate::domain::Version;
 use crate::keys::Keyring;
 use crate::serving::Catalog;
 use crate::stream::{LogReader, LogWriter, StreamError};
-use crate::wire::snapshot::{Act, AuditEntry, Key, Manifest, PROTOCOL, Pin, Pointer};
+use crate::wire::snapshot::{Act, AuditEntry, Group, Key, Manifest, PROTOCOL, Pin, Pointer};
 
 /// Why an act was refused. Nothing was written, but for [`OperatorError::Contended`].
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +32,33 @@ pub enum OperatorError {
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
     /// Nothing is pinned.
-    #[error("nothing is pinned")]
-    NotPinned,
+    #[error("{} is pinned", group.as_ref().map_or_else(|| "nothing".to_owned(), |group| format!("no version for group `{group}`")))]
+    NotPinned {
+        /// Which servers; none: all.
+        group: Option<Group>,
+    },
+    /// A pin holds every server at another version.
+    #[error(
+        "version {version} would not be served: version {pinned} is pinned by {actor}: {reason}; lift that with `rocketctl unpin` first"
+    )]
+    Pinned {
+        /// Asked for.
+        version: Version,
+        /// Pinned.
+        pinned: Version,
+        /// By whom.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// Not later than what is current.
+    #[error("version {version} is not later than {current}, which is current; to go back is `rocketctl rollback`")]
+    NotForward {
+        /// Asked for.
+        version: Version,
+        /// Where `current` points.
+        current: Version,
+    },
     /// Somebody else's act, or a trainer's restart, came in between; what was written does not count.
     #[error("{other} came in between, and this act does not count; look at `rocketctl history` and run it again")]
     Contended {
@@ -70,6 +95,15 @@ impl Operator {
         self.topic.catalog()
     }
 
+    /// Reads on to what is the end now.
+    ///
+    /// # Errors
+    /// [`OperatorError::Stream`].
+    pub fn refresh(&mut self) -> Result<&Catalog, OperatorError> {
+        self.topic.refresh()?;
+        Ok(self.topic.catalog())
+    }
+
     /// Fetches a version and verifies all of it as a subscriber would (hashes, tensors, probes).
     ///
     /// # Errors
@@ -90,93 +124,176 @@ impl Operator {
     pub fn rollback(&mut self, to: Version, reason: &str, now_ms: i64) -> Result<(), OperatorError> {
         self.topic.refresh()?;
         self.verify(to)?;
-        let from = self.catalog().target();
-        let pointer = Pointer {
-            proto: PROTOCOL,
-            model: self.model.clone(),
-            // Of the pointer, the pin and the audit entry.
-            seq: self.topic.next_seq(3)?,
-            epoch: self.catalog().epoch(),
-            version: to,
-            highest: self.catalog().highest_current().max(Some(to)),
-            actor: self.actor.clone(),
-            reason: reason.to_owned(),
-            at_ms: now_ms,
-        };
-        let pin = self.pin_record(pointer.seq + 1, Some(to), reason, now_ms);
-        let moved = self.topic.sealed(&Key::Current, &pointer);
-        self.write(vec![moved], pin, Act::Rollback, from, Some(to))
+        // Of the pointer, the pin and the audit entry.
+        let pointer = self.pointer(self.topic.next_seq(3)?, to, reason, now_ms);
+        let pin = self.pin_record(pointer.seq + 1, Some(to), None, reason, now_ms);
+        let audit = self.audit(pin.seq + 1, Act::Rollback, Some(to), reason, now_ms);
+        self.write(vec![Written::Pointer(pointer), Written::Pin(None, pin)], &audit)
     }
 
-    /// Verifies and pins.
+    /// Verifies a version later than the one of `current`, and moves `current` to it: one that a gate has held back, or that a canary is
+    /// still tried with.
+    ///
+    /// # Errors
+    /// [`OperatorError`]; [`OperatorError::Pinned`] and [`OperatorError::NotForward`] among them.
+    pub fn promote(&mut self, version: Version, reason: &str, now_ms: i64) -> Result<(), OperatorError> {
+        self.topic.refresh()?;
+        self.may_promote(version, now_ms)?;
+        self.verify(version)?;
+        // Of the pointer and the audit entry.
+        let pointer = self.pointer(self.topic.next_seq(2)?, version, reason, now_ms);
+        let audit = self.audit(pointer.seq + 1, Act::Promote, Some(version), reason, now_ms);
+        self.write(vec![Written::Pointer(pointer)], &audit)
+    }
+
+    /// Whether [`Operator::promote`] would be refused for where the topic stands.
+    ///
+    /// # Errors
+    /// [`OperatorError::Pinned`], [`OperatorError::NotForward`].
+    pub fn may_promote(&self, version: Version, now_ms: i64) -> Result<(), OperatorError> {
+        let catalog = self.catalog();
+        if let Some((pin, pinned)) = catalog.pinned(now_ms).filter(|(_, pinned)| *pinned != version) {
+            return Err(OperatorError::Pinned { version, pinned, actor: pin.actor.clone(), reason: pin.reason.clone() });
+        }
+        match catalog.current().map(|pointer| pointer.version) {
+            Some(current) if version <= current => Err(OperatorError::NotForward { version, current }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Verifies and pins every server.
     ///
     /// # Errors
     /// [`OperatorError`].
     pub fn pin(&mut self, version: Version, reason: &str, now_ms: i64) -> Result<(), OperatorError> {
-        self.topic.refresh()?;
-        self.verify(version)?;
-        let from = self.catalog().target();
-        let pin = self.pin_record(self.topic.next_seq(2)?, Some(version), reason, now_ms);
-        self.write(Vec::new(), pin, Act::Pin, from, Some(version))
+        self.pin_for(version, None, None, reason, now_ms)
     }
 
-    /// Lifts the pin.
+    /// Verifies and pins the servers of a group, or every server, until a time or for good.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub fn pin_for(
+        &mut self,
+        version: Version,
+        group: Option<Group>,
+        expires_ms: Option<i64>,
+        reason: &str,
+        now_ms: i64,
+    ) -> Result<(), OperatorError> {
+        self.topic.refresh()?;
+        self.verify(version)?;
+        let pin = self.pin_record(self.topic.next_seq(2)?, Some(version), expires_ms, reason, now_ms);
+        let from = self.catalog().target_of("", group.as_ref(), now_ms);
+        let audit =
+            AuditEntry { from, group: group.clone(), expires_ms, ..self.audit(pin.seq + 1, Act::Pin, Some(version), reason, now_ms) };
+        self.write(vec![Written::Pin(group, pin)], &audit)
+    }
+
+    /// Lifts the pin of every server.
     ///
     /// # Errors
     /// [`OperatorError::NotPinned`].
     pub fn unpin(&mut self, reason: &str, now_ms: i64) -> Result<(), OperatorError> {
-        self.topic.refresh()?;
-        let pinned = self.catalog().pin().and_then(|pin| pin.version).ok_or(OperatorError::NotPinned)?;
-        let to = self.catalog().current().map(|pointer| pointer.version);
-        let pin = self.pin_record(self.topic.next_seq(2)?, None, reason, now_ms);
-        self.write(Vec::new(), pin, Act::Unpin, Some(pinned), to)
+        self.unpin_from(None, reason, now_ms)
     }
 
-    fn pin_record(&self, seq: u64, version: Option<Version>, reason: &str, now_ms: i64) -> Pin {
+    /// Lifts the pin of a group, or of every server.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotPinned`].
+    pub fn unpin_from(&mut self, group: Option<Group>, reason: &str, now_ms: i64) -> Result<(), OperatorError> {
+        self.topic.refresh()?;
+        let catalog = self.catalog();
+        let held = catalog.pin_of(group.as_ref()).and_then(|pin| pin.holds(now_ms));
+        let from = held.ok_or_else(|| OperatorError::NotPinned { group: group.clone() })?;
+        let to = catalog.target_without(group.as_ref(), now_ms);
+        let pin = self.pin_record(self.topic.next_seq(2)?, None, None, reason, now_ms);
+        let audit = AuditEntry { from: Some(from), group: group.clone(), ..self.audit(pin.seq + 1, Act::Unpin, to, reason, now_ms) };
+        self.write(vec![Written::Pin(group, pin)], &audit)
+    }
+
+    fn pointer(&self, seq: u64, version: Version, reason: &str, now_ms: i64) -> Pointer {
+        Pointer {
+            proto: PROTOCOL,
+            model: self.model.clone(),
+            seq,
+            epoch: self.catalog().epoch(),
+            version,
+            highest: self.catalog().highest_current().max(Some(version)),
+            actor: self.actor.clone(),
+            reason: reason.to_owned(),
+            at_ms: now_ms,
+        }
+    }
+
+    fn pin_record(&self, seq: u64, version: Option<Version>, expires_ms: Option<i64>, reason: &str, now_ms: i64) -> Pin {
         Pin {
             proto: PROTOCOL,
             model: self.model.clone(),
             seq,
             epoch: self.catalog().epoch(),
             version,
+            expires_ms,
             actor: self.actor.clone(),
             reason: reason.to_owned(),
             at_ms: now_ms,
         }
     }
 
-    /// Appends `entries`, the pin and the audit entry as one, then reads back: readers take the first of two records with one `seq`, so an
-    /// act counts only if the topic's fold shows it.
-    fn write(
-        &mut self,
-        mut entries: Vec<Entry>,
-        pin: Pin,
-        act: Act,
-        from: Option<Version>,
-        to: Option<Version>,
-    ) -> Result<(), OperatorError> {
-        let audit = AuditEntry {
+    fn audit(&self, seq: u64, act: Act, to: Option<Version>, reason: &str, now_ms: i64) -> AuditEntry {
+        AuditEntry {
             proto: PROTOCOL,
             model: self.model.clone(),
-            seq: pin.seq + 1,
+            seq,
             act,
-            from,
+            from: self.catalog().target(now_ms),
             to,
+            group: None,
+            expires_ms: None,
             actor: self.actor.clone(),
-            reason: pin.reason.clone(),
-            at_ms: pin.at_ms,
-        };
-        entries.push(self.topic.sealed(&Key::PinAll, &pin));
-        entries.push(self.topic.sealed(&Key::Audit(audit.seq), &audit));
+            reason: reason.to_owned(),
+            at_ms: now_ms,
+        }
+    }
+
+    /// Appends all and the audit entry as one, then reads back: readers take the first of two records with one `seq`, so an act counts only
+    /// if the topic's fold shows it.
+    fn write(&mut self, all: Vec<Written>, audit: &AuditEntry) -> Result<(), OperatorError> {
+        let mut entries: Vec<Entry> = all
+            .iter()
+            .map(|written| match written {
+                Written::Pointer(pointer) => self.topic.sealed(&Key::Current, pointer),
+                Written::Pin(None, pin) => self.topic.sealed(&Key::PinAll, pin),
+                Written::Pin(Some(group), pin) => self.topic.sealed(&Key::PinGroup(group.clone()), pin),
+            })
+            .collect();
+        entries.push(self.topic.sealed(&Key::Audit(audit.seq), audit));
         self.topic.append(&entries)?;
         self.topic.refresh()?;
-        match self.catalog().pin() {
-            Some(held) if *held == pin => Ok(()),
-            Some(held) if held.seq >= pin.seq => {
-                Err(OperatorError::Contended { other: format!("an act of {} ({})", held.actor, held.reason) })
-            }
-            _ => Err(OperatorError::Contended { other: "a start of the trainer".to_owned() }),
-        }
+        all.iter().try_for_each(|written| written.counts(self.catalog()))
+    }
+}
+
+/// A record that an act stands or falls with.
+enum Written {
+    Pointer(Pointer),
+    Pin(Option<Group>, Pin),
+}
+
+impl Written {
+    fn counts(&self, catalog: &Catalog) -> Result<(), OperatorError> {
+        let (seq, held) = match self {
+            Written::Pointer(pointer) if catalog.current() == Some(pointer) => return Ok(()),
+            Written::Pointer(pointer) => (pointer.seq, catalog.current().map(|held| (held.seq, &held.actor, &held.reason))),
+            Written::Pin(group, pin) if catalog.pin_of(group.as_ref()) == Some(pin) => return Ok(()),
+            Written::Pin(group, pin) => (pin.seq, catalog.pin_of(group.as_ref()).map(|held| (held.seq, &held.actor, &held.reason))),
+        };
+        let other = match held.filter(|(held, ..)| *held >= seq) {
+            Some((_, actor, reason)) => format!("an act of {actor} ({reason})"),
+            None => "a start of the trainer".to_owned(),
+        };
+        Err(OperatorError::Contended { other })
     }
 }
 

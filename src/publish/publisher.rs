@@ -1,17 +1,17 @@
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::rollout::Promotion;
 use super::topic::{Entry, Exhausted, FetchError, Topic, entry};
-use super::{artifact, gates, manifest, retention};
+use super::{ReportTopic, artifact, gates, manifest, retention};
 use crate::checkpoint::{Commit, Evidence, Loaded};
 use crate::config::{Config, KeysConfig, PublishConfig, SchemaConfig};
 use crate::domain::Version;
 use crate::keys::{KeyError, Keyring, Role};
 use crate::serving::ServedModel;
 use crate::stream::{LogReader, LogWriter, StreamError};
-use crate::wire::snapshot::{Act, AuditEntry, Key, Lease, Manifest, NUMBER_MAX, PROTOCOL, Pointer, Quality, RECORD_BYTES_MAX, Verdict};
+use crate::wire::snapshot::{Act, Key, Lease, Manifest, NUMBER_MAX, PROTOCOL, Quality, RECORD_BYTES_MAX, Verdict};
 
-/// Whom the audit log names for what the trainer does.
-const ACTOR: &str = "trainer";
 /// Chunks in flight at once: bounds the copies that a send holds beside the artifact.
 const CHUNKS_PER_SEND: usize = 8;
 
@@ -64,6 +64,9 @@ pub struct Published {
     pub promoted: bool,
     /// Why not, if not (a pin holds another version, or a gate this one).
     pub held_by: Option<String>,
+    /// How it comes to be served, where a share of the servers tries versions first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<String>,
     /// What the gates found that hold it back.
     #[serde(default)]
     pub failed: Vec<Verdict>,
@@ -71,12 +74,16 @@ pub struct Published {
 
 /// Publishes snapshots under a lease. Used by one thread.
 pub struct Publisher {
-    topic: Topic,
-    model: String,
+    pub(super) topic: Topic,
+    pub(super) model: String,
     schema: SchemaConfig,
-    config: PublishConfig,
+    pub(super) config: PublishConfig,
     instance: String,
-    epoch: u64,
+    pub(super) epoch: u64,
+    /// What servers report.
+    pub(super) reports: Option<ReportTopic>,
+    /// Could be served, and waits for the one that is tried.
+    pub(super) next: Option<Version>,
     /// The version that servers serve, once something was compared with it.
     served: Option<ServedModel>,
 }
@@ -105,6 +112,8 @@ impl Publisher {
             config: config.publish.clone(),
             instance: instance.to_owned(),
             epoch,
+            reports: None,
+            next: None,
             served: None,
         };
         publisher.check_lease()?;
@@ -113,8 +122,14 @@ impl Publisher {
 
     /// The version that servers should serve.
     #[must_use]
-    pub fn target(&self) -> Option<Version> {
-        self.topic.catalog().target()
+    pub fn target(&self, now_ms: i64) -> Option<Version> {
+        self.topic.catalog().target(now_ms)
+    }
+
+    /// Versions that somebody may want to go back to, trainer and all: those pointed at or pinned, and the last few promoted.
+    #[must_use]
+    pub fn held(&self, now_ms: i64) -> BTreeSet<Version> {
+        retention::pointed(self.topic.catalog(), now_ms)
     }
 
     /// Highest version the topic has ever shown us: checkpoint numbers must stay above it. Chunks count where they can be what a publisher
@@ -128,8 +143,8 @@ impl Publisher {
         highest.max(leftovers.max())
     }
 
-    /// Chunks, acknowledgements, manifest, acknowledgement, then `current` unless a gate or a pin forbids; then collects old versions.
-    /// Repeating it for the same commit sends the same artifact under the same version.
+    /// Chunks, acknowledgements, manifest, acknowledgement, then `current` (or first `canary`) unless a gate or a pin forbids; then collects
+    /// old versions. Repeating it for the same commit sends the same artifact under the same version.
     ///
     /// # Errors
     /// [`PublishError`].
@@ -142,27 +157,49 @@ impl Publisher {
         let chunks: Vec<&[u8]> = artifact.bytes.chunks(self.chunk_bytes(version)?).collect();
         let mut manifest = manifest::build(&self.model, &self.schema, &self.config, commit, &loaded.probes, &artifact, &chunks);
         let candidate = ServedModel::open(manifest.clone(), &artifact.bytes).map_err(|error| refuse(error.to_string()))?;
-        let failed = self.judge(&candidate, &loaded.evidence, &mut manifest.quality)?;
+        let failed = self.judge(&candidate, &loaded.evidence, &mut manifest.quality, now_ms)?;
 
-        let bytes = manifest.artifact.bytes;
+        let mut published = Published {
+            version,
+            bytes: manifest.artifact.bytes,
+            chunks: chunks.len(),
+            promoted: false,
+            held_by: None,
+            tried: None,
+            failed,
+        };
         if !self.holds(&manifest)? {
             self.send(manifest, &chunks)?;
         }
-        let held_by = if failed.is_empty() { self.promote(version, now_ms)? } else { Some(self.hold_back(version, &failed, now_ms)?) };
-        let promoted = held_by.is_none();
-        if promoted {
-            self.served = Some(candidate);
+        let promotion = if published.failed.is_empty() {
+            self.promote(version, now_ms)?
+        } else {
+            Promotion::Held(self.hold_back(version, &published.failed, now_ms)?)
+        };
+        match promotion {
+            Promotion::Done => {
+                published.promoted = true;
+                self.served = Some(candidate);
+            }
+            Promotion::Held(why) => published.held_by = Some(why),
+            Promotion::Tried(how) => published.tried = Some(how),
         }
-        if let Err(error) = self.collect(version) {
+        if let Err(error) = self.collect(version, now_ms) {
             tracing::warn!(%error, "old snapshots were not collected; the next publish tries again");
         }
-        Ok(Published { version, bytes, chunks: chunks.len(), promoted, held_by, failed })
+        Ok(published)
     }
 
     /// Compares a version with the one that is served, and says in `quality` what came out. Returns what holds it back: nothing where
     /// nothing is served yet, or what is served cannot be had.
-    fn judge(&mut self, candidate: &ServedModel, evidence: &Evidence, quality: &mut Quality) -> Result<Vec<Verdict>, PublishError> {
-        let target = self.target().filter(|target| self.config.gates.enabled && *target != candidate.version());
+    fn judge(
+        &mut self,
+        candidate: &ServedModel,
+        evidence: &Evidence,
+        quality: &mut Quality,
+        now_ms: i64,
+    ) -> Result<Vec<Verdict>, PublishError> {
+        let target = self.target(now_ms).filter(|target| self.config.gates.enabled && *target != candidate.version());
         let Some(target) = target else { return Ok(Vec::new()) };
         if self.served.as_ref().is_none_or(|served| served.version() != target) {
             self.served = match self.topic.open_version(target) {
@@ -185,20 +222,14 @@ impl Publisher {
         let failed: Vec<String> = failed.iter().map(Verdict::to_string).collect();
         let reason = format!("held back by {}", failed.join("; "));
         if self.topic.catalog().audit().next_back().is_none_or(|last| last.act != Act::HoldBack) {
-            let served = self.target();
-            let audit = self.audit(self.topic.next_seq(1)?, Act::HoldBack, served, Some(version), &reason, now_ms);
+            let audit = self.audit(self.topic.next_seq(1)?, Act::HoldBack, Some(version), reason.clone(), now_ms);
             self.topic.append(&[self.topic.sealed(&Key::Audit(audit.seq), &audit)])?;
         }
         Ok(reason)
     }
 
-    fn audit(&self, seq: u64, act: Act, from: Option<Version>, to: Option<Version>, reason: &str, at_ms: i64) -> AuditEntry {
-        let (model, actor, reason) = (self.model.clone(), ACTOR.to_owned(), reason.to_owned());
-        AuditEntry { proto: PROTOCOL, model, seq, act, from, to, actor, reason, at_ms }
-    }
-
     /// Reads to the end; the last valid lease has to be ours.
-    fn check_lease(&mut self) -> Result<(), PublishError> {
+    pub(super) fn check_lease(&mut self) -> Result<(), PublishError> {
         self.topic.refresh()?;
         match self.topic.catalog().lease() {
             Some(lease) if lease.epoch == self.epoch && lease.instance == self.instance => Ok(()),
@@ -279,45 +310,8 @@ impl Publisher {
         self.check_lease()
     }
 
-    /// Moves `current`; says who holds it back, if somebody does.
-    fn promote(&mut self, version: Version, now_ms: i64) -> Result<Option<String>, PublishError> {
-        let catalog = self.topic.catalog();
-        if let Some(pin) = catalog.pin()
-            && let Some(pinned) = pin.version
-            && pinned != version
-        {
-            return Ok(Some(format!("version {pinned} is pinned by {}: {}", pin.actor, pin.reason)));
-        }
-        let current = catalog.current().map(|pointer| pointer.version);
-        match catalog.highest_current() {
-            _ if current == Some(version) => return Ok(None),
-            Some(highest) if highest >= version => {
-                return Ok(Some(format!("`current` has been at version {highest} already; only an operator goes back")));
-            }
-            _ => {}
-        }
-        // Of the pointer and the audit entry.
-        let seq = self.topic.next_seq(2)?;
-        let pointer = Pointer {
-            proto: PROTOCOL,
-            model: self.model.clone(),
-            seq,
-            epoch: self.epoch,
-            version,
-            highest: Some(version),
-            actor: ACTOR.to_owned(),
-            reason: format!("checkpoint {version} published"),
-            at_ms: now_ms,
-        };
-        let audit = self.audit(seq + 1, Act::Promote, catalog.target(), Some(version), &pointer.reason, now_ms);
-        self.topic.append(&[self.topic.sealed(&Key::Current, &pointer), self.topic.sealed(&Key::Audit(audit.seq), &audit)])?;
-        // Written too late, it does not count.
-        self.check_lease()?;
-        Ok(None)
-    }
-
-    fn collect(&mut self, newest: Version) -> Result<(), StreamError> {
-        let (manifests, chunks) = retention::tombstones(self.topic.catalog(), self.config.keep, newest);
+    fn collect(&mut self, newest: Version, now_ms: i64) -> Result<(), StreamError> {
+        let (manifests, chunks) = retention::tombstones(self.topic.catalog(), self.config.keep, newest, now_ms);
         for entries in [manifests, chunks].iter().filter(|entries| !entries.is_empty()) {
             self.topic.append(entries)?;
         }

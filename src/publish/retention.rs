@@ -15,8 +15,8 @@ const PROMOTED_KEPT: usize = 3;
 ///
 /// The manifests' tombstones have to be acknowledged before those of the chunks are sent, so that no reader ever sees a manifest whose
 /// chunks are gone.
-pub(super) fn tombstones(catalog: &Catalog, keep: usize, newest: Version) -> (Vec<Entry>, Vec<Entry>) {
-    let kept = kept(catalog, keep);
+pub(super) fn tombstones(catalog: &Catalog, keep: usize, newest: Version, now_ms: i64) -> (Vec<Entry>, Vec<Entry>) {
+    let kept = kept(catalog, keep, now_ms);
     let collected: Vec<Version> = catalog.manifests().keys().copied().filter(|version| !kept.contains(version)).collect();
     let manifests = collected.iter().map(|version| entry(&Key::Manifest(*version), None)).collect();
     let chunks = catalog
@@ -27,11 +27,17 @@ pub(super) fn tombstones(catalog: &Catalog, keep: usize, newest: Version) -> (Ve
     (manifests, chunks)
 }
 
-/// The newest `keep` versions, everything pointed at or pinned, and the last few promoted.
-fn kept(catalog: &Catalog, keep: usize) -> BTreeSet<Version> {
+/// The newest `keep` versions and all that may be gone back to.
+fn kept(catalog: &Catalog, keep: usize, now_ms: i64) -> BTreeSet<Version> {
     let newest = catalog.manifests().keys().rev().take(keep).copied();
-    let pointed = catalog.current().map(|pointer| pointer.version);
-    let pinned = catalog.pin().and_then(|pin| pin.version);
+    newest.chain(pointed(catalog, now_ms)).collect()
+}
+
+/// Everything pointed at or pinned, and the last few promoted.
+pub(super) fn pointed(catalog: &Catalog, now_ms: i64) -> BTreeSet<Version> {
+    let current = catalog.current().map(|pointer| pointer.version);
+    let canary = catalog.canary().map(|canary| canary.version);
+    let pins = catalog.pin().into_iter().chain(catalog.group_pins().map(|(_, pin)| pin));
     let mut promoted = BTreeSet::new();
     for version in catalog.audit().rev().filter(|entry| entry.act == Act::Promote).filter_map(|entry| entry.to) {
         if promoted.len() == PROMOTED_KEPT {
@@ -39,5 +45,5 @@ fn kept(catalog: &Catalog, keep: usize) -> BTreeSet<Version> {
         }
         promoted.insert(version);
     }
-    newest.chain(pointed).chain(pinned).chain(promoted).collect()
+    current.into_iter().chain(canary).chain(pins.filter_map(|pin| pin.holds(now_ms))).chain(promoted).collect()
 }

@@ -2,11 +2,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cache::SnapshotCache;
-use super::shared::Shared;
+use super::shared::{Shared, now_ms};
 use super::subscriber::SubscriberConfig;
 use super::{Catalog, CatalogError, Marks, ModelError, ServedModel};
 use crate::domain::Version;
-use crate::stream::{LogReader, StreamError};
+use crate::stream::{LogReader, LogRecord, StreamError};
 use crate::wire::snapshot::{Key, Manifest};
 
 /// Chunks read at a time: a few MiB, so that a stop is noticed between them and a timeout means something.
@@ -96,10 +96,11 @@ impl Follower {
                 asked = Instant::now();
             }
             self.shared.behind(u64::try_from(end.saturating_sub(reader.position())).unwrap_or(0));
-            if let Some(record) = reader.next(self.config.poll)?
-                && let Err(error) = catalog.apply(&record)
-            {
-                self.note_refused(record.offset, &error);
+            let Some(record) = reader.next(self.config.poll)? else { continue };
+            match catalog.apply(&record) {
+                Err(error) => self.note_refused(record.offset, &error),
+                Ok(()) if caught_up => self.note_expired(&catalog, &record),
+                Ok(()) => {}
             }
         }
         Ok(())
@@ -112,11 +113,28 @@ impl Follower {
         }
     }
 
-    /// Remembers how far the topic was read, and serves what it says.
+    /// A pin that had already expired when it came, by this server's clock, holds nothing: the operator's clock is wrong, or ours.
+    fn note_expired(&self, catalog: &Catalog, record: &LogRecord) {
+        let pin = match Key::parse(&record.key) {
+            Some(Key::PinAll) => catalog.pin_of(None),
+            Some(Key::PinGroup(group)) => catalog.pin_of(Some(&group)),
+            _ => None,
+        };
+        if let Some(pin) = pin
+            && let (Some(version), None) = (pin.version, pin.holds(now_ms()))
+        {
+            let (offset, actor, expires_ms) = (record.offset, &pin.actor, pin.expires_ms.unwrap_or_default());
+            let what =
+                format!("offset {offset}: pin to version {version} by {actor} came after its expiry at {expires_ms} ms: compare clocks");
+            self.shared.rejected("record_expired", &what);
+        }
+    }
+
+    /// Remembers how far the topic was read, and serves what it says to this server.
     fn act(&mut self, catalog: &Catalog, reader: &mut dyn LogReader) -> Result<(), StreamError> {
-        let (marks, target) = (catalog.marks(), catalog.target());
-        let (seen, _) = self.seen;
-        if !marks.covers(&seen) {
+        let target = catalog.target_of(&self.config.host, self.config.group.as_ref(), now_ms());
+        let (marks, (seen, _)) = (catalog.marks(), &self.seen);
+        if !marks.covers(seen) {
             let why = format!(
                 "the topic is older than what this server has read before ({marks:?}, seen {seen:?}): if it was made anew on purpose, stop \
                  this server and remove seen.json from {}",
@@ -127,13 +145,14 @@ impl Follower {
             }
             return Ok(());
         }
-        if self.seen != (marks, target) {
+        let now = (marks, target);
+        if self.seen != now {
             // Before the swap: what was read may not be undone by a crash in between.
-            if let Err(error) = self.cache.remember(marks, target) {
+            if let Err(error) = self.cache.remember(now.0.clone(), target) {
                 self.shared.rejected("cache", &error.to_string());
             }
-            self.seen = (marks, target);
-            self.shared.read_to(marks, target);
+            self.shared.read_to(now.0.clone(), target);
+            self.seen = now;
         }
         let Some(target) = target else { return Ok(()) };
         if self.quarantined.is_some_and(|(version, _)| version != target) {
@@ -160,7 +179,7 @@ impl Follower {
             Err(Refusal::Model(error)) => {
                 self.quarantined = Some((target, manifest.seq));
                 self.shared.rejected(error.reason(), &error.to_string());
-                self.shared.waiting(Some(format!("version {target} was refused: {error}")));
+                self.shared.refused_version(target, &error.to_string());
                 Ok(())
             }
             Err(Refusal::Stream(error)) => Err(error),

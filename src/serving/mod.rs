@@ -11,6 +11,7 @@ pub mod http;
 mod matmul;
 mod model;
 mod net;
+mod reports;
 mod shared;
 mod subscriber;
 
@@ -19,6 +20,7 @@ pub use cache::{Boot, CacheError, Seen, SnapshotCache};
 pub use catalog::{Catalog, CatalogError, Marks};
 pub use model::{Candidate, ModelError, ServedModel};
 pub use net::LightNet;
+pub use reports::{Reporting, Reports};
 #[cfg(feature = "trainer")]
 pub(crate) use shared::worth_a_line;
 pub use shared::{Incident, SubscriberStatus};

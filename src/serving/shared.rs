@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Marks, ServedModel};
 use crate::domain::Version;
 use crate::telemetry::names;
+use crate::wire::snapshot::ServerState;
 
 /// Refusals of one kind that are logged one by one.
 const LINES_EACH: u64 = 16;
@@ -33,6 +34,9 @@ pub struct SubscriberStatus {
     pub target: Option<Version>,
     /// Why `version` is not `target` yet.
     pub waiting: Option<String>,
+    /// A version that was refused, while it is the target: `waiting` says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Version>,
     /// The version served is past its expiry.
     pub stale: bool,
     /// The following thread runs.
@@ -94,6 +98,7 @@ impl Shared {
         let mut told = self.told();
         told.swaps += 1;
         told.waiting = None;
+        told.refused = None;
     }
 
     fn store(&self, model: ServedModel) {
@@ -103,6 +108,7 @@ impl Shared {
 
     pub(super) fn read_to(&self, marks: Marks, target: Option<Version>) {
         let mut told = self.told();
+        told.refused = told.refused.filter(|refused| target == Some(*refused));
         told.marks = marks;
         told.target = target;
     }
@@ -126,6 +132,24 @@ impl Shared {
         }
         told.waiting = why;
         true
+    }
+
+    /// What is served, what is to be, and how far that is.
+    pub(super) fn standing(&self) -> (Option<Version>, Option<Version>, ServerState) {
+        let version = self.version();
+        let told = self.told();
+        let state = match (&told.waiting, told.refused) {
+            (Some(why), Some(_)) => ServerState::refused(why),
+            _ if version.is_some() && version == told.target => ServerState::Serving,
+            _ => ServerState::Waiting,
+        };
+        (version, told.target, state)
+    }
+
+    /// The target is whole and was refused: it is not tried again.
+    pub(super) fn refused_version(&self, version: Version, why: &str) {
+        self.waiting(Some(format!("version {version} was refused: {why}")));
+        self.told().refused = Some(version);
     }
 
     /// Counts a refusal and keeps its text: who sees the one sees the other.

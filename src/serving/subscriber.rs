@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::cache::{CacheError, Seen, SnapshotCache};
 use super::follower::Follower;
+use super::reports::{self, Reporting};
 use super::shared::{Shared, SubscriberStatus};
 use super::{Marks, ServedModel};
 use crate::keys::Trust;
 use crate::stream::{LogReader, StreamError};
+use crate::wire::snapshot::Group;
 
 /// Snapshots kept on disk: the one served, and two to fall back to where a file is damaged.
 const KEEP: usize = 3;
@@ -30,11 +32,17 @@ pub struct SubscriberConfig {
     pub model: String,
     /// Whose records count; empty: everybody's.
     pub trust: Trust,
+    /// This server's name: whether it takes part in a canary follows from it, and reports are kept by it. Empty: it takes part in none.
+    pub host: String,
+    /// The group of servers that it is pinned with.
+    pub group: Option<Group>,
     /// Directory of the snapshots on disk; this subscriber's own. What lies there was verified before it was written and is not again: it
     /// has to be served when no broker is there to say that a key is no longer trusted.
     pub cache_dir: PathBuf,
     /// Snapshots kept there.
     pub keep: usize,
+    /// Where this server tells how far it is; none: it does not.
+    pub reports: Option<Reporting>,
     /// Largest artifact fetched, bytes.
     pub artifact_bytes_max: u64,
     /// One wait for the next record; also how soon [`Subscriber::stop`] is noticed.
@@ -48,14 +56,17 @@ pub struct SubscriberConfig {
 }
 
 impl SubscriberConfig {
-    /// With defaults; nobody's signature is asked for.
+    /// With defaults; nobody's signature is asked for, the server has no name and is in no group.
     #[must_use]
     pub fn new(model: &str, cache_dir: impl Into<PathBuf>) -> Self {
         SubscriberConfig {
             model: model.to_owned(),
             trust: Trust::default(),
+            host: String::new(),
+            group: None,
             cache_dir: cache_dir.into(),
             keep: KEEP,
+            reports: None,
             artifact_bytes_max: ARTIFACT_BYTES_MAX,
             poll: POLL,
             fetch_timeout: FETCH_TIMEOUT,
@@ -75,6 +86,9 @@ pub enum SubscriberError {
     /// The thread did not start.
     #[error("starting the thread that follows the snapshot topic: {0}")]
     Thread(#[from] std::io::Error),
+    /// Reports go under the server's name.
+    #[error("a server that reports where it stands needs a name of its own")]
+    NoHost,
     /// The thread panicked.
     #[error("the thread that follows the snapshot topic panicked; the log says where")]
     Panicked,
@@ -88,17 +102,22 @@ pub enum SubscriberError {
 pub struct Subscriber {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    reporter: Option<JoinHandle<()>>,
 }
 
 impl Subscriber {
     /// Boots from the cache and starts to follow. `open_reader` is called on the thread, again after every broker error.
     ///
     /// # Errors
-    /// [`SubscriberError::Cache`] where the directory cannot be used or is another model's; [`SubscriberError::Thread`].
+    /// [`SubscriberError::Cache`] where the directory cannot be used or is another model's; [`SubscriberError::NoHost`];
+    /// [`SubscriberError::Thread`].
     pub fn start(
         config: SubscriberConfig,
         open_reader: impl Fn() -> Result<Box<dyn LogReader>, StreamError> + Send + 'static,
     ) -> Result<Self, SubscriberError> {
+        if config.reports.is_some() && config.host.is_empty() {
+            return Err(SubscriberError::NoHost);
+        }
         let cache = SnapshotCache::open(&config.cache_dir, &config.model, config.keep)?;
         let shared = Arc::new(Shared::new(&config.model));
         let (marks, target) = match cache.seen() {
@@ -117,14 +136,19 @@ impl Subscriber {
                 fault => shared.rejected("cache", &fault.to_string()),
             }
         }
-        shared.read_to(marks, target);
+        shared.read_to(marks.clone(), target);
         if let Some(model) = boot.model {
             tracing::info!(version = model.version().0, "serving a snapshot from disk");
             shared.booted(model);
         }
+        let reporter = config.reports.clone().map(|reporting| {
+            let (config, shared) = (config.clone(), Arc::clone(&shared));
+            let report = move || reports::report(&config, &reporting, &shared);
+            std::thread::Builder::new().name("reports".to_owned()).spawn(report)
+        });
         let follower = Follower::new(config, cache, (marks, target), Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("snapshots".to_owned()).spawn(move || follower.run(&open_reader))?;
-        Ok(Subscriber { shared, thread: Some(thread) })
+        Ok(Subscriber { shared, thread: Some(thread), reporter: reporter.transpose()? })
     }
 
     /// The model served now; never waits.
@@ -152,18 +176,19 @@ impl Subscriber {
         self.shared.refusal()
     }
 
-    /// Ends the thread and waits for it, at most as long as one call of the broker takes.
+    /// Ends the threads and waits for them, at most as long as one call of the broker takes.
     ///
     /// # Errors
     /// [`SubscriberError::Panicked`].
     pub fn stop(mut self) -> Result<(), SubscriberError> {
         self.signal();
-        self.thread.take().map_or(Ok(()), |thread| thread.join().map_err(|_| SubscriberError::Panicked))
+        let threads = [self.thread.take(), self.reporter.take()];
+        threads.into_iter().flatten().try_for_each(|thread| thread.join().map_err(|_| SubscriberError::Panicked))
     }
 
     fn signal(&self) {
         self.shared.stop();
-        if let Some(thread) = &self.thread {
+        for thread in [&self.thread, &self.reporter].into_iter().flatten() {
             thread.thread().unpark();
         }
     }

@@ -74,8 +74,10 @@ metrics! {
     Gauge USERS_STORE_BYTES = "rocket_users_store_bytes", "Bytes of the per-user store on disk, as of the last checkpoint.";
     Gauge USERS_LIVE_BYTES = "rocket_users_live_bytes", "Bytes of the users in it; the store takes some 5.6 times as much at a plateau.";
     Gauge PUBLISHED_VERSION = "rocket_published_version", "Last version published to the snapshot topic.";
-    Gauge PUBLISHED_PROMOTED = "rocket_published_promoted", "1 if the last published version was made current, 0 if a pin held it back.";
+    Gauge PUBLISHED_PROMOTED = "rocket_published_promoted", "1 if the last published version was made current, 0 if a pin or a canary held it back.";
     Gauge PUBLISH_FAILING = "rocket_publish_failing", "1 while the last attempt to publish failed or was held back by a gate.";
+    Gauge CANARY_SECONDS = "rocket_canary_seconds", "How long the version tried by a share of the servers has waited to become current; 0 without one, and while a pin holds.";
+    Counter CANARY_FALLBACKS = "rocket_canary_fallbacks_total", "Versions taken back from the share of the servers that tried them.";
     Gauge READY = "rocket_ready", "1 when recovered and reading.";
     Gauge UPTIME = "rocket_uptime_seconds", "Seconds since start.";
     // The trainer: measured where it happens.
@@ -93,6 +95,7 @@ metrics! {
     Gauge SERVED_VERSION = "rocket_served_version", "Version being served.";
     Counter SNAPSHOT_SWAPS = "rocket_snapshot_swaps_total", "Swaps of the served version, back and forth.";
     Counter SNAPSHOT_REJECTED = "rocket_snapshot_rejected_total", "Records and versions of the snapshot topic refused, by `reason`; what was served stays.";
+    Counter SERVER_REPORTS = "rocket_server_reports_total", "Reports of where this server stands, by `result`: sent or failed.";
     Gauge SNAPSHOT_STALE = "rocket_snapshot_stale", "1 while the served version is past its expiry; it is served on all the same.";
 }
 

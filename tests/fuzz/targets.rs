@@ -80,7 +80,7 @@ fn record(bytes: &[u8]) {
         let key = parts.next().unwrap_or_default().to_vec();
         let _refused = catalog.apply(&LogRecord { offset, key, value: parts.next().map(<[u8]>::to_vec) });
     }
-    let _target = catalog.target();
+    let _target = catalog.target(0);
 }
 
 /// What is inside an envelope.

@@ -256,7 +256,7 @@ impl Topic {
     }
 
     pub fn record(&self, key: &Key, payload: &impl Serialize) {
-        let signer = if *key == Key::PinAll { operator() } else { trainer() };
+        let signer = if matches!(key, Key::PinAll | Key::PinGroup(_)) { operator() } else { trainer() };
         self.record_as(key, payload, self.signed.then_some(&signer));
     }
 
@@ -311,6 +311,7 @@ impl Topic {
             seq: self.next_seq(),
             epoch: self.epoch,
             version: version.map(Version),
+            expires_ms: None,
             actor: "anna".into(),
             reason: "test".into(),
             at_ms: 0,

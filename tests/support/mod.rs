@@ -4,6 +4,7 @@
 pub mod broker;
 pub mod daemon;
 pub mod kills;
+pub mod operator;
 pub mod raw_sled;
 pub mod world;
 
@@ -31,6 +32,7 @@ pub fn config(name: &str, brokers: &str) -> Config {
             clicks: format!("{name}.clicks"),
             dead_letters: format!("{name}.dlq"),
             snapshots: format!("{name}.snapshots"),
+            acks: format!("{name}.acks"),
             ..TopicsConfig::default()
         },
         join: JoinConfig::default(),

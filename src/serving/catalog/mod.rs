@@ -1,113 +1,24 @@
+mod error;
+mod marks;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+pub use self::error::CatalogError;
+pub use self::marks::Marks;
 use crate::domain::Version;
-use crate::keys::{Role, Trust, Unverified};
+use crate::keys::{Role, Trust};
 use crate::stream::LogRecord;
-use crate::wire::snapshot::{AuditEntry, Key, Lease, Manifest, NUMBER_MAX, Pin, Pointer, RECORD_BYTES_MAX, RecordError, open_as};
+use crate::wire::snapshot::{
+    AuditEntry, Canary, Group, Key, Lease, Manifest, NUMBER_MAX, Pin, Pointer, RECORD_BYTES_MAX, RecordError, WHOLE_PPM, open_as,
+};
 
 /// Newest audit entries kept in memory: a promotion a minute for a week. The topic keeps them all.
 const AUDIT_KEPT: usize = 10_080;
-
-/// Why a record of the topic was not taken in.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CatalogError {
-    /// Not readable.
-    #[error("offset {offset}: {source}")]
-    Record {
-        /// Its offset.
-        offset: i64,
-        /// Why.
-        source: RecordError,
-    },
-    /// Of another model.
-    #[error("offset {offset}: record of model `{found}`, expected `{expected}`")]
-    OtherModel {
-        /// Its offset.
-        offset: i64,
-        /// Its model.
-        found: String,
-        /// Ours.
-        expected: String,
-    },
-    /// Written under a superseded epoch.
-    #[error("offset {offset}: {what} of epoch {epoch}, but epoch {current} has taken over")]
-    Superseded {
-        /// Its offset.
-        offset: i64,
-        /// Kind of record.
-        what: &'static str,
-        /// Its epoch.
-        epoch: u64,
-        /// The epoch that counts.
-        current: u64,
-    },
-    /// Not newer than what its key already holds.
-    #[error("offset {offset}: {why}")]
-    Replayed {
-        /// Its offset.
-        offset: i64,
-        /// Which rule.
-        why: String,
-    },
-    /// A trainer points back.
-    #[error(
-        "offset {offset}: trainer's pointer to version {version}, but `current` has named version {highest}: only an operator goes back"
-    )]
-    Backward {
-        /// Its offset.
-        offset: i64,
-        /// Its target.
-        version: Version,
-        /// The highest that `current` has named.
-        highest: Version,
-    },
-}
-
-impl CatalogError {
-    /// The label in metrics and status.
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            CatalogError::Record { source: RecordError::TooLarge(_), .. } => "record_too_large",
-            CatalogError::Record { source: RecordError::Protocol { .. }, .. } => "record_protocol",
-            CatalogError::Record { source: RecordError::Unsigned { .. }, .. } => "record_unsigned",
-            CatalogError::Record { source: RecordError::Signature { why: Unverified::UnknownKey { .. }, .. }, .. } => "record_unknown_key",
-            CatalogError::Record { source: RecordError::Signature { .. }, .. } => "record_signature",
-            CatalogError::Record { source: RecordError::Role { .. }, .. } => "record_role",
-            CatalogError::Record { .. } => "record_malformed",
-            CatalogError::OtherModel { .. } => "record_other_model",
-            CatalogError::Superseded { .. } => "record_superseded",
-            CatalogError::Replayed { .. } => "record_replayed",
-            CatalogError::Backward { .. } => "record_backward",
-        }
-    }
-}
-
-/// How far a topic was read, as its own numbers say. Kept on disk by subscribers, so that an old copy of the topic, or an old record put
-/// back after a restart, cannot take them back in time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Marks {
-    /// Highest seq.
-    pub seq: u64,
-    /// Highest epoch.
-    pub epoch: u64,
-    /// Seq of `current`; 0 without one.
-    pub current_seq: u64,
-    /// Seq of the pin; 0 without one.
-    pub pin_seq: u64,
-}
-
-impl Marks {
-    /// True where nothing in `self` is older than in `seen`.
-    #[must_use]
-    pub fn covers(&self, seen: &Marks) -> bool {
-        self.seq >= seen.seq && self.epoch >= seen.epoch && self.current_seq >= seen.current_seq && self.pin_seq >= seen.pin_seq
-    }
-}
+/// Groups whose pins are kept in memory: more than anybody tells apart, and a bound where nothing is verified.
+const GROUPS_MAX: usize = 256;
 
 /// The fold of a snapshot topic: latest per key, chunk offsets, and what follows from them. No I/O.
 #[derive(Debug, Clone, Default)]
@@ -117,7 +28,9 @@ pub struct Catalog {
     manifests: BTreeMap<Version, Manifest>,
     chunks: BTreeMap<(Version, u32), i64>,
     current: Option<Pointer>,
+    canary: Option<Canary>,
     pin: Option<Pin>,
+    group_pins: BTreeMap<Group, Pin>,
     lease: Option<Lease>,
     audit: BTreeMap<u64, AuditEntry>,
     seq: u64,
@@ -148,9 +61,11 @@ impl Catalog {
     /// | of another model, newer protocol, above the size limit, or not what its key says | no |
     /// | epoch below the highest seen (audit entries have none) | no |
     /// | seq not above what its key holds | no |
+    /// | a pin that had expired when it was written | no |
     /// | a trainer's pointer to a version not above the highest that `current` has named | no |
+    /// | a trainer's canary likewise, unless it names the version of `current`: taken back | no |
     ///
-    /// The last: an honest trainer promotes only what is newer than all before. The highest and not the one served now, since after a
+    /// The last two: an honest trainer promotes only what is newer than all before. The highest and not the one served now, since after a
     /// rollback from 9 to 7 a stolen trainer's key, or a trainer that repeats its last publication, must not bring back 8 or 9.
     ///
     /// # Errors
@@ -194,13 +109,26 @@ impl Catalog {
                 let (pointer, signer) = self.open::<Pointer>("pointer", &key, offset, value)?;
                 self.point(offset, pointer, signer)
             }
+            Key::Canary => {
+                let (canary, signer) = self.open::<Canary>("canary", &key, offset, value)?;
+                self.give_to_some(offset, canary, signer)
+            }
             Key::PinAll => {
                 let (pin, _) = self.open::<Pin>("pin", &key, offset, value)?;
-                counts(offset, "pin", pin.version.map_or(0, |version| version.0))?;
-                if self.admits(offset, &pin, self.pin.as_ref())? {
-                    self.took(&pin);
-                    pin.version.into_iter().for_each(|version| self.saw(version));
+                let held = self.pin.clone();
+                if self.holds(offset, &pin, held.as_ref())? {
                     self.pin = Some(pin);
+                }
+                Ok(())
+            }
+            Key::PinGroup(ref group) => {
+                let (pin, _) = self.open::<Pin>("pin", &key, offset, value)?;
+                let held = self.group_pins.get(group).cloned();
+                if held.is_none() && self.group_pins.len() == GROUPS_MAX {
+                    return Err(mislabelled(offset, "pin", format!("there are pins of {GROUPS_MAX} groups already")));
+                }
+                if self.holds(offset, &pin, held.as_ref())? {
+                    self.group_pins.insert(group.clone(), pin);
                 }
                 Ok(())
             }
@@ -237,10 +165,28 @@ impl Catalog {
         open_as(what, key, value, &self.trust).map_err(|source| CatalogError::Record { offset, source })
     }
 
-    /// The version that servers should serve: the pin's, else `current`'s.
+    /// The version that a server should serve which is in no group and not in the canary's share: that of the pin of all, by a clock, else
+    /// `current`'s.
     #[must_use]
-    pub fn target(&self) -> Option<Version> {
-        self.pin.as_ref().and_then(|pin| pin.version).or_else(|| self.current.as_ref().map(|pointer| pointer.version))
+    pub fn target(&self, now_ms: i64) -> Option<Version> {
+        self.target_of("", None, now_ms)
+    }
+
+    /// The version that this server should serve, by a clock: that of its group's pin, else of the pin of all, else the canary's where the
+    /// server is in its share, else `current`'s.
+    #[must_use]
+    pub fn target_of(&self, host: &str, group: Option<&Group>, now_ms: i64) -> Option<Version> {
+        let own = group.and_then(|group| self.group_pins.get(group)).and_then(|pin| pin.holds(now_ms));
+        let pinned = || self.pin.as_ref().and_then(|pin| pin.holds(now_ms));
+        let canary = || self.canary().filter(|canary| canary.takes(host)).map(|canary| canary.version);
+        own.or_else(pinned).or_else(canary).or_else(|| self.current.as_ref().map(|pointer| pointer.version))
+    }
+
+    /// What the servers of a group, or those of none, would serve without their own pin; the canary left out.
+    #[must_use]
+    pub fn target_without(&self, group: Option<&Group>, now_ms: i64) -> Option<Version> {
+        let pinned = group.and_then(|_| self.pinned(now_ms)).map(|(_, version)| version);
+        pinned.or_else(|| self.current.as_ref().map(|pointer| pointer.version))
     }
 
     /// Manifests by version.
@@ -267,10 +213,36 @@ impl Catalog {
         self.current.as_ref()
     }
 
-    /// The pin record; one with version `None` means unpinned.
+    /// The canary, while a share of the servers serves another version than `current`'s. Whoever moves `current` ends it: a canary written
+    /// before that is over.
+    #[must_use]
+    pub fn canary(&self) -> Option<&Canary> {
+        let current = self.current.as_ref()?;
+        self.canary.as_ref().filter(|canary| canary.seq > current.seq && canary.version != current.version)
+    }
+
+    /// The pin record of all servers; one with version `None` means unpinned.
     #[must_use]
     pub fn pin(&self) -> Option<&Pin> {
         self.pin.as_ref()
+    }
+
+    /// The pin record of a group, or of all servers.
+    #[must_use]
+    pub fn pin_of(&self, group: Option<&Group>) -> Option<&Pin> {
+        group.map_or(self.pin.as_ref(), |group| self.group_pins.get(group))
+    }
+
+    /// The pin records of groups; one with version `None` means unpinned.
+    pub fn group_pins(&self) -> impl Iterator<Item = (&Group, &Pin)> {
+        self.group_pins.iter()
+    }
+
+    /// The pin of all servers and its version, while it holds.
+    #[must_use]
+    pub fn pinned(&self, now_ms: i64) -> Option<(&Pin, Version)> {
+        let pin = self.pin.as_ref()?;
+        Some((pin, pin.holds(now_ms)?))
     }
 
     /// The publisher's lease.
@@ -304,10 +276,12 @@ impl Catalog {
             epoch: self.epoch,
             current_seq: self.current.as_ref().map_or(0, |pointer| pointer.seq),
             pin_seq: self.pin.as_ref().map_or(0, |pin| pin.seq),
+            canary_seq: self.canary.as_ref().map_or(0, |canary| canary.seq),
+            group_pin_seqs: self.group_pins.iter().map(|(group, pin)| (group.clone(), pin.seq)).collect(),
         }
     }
 
-    /// Highest version seen in any manifest, pin or pointer; where nothing is verified, also in any chunk or tombstone. Those are not signed,
+    /// Highest version seen in any manifest, pin, pointer or canary; where nothing is verified, also in any chunk or tombstone. Those are not signed,
     /// so that where something is, they must not be able to use up numbers.
     #[must_use]
     pub fn highest_version(&self) -> Option<Version> {
@@ -341,6 +315,42 @@ impl Catalog {
         Ok(())
     }
 
+    fn give_to_some(&mut self, offset: i64, canary: Canary, signer: Option<Role>) -> Result<(), CatalogError> {
+        let version = canary.version;
+        counts(offset, "canary", version.0)?;
+        if canary.share_ppm > WHOLE_PPM {
+            return Err(mislabelled(offset, "canary", format!("share_ppm {} is above {WHOLE_PPM}, which is all", canary.share_ppm)));
+        }
+        if !self.admits(offset, &canary, self.canary.as_ref())? {
+            return Ok(());
+        }
+        let taken_back = self.current.as_ref().is_some_and(|pointer| pointer.version == version);
+        match self.highest_current {
+            Some(highest) if signer == Some(Role::Trainer) && version <= highest && !taken_back => {
+                return Err(CatalogError::Backward { offset, version, highest });
+            }
+            _ => {}
+        }
+        self.took(&canary);
+        self.saw(version);
+        self.canary = Some(canary);
+        Ok(())
+    }
+
+    /// Whether a pin takes the place of the one held.
+    fn holds(&mut self, offset: i64, pin: &Pin, held: Option<&Pin>) -> Result<bool, CatalogError> {
+        counts(offset, "pin", pin.version.map_or(0, |version| version.0))?;
+        if let Some(expires_ms) = pin.expires_ms.filter(|expires_ms| *expires_ms <= pin.at_ms) {
+            return Err(CatalogError::Expired { offset, at_ms: pin.at_ms, expires_ms });
+        }
+        let admitted = self.admits(offset, pin, held)?;
+        if admitted {
+            self.took(pin);
+            pin.version.into_iter().for_each(|version| self.saw(version));
+        }
+        Ok(admitted)
+    }
+
     fn collect(&mut self, key: &Key) {
         match *key {
             Key::Chunk(version, index) => {
@@ -352,7 +362,7 @@ impl Catalog {
                 self.saw_unsigned(version);
             }
             // A tombstone bears no signature, so it must not be able to unpin, to take `current` away or to free the lease.
-            Key::Current | Key::PinAll | Key::Lease | Key::Audit(_) => {}
+            Key::Current | Key::Canary | Key::PinAll | Key::PinGroup(_) | Key::Lease | Key::Audit(_) => {}
         }
     }
 
@@ -453,7 +463,7 @@ macro_rules! signed {
     )*};
 }
 
-signed!(Manifest => "manifest", Pointer => "pointer", Pin => "pin", Lease => "lease");
+signed!(Manifest => "manifest", Pointer => "pointer", Canary => "canary", Pin => "pin", Lease => "lease");
 
 #[cfg(test)]
 mod tests;

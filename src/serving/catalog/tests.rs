@@ -50,7 +50,7 @@ fn pointer(version: u64, seq: u64, epoch: u64) -> Pointer {
 
 fn pin(version: Option<u64>, seq: u64, epoch: u64) -> Pin {
     let (actor, reason) = ("anna".to_owned(), "bad".to_owned());
-    Pin { proto: PROTOCOL, model: MODEL.into(), seq, epoch, version: version.map(Version), actor, reason, at_ms: 0 }
+    Pin { proto: PROTOCOL, model: MODEL.into(), seq, epoch, version: version.map(Version), expires_ms: None, actor, reason, at_ms: 0 }
 }
 
 fn lease(seq: u64, epoch: u64) -> Lease {
@@ -105,11 +105,11 @@ fn refused(catalog: &mut Catalog, record: &LogRecord) -> String {
 #[test]
 fn a_topic_folds_to_latest_per_key() {
     let catalog = folded(&log());
-    assert_eq!(catalog.target(), Some(Version(6)));
+    assert_eq!(catalog.target(0), Some(Version(6)));
     assert_eq!(catalog.chunk_offsets(Version(5)), Some(vec![1, 2]));
     assert_eq!(catalog.chunk_offsets(Version(6)), Some(vec![6]));
     assert_eq!(catalog.chunk_offsets(Version(7)), None);
-    assert_eq!(catalog.marks(), Marks { seq: 6, epoch: 2, current_seq: 6, pin_seq: 0 });
+    assert_eq!(catalog.marks(), Marks { seq: 6, epoch: 2, current_seq: 6, ..Marks::default() });
     assert_eq!(catalog.highest_version(), Some(Version(6)));
 }
 
@@ -131,9 +131,9 @@ fn a_pin_overrides_current_until_unpinned() {
     let mut catalog = folded(&log());
     catalog.apply(&at_pin(9, &pin(Some(5), 7, 2))).unwrap();
     catalog.apply(&at_current(10, &pointer(8, 8, 2))).unwrap();
-    assert_eq!(catalog.target(), Some(Version(5)));
+    assert_eq!(catalog.target(0), Some(Version(5)));
     catalog.apply(&at_pin(11, &pin(None, 9, 2))).unwrap();
-    assert_eq!(catalog.target(), Some(Version(8)));
+    assert_eq!(catalog.target(0), Some(Version(8)));
     assert_eq!(catalog.highest_version(), Some(Version(8)));
 }
 
@@ -166,10 +166,18 @@ fn other_models_newer_protocols_and_lying_keys_are_refused() {
 fn tombstones_collect_versions_and_nothing_else() {
     let mut catalog = folded(&log());
     catalog.apply(&at_pin(9, &pin(Some(5), 7, 2))).unwrap();
-    for key in [Key::Current, Key::PinAll, Key::Lease, Key::Manifest(Version(6)), Key::Chunk(Version(6), 0), Key::Manifest(Version(70))] {
+    for key in [
+        Key::Current,
+        Key::Canary,
+        Key::PinAll,
+        Key::Lease,
+        Key::Manifest(Version(6)),
+        Key::Chunk(Version(6), 0),
+        Key::Manifest(Version(70)),
+    ] {
         catalog.apply(&record(10, key, None)).unwrap();
     }
-    assert_eq!(catalog.target(), Some(Version(5)));
+    assert_eq!(catalog.target(0), Some(Version(5)));
     assert!(catalog.current().is_some() && catalog.lease().is_some());
     assert_eq!(catalog.chunk_offsets(Version(6)), None);
     assert_eq!(catalog.highest_version(), Some(Version(70)), "a collected version's number is not free");
@@ -185,8 +193,8 @@ fn a_chunk_sent_again_is_read_where_it_was_sent_last() {
 #[test]
 fn unknown_kinds_are_skipped() {
     let mut catalog = folded(&log());
-    let canary = LogRecord { offset: 9, key: b"a/canary".to_vec(), value: Some(b"?".to_vec()) };
-    assert_eq!(catalog.apply(&canary), Ok(()));
+    let later = LogRecord { offset: 9, key: b"x/later".to_vec(), value: Some(b"?".to_vec()) };
+    assert_eq!(catalog.apply(&later), Ok(()));
 }
 
 #[test]
@@ -199,6 +207,8 @@ fn audit_entries_are_kept_in_order_and_bounded() {
         act: Act::Promote,
         from: None,
         to: Some(Version(seq)),
+        group: None,
+        expires_ms: None,
         actor: "trainer".into(),
         reason: "new".into(),
         at_ms: 0,
@@ -220,4 +230,84 @@ fn an_older_copy_of_the_topic_does_not_cover_what_was_seen() {
     assert!(folded(&log).marks().covers(&seen));
     assert!(!folded(&log[..8]).marks().covers(&seen));
     assert!(seen.covers(&Marks::default()));
+}
+
+fn canary(version: u64, seq: u64, share_ppm: u32) -> Canary {
+    let (actor, reason) = ("trainer".to_owned(), "new".to_owned());
+    Canary { proto: PROTOCOL, model: MODEL.into(), seq, epoch: 2, version: Version(version), share_ppm, actor, reason, at_ms: 0 }
+}
+
+fn at_canary(offset: i64, canary: &Canary) -> LogRecord {
+    record(offset, Key::Canary, Some(seal(canary)))
+}
+
+#[test]
+fn a_canary_is_for_its_share_and_over_once_current_moves_or_it_is_taken_back() {
+    let mut catalog = folded(&log());
+    catalog.apply(&at_canary(9, &canary(7, 7, 500_000))).unwrap();
+    let hosts: Vec<String> = (0..100).map(|number| format!("ad-{number}")).collect();
+    let (inside, outside): (Vec<_>, Vec<_>) = hosts.iter().partition(|host| catalog.canary().unwrap().takes(host));
+    assert!(inside.len() > 30 && outside.len() > 30);
+    let all =
+        |catalog: &Catalog, hosts: &[&String], version| hosts.iter().all(|host| catalog.target_of(host, None, 0) == Some(Version(version)));
+    assert!(all(&catalog, &inside, 7) && all(&catalog, &outside, 6));
+    assert_eq!((catalog.target(0), catalog.highest_version(), catalog.marks().canary_seq), (Some(Version(6)), Some(Version(7)), 7));
+
+    let mut taken_back = catalog.clone();
+    taken_back.apply(&at_canary(10, &canary(6, 8, 500_000))).unwrap();
+    let mut moved = catalog.clone();
+    moved.apply(&at_current(10, &pointer(5, 8, 2))).unwrap();
+    for (catalog, version) in [(taken_back, 6), (moved, 5)] {
+        assert!(catalog.canary().is_none() && all(&catalog, &inside, version) && all(&catalog, &outside, version));
+    }
+    assert!(refused(&mut catalog, &at_canary(10, &canary(8, 7, 1))).contains("another canary already has seq 7"));
+    assert!(refused(&mut catalog, &at_canary(10, &canary(8, 8, WHOLE_PPM + 1))).contains("is above 1000000"));
+}
+
+#[test]
+fn the_own_groups_pin_goes_before_that_of_all_and_that_before_the_canary() {
+    let eu: Group = "eu".parse().unwrap();
+    let at_group = |offset, pin: &Pin| record(offset, Key::PinGroup("eu".parse().unwrap()), Some(seal(pin)));
+    let mut catalog = folded(&log());
+    let targets =
+        |catalog: &Catalog| [catalog.target_of("h", Some(&eu), 0), catalog.target_of("h", None, 0)].map(|version| version.unwrap().0);
+    catalog.apply(&at_canary(9, &canary(7, 7, WHOLE_PPM))).unwrap();
+    assert_eq!(targets(&catalog), [7, 7]);
+    catalog.apply(&at_pin(10, &pin(Some(6), 8, 2))).unwrap();
+    assert_eq!(targets(&catalog), [6, 6]);
+    catalog.apply(&at_group(11, &pin(Some(5), 9, 2))).unwrap();
+    assert_eq!(targets(&catalog), [5, 6]);
+    assert_eq!(catalog.marks().group_pin_seqs, [(eu.clone(), 9)].into());
+    let seen = catalog.marks();
+    catalog.apply(&at_group(12, &pin(None, 10, 2))).unwrap();
+    assert_eq!(targets(&catalog), [6, 6]);
+    assert!(catalog.marks().covers(&seen) && !seen.covers(&catalog.marks()));
+    assert!(refused(&mut catalog, &at_group(13, &pin(Some(5), 9, 2))).starts_with("record_replayed"));
+}
+
+#[test]
+fn a_pin_counts_until_it_expires_and_one_that_never_held_is_refused() {
+    let mut catalog = folded(&log());
+    catalog.apply(&at_pin(9, &Pin { expires_ms: Some(100), ..pin(Some(5), 7, 2) })).unwrap();
+    assert_eq!([0, 99, 100, 101].map(|now_ms| catalog.target(now_ms).unwrap().0), [5, 5, 6, 6]);
+    assert!(catalog.pinned(99).is_some() && catalog.pinned(100).is_none());
+    let over = Pin { expires_ms: Some(50), at_ms: 50, ..pin(Some(5), 8, 2) };
+    assert!(refused(&mut catalog, &at_pin(10, &over)).starts_with("record_expired: offset 10: pin written at 50 ms"));
+    let old: Pin = serde_json::from_str(&format!(
+        r#"{{"proto":1,"model":"{MODEL}","seq":8,"epoch":2,"version":5,"actor":"a","reason":"r","at_ms":0}}"#
+    ))
+    .unwrap();
+    catalog.apply(&at_pin(10, &old)).unwrap();
+    assert_eq!(catalog.target(i64::MAX), Some(Version(5)), "a record of before there was an expiry");
+}
+
+#[test]
+fn groups_are_bounded() {
+    let mut catalog = folded(&log());
+    for number in 0..GROUPS_MAX as u64 {
+        let key = Key::PinGroup(format!("g{number}").parse().unwrap());
+        catalog.apply(&record(9, key, Some(seal(&pin(Some(5), 10 + number, 2))))).unwrap();
+    }
+    let one_more = record(9, Key::PinGroup("more".parse().unwrap()), Some(seal(&pin(Some(5), 999, 2))));
+    assert!(refused(&mut catalog, &one_more).contains("256 groups already"));
 }

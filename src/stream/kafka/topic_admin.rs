@@ -30,7 +30,7 @@ const DEAD_LETTER_RETENTION_MS: &str = "2592000000";
 /// An event at Kafka's default limit of 1 MiB, with the error headers.
 const DEAD_LETTER_BYTES: &str = "2097152";
 
-/// Creates what is missing (`partitions` for event topics; one for snapshots and for dead letters), leaves the rest alone; returns what was
+/// Creates what is missing (`partitions` for event topics; one for snapshots, reports and dead letters), leaves the rest alone; returns what was
 /// created, once every broker asked can see it.
 ///
 /// # Errors
@@ -57,6 +57,7 @@ pub fn create_topics(config: &Config, partitions: i32, replication: i32) -> Resu
                     .set("segment.ms", SNAPSHOT_SEGMENT_MS)
                     .set("min.compaction.lag.ms", SNAPSHOT_COMPACTION_LAG_MS)
                     .set("delete.retention.ms", SNAPSHOT_TOMBSTONES_MS),
+                "acks" => new(1).set("cleanup.policy", "compact").set("segment.ms", SNAPSHOT_SEGMENT_MS),
                 "dead_letters" => new(1)
                     .set("cleanup.policy", "delete")
                     .set("retention.ms", DEAD_LETTER_RETENTION_MS)

@@ -23,7 +23,7 @@ const REPLICAS_SAFE: usize = 3;
 pub struct TopicCheck {
     /// Topic.
     pub topic: String,
-    /// What it is for: `events`, `impressions`, `clicks`, `dead_letters`, `snapshots`.
+    /// What it is for: `events`, `impressions`, `clicks`, `dead_letters`, `snapshots`, `acks`.
     pub role: &'static str,
     /// Partitions; `None`: it does not exist.
     pub partitions: Option<i32>,
@@ -39,7 +39,7 @@ pub(super) fn configured(config: &Config) -> Vec<(String, &'static str)> {
         StreamMode::Labelled => vec![(config.events_topic(), "events")],
         StreamMode::Joined => vec![(config.impressions_topic(), "impressions"), (config.clicks_topic(), "clicks")],
     };
-    all.extend([(config.dead_letters_topic(), "dead_letters"), (config.snapshots_topic(), "snapshots")]);
+    all.extend([(config.dead_letters_topic(), "dead_letters"), (config.snapshots_topic(), "snapshots"), (config.acks_topic(), "acks")]);
     all
 }
 
@@ -61,7 +61,12 @@ pub fn check_topics(config: &Config) -> Result<Vec<TopicCheck>, StreamError> {
     let check = |(topic, role): &(String, &'static str)| {
         let mut check = TopicCheck { topic: topic.clone(), role, partitions: None, problems: Vec::new(), notes: Vec::new() };
         let Some(shape) = known.get(topic) else {
-            check.problems.push("does not exist; create it with `rocketctl topics create`".to_owned());
+            let why = "does not exist; create it with `rocketctl topics create`";
+            if *role == "acks" && config.publish.canary.share == 0.0 {
+                check.notes.push(format!("{why}, before servers report or publish.canary.share is set"));
+            } else {
+                check.problems.push(why.to_owned());
+            }
             return check;
         };
         check_shape(&mut check, shape);
@@ -77,10 +82,10 @@ pub fn check_topics(config: &Config) -> Result<Vec<TopicCheck>, StreamError> {
 
 fn check_shape(check: &mut TopicCheck, shape: &TopicShape) {
     check.partitions = Some(shape.partitions);
-    if check.role == "snapshots" && shape.partitions != 1 {
+    if matches!(check.role, "snapshots" | "acks") && shape.partitions != 1 {
         check.problems.push(format!(
-            "has {} partitions; exactly one keeps the order of its records: make it anew under another name and set topics.snapshots",
-            shape.partitions
+            "has {} partitions; exactly one keeps the order of its records: make it anew under another name and set topics.{}",
+            shape.partitions, check.role
         ));
     }
     for partition in &shape.leaderless {
@@ -106,6 +111,10 @@ fn check_settings(check: &mut TopicCheck, found: &BTreeMap<String, String>, conf
             }
             Some(Ok(_)) => {}
             Some(Err(_)) | None => check.notes.push(format!("max.message.bytes is not told; it must be at least {wanted}")),
+        }
+    } else if check.role == "acks" {
+        if policy != "compact" {
+            check.problems.push(format!("cleanup.policy is {policy}; what every server last reported has to stay: set it to compact"));
         }
     } else if policy.contains("compact") {
         check.problems.push(format!("cleanup.policy is {policy}; compaction drops records that share a key: set it to delete"));

@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::Group;
 use crate::domain::Version;
 use crate::keys::Role;
 
@@ -28,7 +29,7 @@ pub struct Pointer {
     pub at_ms: i64,
 }
 
-/// Overrides `current` until unpinned.
+/// Overrides `current`, for every server or for those of the group that its key names, until unpinned or expired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
     /// Protocol of the writer.
@@ -41,12 +42,23 @@ pub struct Pin {
     pub epoch: u64,
     /// Target; `None` unpins.
     pub version: Option<Version>,
+    /// It no longer counts from then on, milliseconds; `None`: it counts until the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<i64>,
     /// Who.
     pub actor: String,
     /// Why.
     pub reason: String,
     /// When, milliseconds.
     pub at_ms: i64,
+}
+
+impl Pin {
+    /// What it holds servers at, by a clock.
+    #[must_use]
+    pub fn holds(&self, now_ms: i64) -> Option<Version> {
+        self.version.filter(|_| self.expires_ms.is_none_or(|expires_ms| now_ms < expires_ms))
+    }
 }
 
 /// Who publishes: the highest epoch does.
@@ -70,8 +82,12 @@ pub struct Lease {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
-    /// The trainer made a version current.
+    /// The trainer made a version current, or an operator did.
     Promote,
+    /// The trainer gave a version to a share of the servers.
+    Canary,
+    /// The trainer took that back.
+    FallBack,
     /// The trainer held versions back, from this one on, until it promotes one.
     HoldBack,
     /// An operator went back.
@@ -87,7 +103,7 @@ impl Act {
     #[must_use]
     pub const fn signers(self) -> &'static [Role] {
         match self {
-            Act::Promote => &[Role::Trainer, Role::Operator],
+            Act::Promote | Act::Canary | Act::FallBack => &[Role::Trainer, Role::Operator],
             Act::HoldBack => &[Role::Trainer],
             Act::Rollback | Act::Pin | Act::Unpin => &[Role::Operator],
         }
@@ -109,6 +125,12 @@ pub struct AuditEntry {
     pub from: Option<Version>,
     /// What is served now.
     pub to: Option<Version>,
+    /// Only for the servers of this group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
+    /// Until then, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<i64>,
     /// Who.
     pub actor: String,
     /// Why.

@@ -159,6 +159,7 @@ mod tests {
             seq: 1,
             epoch: 1,
             version: Some(Version(1)),
+            expires_ms: None,
             actor: "a".into(),
             reason: "r".into(),
             at_ms: 0,

@@ -1,3 +1,4 @@
+use super::Group;
 use crate::domain::Version;
 use crate::keys::Role;
 
@@ -18,8 +19,12 @@ pub enum Key {
     Manifest(Version),
     /// Which version is served.
     Current,
+    /// Which version a share of the servers serves ahead of the others.
+    Canary,
     /// Which version is served regardless of `current`.
     PinAll,
+    /// Likewise by the servers of this group.
+    PinGroup(Group),
     /// Who publishes.
     Lease,
     /// One act of an operator or the trainer.
@@ -34,7 +39,9 @@ impl Key {
             Key::Chunk(version, index) => format!("c/{:0NUMBER_DIGITS$}/{index:0INDEX_DIGITS$}", version.0),
             Key::Manifest(version) => format!("m/{:0NUMBER_DIGITS$}", version.0),
             Key::Current => "a/current".to_owned(),
+            Key::Canary => "a/canary".to_owned(),
             Key::PinAll => "p/all".to_owned(),
+            Key::PinGroup(group) => format!("p/{group}"),
             Key::Lease => "e/publisher".to_owned(),
             Key::Audit(seq) => format!("h/{seq:0NUMBER_DIGITS$}"),
         }
@@ -46,8 +53,8 @@ impl Key {
         match self {
             Key::Chunk(..) => &[],
             Key::Manifest(_) | Key::Lease => &[Role::Trainer],
-            Key::PinAll => &[Role::Operator],
-            Key::Current | Key::Audit(_) => &[Role::Trainer, Role::Operator],
+            Key::PinAll | Key::PinGroup(_) => &[Role::Operator],
+            Key::Current | Key::Canary | Key::Audit(_) => &[Role::Trainer, Role::Operator],
         }
     }
 
@@ -57,6 +64,7 @@ impl Key {
         let text = std::str::from_utf8(bytes).ok()?;
         match text {
             "a/current" => return Some(Key::Current),
+            "a/canary" => return Some(Key::Canary),
             "p/all" => return Some(Key::PinAll),
             "e/publisher" => return Some(Key::Lease),
             _ => {}
@@ -68,6 +76,7 @@ impl Key {
                 Some(Key::Chunk(Version(number(version, NUMBER_DIGITS)?), index))
             }
             ("m", version) => Some(Key::Manifest(Version(number(version, NUMBER_DIGITS)?))),
+            ("p", group) => Some(Key::PinGroup(group.parse().ok()?)),
             ("h", seq) => Some(Key::Audit(number(seq, NUMBER_DIGITS)?)),
             _ => None,
         }
@@ -90,7 +99,9 @@ mod tests {
             (any::<u64>(), 0..CHUNKS_MAX).prop_map(|(version, index)| Key::Chunk(Version(version), index)),
             any::<u64>().prop_map(|version| Key::Manifest(Version(version))),
             Just(Key::Current),
+            Just(Key::Canary),
             Just(Key::PinAll),
+            "[a-z0-9-]{1,32}".prop_filter_map("no group", |name| name.parse().ok().map(Key::PinGroup)),
             Just(Key::Lease),
             any::<u64>().prop_map(Key::Audit),
         ]
@@ -108,7 +119,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_parses_encodes_to_the_same_bytes(text in "[cmahpe]/[0-9+/]{0,30}") {
+        fn whatever_parses_encodes_to_the_same_bytes(text in "[cmahpe]/[a-c0-9+/-]{0,34}") {
             if let Some(key) = Key::parse(text.as_bytes()) {
                 prop_assert_eq!(key.encode(), text);
             }
@@ -128,9 +139,11 @@ mod tests {
             "",
             "/",
             "c/",
-            "a/canary",
+            "a/next",
             "a/current/",
-            "p/eu",
+            "p/",
+            "p/EU",
+            "p/eu/west",
             "m/7",
             "m/+0000000000000000007",
             "m/000000000000000000007",

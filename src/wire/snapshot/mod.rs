@@ -5,24 +5,33 @@
 //! | `c/<version:020>/<index:06>` | raw chunk | nobody; its hash is in the manifest | until collected |
 //! | `m/<version:020>` | [`Manifest`] in an [`Envelope`], sent after every chunk is acknowledged | trainer | until collected |
 //! | `a/current` | [`Pointer`] | trainer (forward), operator | latest wins |
-//! | `p/all` | [`Pin`]; unpin is a pin to null | operator | latest wins |
+//! | `a/canary` | [`Canary`] | trainer (forward, or back to `current`), operator | latest wins |
+//! | `p/all`, `p/<group>` | [`Pin`]; unpin is a pin to null | operator | latest wins |
 //! | `e/publisher` | [`Lease`] | trainer | latest wins |
 //! | `h/<seq:020>` | [`AuditEntry`] | trainer (promotions), operator | kept |
+//!
+//! Servers tell where they stand on a topic of their own: [`ServerReport`] by the server's name, signed by nobody, latest wins.
 //!
 //! Tombstones are not signed: they only ever mean "collected", of chunks and manifests.
 
 mod acts;
+mod canary;
 mod envelope;
 mod field;
+mod group;
 mod key;
 mod manifest;
+mod report;
 mod signing;
 
 pub use acts::{Act, AuditEntry, Lease, Pin, Pointer};
+pub use canary::{Canary, WHOLE_PPM, canary_place};
 pub use envelope::{Envelope, RecordError, Signature, open, seal};
 pub use field::{field_from_json, field_to_json};
+pub use group::{Group, NoGroup};
 pub use key::{CHUNKS_MAX, Key};
 pub use manifest::{Architecture, Artifact, HeadQuality, Manifest, Probe, Provenance, Quality, TensorInfo, Verdict, schema_hash};
+pub use report::{ServerReport, ServerState};
 pub use signing::{open_as, seal_as};
 
 /// Version of this protocol; a reader refuses a higher one.
