@@ -40,7 +40,7 @@ pub(super) struct Extra {
 const TEMPORARY: &str = ".tmp";
 
 /// Writes `bytes` under `dir/name` so that after a crash the file is whole or absent: temporary file, fsync, rename, fsync of the directory.
-pub(super) fn write_durable(dir: &Path, name: &str, bytes: &[u8]) -> Result<FileEntry, CheckpointError> {
+pub(crate) fn write_durable(dir: &Path, name: &str, bytes: &[u8]) -> Result<FileEntry, CheckpointError> {
     let path = dir.join(name);
     let temporary = dir.join(format!("{name}{TEMPORARY}"));
     let kind = name.split('-').next().unwrap_or(name);
@@ -73,7 +73,7 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), CheckpointError> {
 }
 
 /// Reads a file and checks it against its entry.
-pub(super) fn read_verified(dir: &Path, entry: &FileEntry) -> Result<Vec<u8>, CheckpointError> {
+pub(crate) fn read_verified(dir: &Path, entry: &FileEntry) -> Result<Vec<u8>, CheckpointError> {
     let path = dir.join(&entry.name);
     let bytes = fs::read(&path).map_err(CheckpointError::io("reading", &path))?;
     if bytes.len() as u64 != entry.bytes {

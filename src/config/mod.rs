@@ -19,8 +19,8 @@ pub use model::{
     ModelConfig,
 };
 pub use runtime::{
-    AdminConfig, CheckpointConfig, EarlyLabels, Emit, EvaluateConfig, JoinConfig, KafkaConfig, KeysConfig, LogConfig, LogFormat,
-    OWNED_KAFKA_PROPERTIES, PublishConfig, StartAt, StateConfig, StreamMode, TopicsConfig, USER_IMPRESSIONS_CAP, may_be_secret,
+    AdminConfig, CheckpointConfig, Codec, EarlyLabels, Emit, EvaluateConfig, JoinConfig, KafkaConfig, KeysConfig, LogConfig, LogFormat,
+    OWNED_KAFKA_PROPERTIES, PublishConfig, RowType, StartAt, StateConfig, StreamMode, TopicsConfig, USER_IMPRESSIONS_CAP, may_be_secret,
 };
 pub use schema::{FeatureFault, SchemaConfig, TimeUnit};
 pub use train::{

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::topic::{Entry, entry};
 use crate::domain::Version;
-use crate::serving::Catalog;
+use crate::serving::{Catalog, from_whole};
 use crate::wire::snapshot::{Act, Key};
 
 /// Versions last made current that stay whatever their age: where an operator looks first for one to go back to.
@@ -27,7 +27,7 @@ pub(super) fn tombstones(catalog: &Catalog, keep: usize, newest: Version) -> (Ve
     (manifests, chunks)
 }
 
-/// The newest `keep` versions, everything pointed at or pinned, and the last few promoted.
+/// The newest `keep` versions, everything pointed at or pinned, the last few promoted, and whatever the deltas of these build on.
 fn kept(catalog: &Catalog, keep: usize) -> BTreeSet<Version> {
     let newest = catalog.manifests().keys().rev().take(keep).copied();
     let pointed = catalog.current().map(|pointer| pointer.version);
@@ -39,5 +39,7 @@ fn kept(catalog: &Catalog, keep: usize) -> BTreeSet<Version> {
         }
         promoted.insert(version);
     }
-    newest.chain(pointed).chain(pinned).chain(promoted).collect()
+    let wanted: BTreeSet<Version> = newest.chain(pointed).chain(pinned).chain(promoted).collect();
+    let below = wanted.iter().filter_map(|version| from_whole(catalog, *version)).flatten().collect::<Vec<_>>();
+    wanted.into_iter().chain(below).collect()
 }

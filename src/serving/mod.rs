@@ -6,19 +6,24 @@ mod artifact;
 mod cache;
 mod catalog;
 mod click_rates;
+mod fetch;
 mod follower;
 pub mod http;
 mod matmul;
 mod model;
 mod net;
+mod objects;
 mod shared;
 mod subscriber;
 
 pub use artifact::HEADER_BYTES_MAX;
 pub use cache::{Boot, CacheError, Seen, SnapshotCache};
 pub use catalog::{Catalog, CatalogError, Marks};
+#[cfg(feature = "trainer")]
+pub(crate) use fetch::{Fetch, FetchLimits, Unobtained, from_whole};
 pub use model::{Candidate, ModelError, ServedModel};
 pub use net::LightNet;
+pub use objects::Objects;
 #[cfg(feature = "trainer")]
 pub(crate) use shared::worth_a_line;
 pub use shared::{Incident, SubscriberStatus};

@@ -84,6 +84,7 @@ metrics! {
     Histogram CHECKPOINT_SECONDS = "rocket_checkpoint_seconds", "One checkpoint, from the copy of the state to the commit record.";
     Histogram CHECKPOINT_HOLD_SECONDS = "rocket_checkpoint_hold_seconds", "Each time training waited while a checkpoint's state was copied.";
     Histogram PUBLISH_SECONDS = "rocket_publish_seconds", "One publish, from reading the checkpoint to the pointer's acknowledgement.";
+    Counter PUBLISHED_BYTES = "rocket_published_bytes_total", "Bytes of snapshots sent, encoded, by `kind`: artifact or delta.";
     // The scorer and whoever else embeds the subscriber; refusals also of the trainer, which reads the topic too.
     Counter SCORE_REQUESTS = "rocket_score_requests_total", "Scoring requests, by HTTP `status`.";
     Counter SCORE_CANDIDATES = "rocket_score_candidates_total", "Candidates scored.";
@@ -91,6 +92,7 @@ metrics! {
     Gauge SERVED_VERSION = "rocket_served_version", "Version being served.";
     Counter SNAPSHOT_SWAPS = "rocket_snapshot_swaps_total", "Swaps of the served version, back and forth.";
     Counter SNAPSHOT_REJECTED = "rocket_snapshot_rejected_total", "Records and versions of the snapshot topic refused, by `reason`; what was served stays.";
+    Counter SNAPSHOT_FETCHED_BYTES = "rocket_snapshot_fetched_bytes_total", "Bytes of snapshots fetched, as sent, by `kind`: artifact or delta.";
     Gauge SNAPSHOT_STALE = "rocket_snapshot_stale", "1 while the served version is past its expiry; it is served on all the same.";
 }
 
