@@ -245,7 +245,7 @@ fn an_unknown_version_is_refused_with_what_there_is_and_nothing_is_written() {
 
 #[test]
 fn an_altered_or_missing_chunk_is_found_before_anybody_is_sent_to_it() {
-    for (damage, named) in [(Some(b"other bytes".to_vec()), "chunk 1"), (None, "chunks are missing")] {
+    for (damage, named) in [(Some(b"other bytes".to_vec()), "chunk 1"), (None, "a chunk is not on the topic")] {
         let log = MemoryLog::default();
         let mut publisher = publisher(&log, 8);
         publish(&mut publisher, 1);

@@ -4,7 +4,7 @@ mod serving_support;
 
 use rocket_launching::domain::Version;
 use rocket_launching::serving::Subscriber;
-use rocket_launching::wire::snapshot::{Key, Manifest, PROTOCOL, Pointer};
+use rocket_launching::wire::snapshot::{Key, Manifest, PROTOCOL_MAX, Pointer};
 use safetensors::tensor::Dtype;
 use serving_support::{MODEL, Snapshot, Tensor, Topic, config, follow, scores, tensors, until, until_serves};
 
@@ -56,7 +56,18 @@ fn with_tensors(alter: impl Fn(&mut Vec<Tensor>)) -> impl Fn(&mut Snapshot) {
 
 #[test]
 fn a_truncated_chunk() {
-    refused("hash", "chunk 1 does not hash", |snapshot| snapshot.chunks[1].truncate(100));
+    refused("truncated", "chunk 1 is cut short: 100 bytes of 700", |snapshot| snapshot.chunks[1].truncate(100));
+    refused("truncated", "is cut short: 0 bytes of", |snapshot| {
+        snapshot.chunks.last_mut().expect("there are chunks").clear();
+    });
+}
+
+#[test]
+fn a_truncated_chunk_of_a_publisher_that_did_not_say_how_long_they_are() {
+    refused("hash", "chunk 1 does not hash", |snapshot| {
+        snapshot.manifest.artifact.chunk_bytes = None;
+        snapshot.chunks[1].truncate(100);
+    });
 }
 
 #[test]
@@ -84,7 +95,7 @@ fn a_wrong_hash_of_the_whole() {
 
 #[test]
 fn a_header_that_claims_a_gigabyte() {
-    refused("artifact", "header of 1073741824 bytes; at most 65536", |snapshot| {
+    refused("header_bomb", "header of 1073741824 bytes; at most 65536", |snapshot| {
         let mut bytes = snapshot.chunks.concat();
         bytes[..8].copy_from_slice(&(1u64 << 30).to_le_bytes());
         snapshot.hold_bytes(&bytes);
@@ -93,7 +104,7 @@ fn a_header_that_claims_a_gigabyte() {
 
 #[test]
 fn a_header_full_of_spaces() {
-    refused("artifact", "header of 70000 bytes; at most 65536", |snapshot| {
+    refused("header_bomb", "header of 70000 bytes; at most 65536", |snapshot| {
         let mut bytes = vec![b' '; 70_008];
         bytes[..8].copy_from_slice(&70_000u64.to_le_bytes());
         snapshot.hold_bytes(&bytes);
@@ -167,7 +178,7 @@ fn a_list_of_other_tensors() {
 
 #[test]
 fn a_length_that_is_not_the_artifacts() {
-    refused("artifact", "its manifest says", |snapshot| snapshot.manifest.artifact.bytes += 1);
+    refused("truncated", "artifact is cut short", |snapshot| snapshot.manifest.artifact.bytes += 1);
     refused("artifact", "are longer than the artifact's 1 bytes", |snapshot| snapshot.manifest.artifact.bytes = 1);
 }
 
@@ -178,7 +189,30 @@ fn an_artifact_above_the_limit() {
 
 #[test]
 fn an_unknown_codec() {
-    refused("artifact", "with codec zstd", |snapshot| snapshot.manifest.artifact.codec = "zstd".to_owned());
+    refused("artifact", "codec lz4", |snapshot| snapshot.manifest.artifact.codec = "lz4".to_owned());
+    refused("artifact", "is not zstd", |snapshot| snapshot.manifest.artifact.codec = "zstd".to_owned());
+}
+
+/// A snapshot of an encoded artifact, hashed as an honest publisher would.
+fn encoded(snapshot: &mut Snapshot, artifact: &[u8]) {
+    let (bytes, blake3) = (snapshot.manifest.artifact.bytes, snapshot.manifest.artifact.blake3.clone());
+    let encoded = zstd::encode_all(artifact, 3).expect("memory takes it");
+    snapshot.hold_bytes(&encoded);
+    let said = &mut snapshot.manifest.artifact;
+    (said.codec, said.encoded_bytes, said.bytes, said.blake3) = ("zstd".to_owned(), Some(encoded.len() as u64), bytes, blake3);
+}
+
+#[test]
+fn a_decompression_bomb() {
+    refused("decompression_bomb", "artifact decodes to more than the", |snapshot| encoded(snapshot, &vec![0; 64 << 20]));
+}
+
+#[test]
+fn an_encoded_artifact_that_ends_early() {
+    refused("truncated", "decoded artifact is cut short", |snapshot| {
+        let artifact = snapshot.chunks.concat();
+        encoded(snapshot, &artifact[..artifact.len() - 1]);
+    });
 }
 
 #[test]
@@ -267,7 +301,7 @@ fn a_pointer_of_a_superseded_trainer() {
 fn a_record_of_a_newer_program() {
     record_refused("record_protocol", |topic| {
         let pointer = topic.pointer(BAD);
-        topic.record(&Key::Current, &Pointer { proto: PROTOCOL + 1, ..pointer });
+        topic.record(&Key::Current, &Pointer { proto: PROTOCOL_MAX + 1, ..pointer });
     });
 }
 

@@ -9,6 +9,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use super::{CheckpointError, Evidence, FileEntry, ProbeSample};
+use crate::config::SchemaConfig;
 use crate::domain::{EventTime, ImpressionId, OpenImpression, TopicPartition};
 use crate::failpoint;
 use crate::train::{Course, DenseState, TensorLayout};
@@ -33,6 +34,9 @@ pub(super) struct Extra {
     pub(super) probes: Vec<ProbeSample>,
     /// Absent in checkpoints of earlier versions.
     #[serde(default)]
+    pub(super) schema: Option<SchemaConfig>,
+    /// Absent in checkpoints of earlier versions.
+    #[serde(default)]
     pub(super) evidence: Evidence,
     /// Absent in checkpoints of earlier versions.
     #[serde(default)]
@@ -43,7 +47,7 @@ pub(super) struct Extra {
 const TEMPORARY: &str = ".tmp";
 
 /// Writes `bytes` under `dir/name` so that after a crash the file is whole or absent: temporary file, fsync, rename, fsync of the directory.
-pub(super) fn write_durable(dir: &Path, name: &str, bytes: &[u8]) -> Result<FileEntry, CheckpointError> {
+pub(crate) fn write_durable(dir: &Path, name: &str, bytes: &[u8]) -> Result<FileEntry, CheckpointError> {
     let path = dir.join(name);
     let temporary = dir.join(format!("{name}{TEMPORARY}"));
     let kind = name.split('-').next().unwrap_or(name);
@@ -76,7 +80,7 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), CheckpointError> {
 }
 
 /// Reads a file and checks it against its entry.
-pub(super) fn read_verified(dir: &Path, entry: &FileEntry) -> Result<Vec<u8>, CheckpointError> {
+pub(crate) fn read_verified(dir: &Path, entry: &FileEntry) -> Result<Vec<u8>, CheckpointError> {
     let path = dir.join(&entry.name);
     let bytes = fs::read(&path).map_err(CheckpointError::io("reading", &path))?;
     if bytes.len() as u64 != entry.bytes {

@@ -20,6 +20,7 @@ pub use amend::{Input, input_of, newest_commit};
 pub use commit::{Commit, FileEntry, LastPublished, PublishMark};
 pub use error::CheckpointError;
 pub use evidence::{Evidence, EvidenceSample};
+pub(crate) use files::{read_verified, write_durable};
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz_file;
 pub use inspect::{Kept, commit, is_whole, list, verify};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::{self, Extra};
 use super::{CheckpointError, Commit, Evidence, LastPublished, PublishMark, chain, directory, inspect, retention, tables};
+use crate::config::SchemaConfig;
 use crate::domain::{Books, EventTime, ImpressionId, OpenImpression, PartitionPosition, TopicPartition};
 use crate::evaluate::{AggregateState, Report};
 use crate::train::LearnerState;
@@ -34,6 +35,8 @@ pub struct Draft {
     pub probes: Vec<ProbeSample>,
     /// What the version is judged on.
     pub evidence: Evidence,
+    /// What the learner was trained with, and fields of samples stand in the order of.
+    pub schema: SchemaConfig,
     /// What is done of the input.
     pub positions: Vec<PartitionPosition>,
     /// Conservation.
@@ -65,6 +68,8 @@ pub struct Loaded {
     pub probes: Vec<ProbeSample>,
     /// What the version is judged on.
     pub evidence: Evidence,
+    /// What the learner was trained with, and fields of samples stand in the order of; `None` in checkpoints of earlier versions.
+    pub schema: Option<SchemaConfig>,
 }
 
 /// The checkpoint directory. One process at a time.
@@ -161,7 +166,14 @@ impl CheckpointStore {
         let click_counts =
             chain::extend(&files_dir, "click_counts", number, click_counts.as_ref(), latest.map(|commit| &commit.click_counts))?;
         let dense = files::write_durable(&files_dir, &files::name("dense", number, "safetensors"), &files::encode_dense(&dense))?;
-        let extra = Extra { memory: draft.memory, open: draft.open, probes: draft.probes, evidence: draft.evidence, course };
+        let extra = Extra {
+            memory: draft.memory,
+            open: draft.open,
+            probes: draft.probes,
+            evidence: draft.evidence,
+            schema: Some(draft.schema),
+            course,
+        };
         let extra = files::write_extra(&files_dir, number, &extra)?;
         Ok(Commit {
             number,
@@ -224,7 +236,7 @@ impl CheckpointStore {
         let click_counts = chain::read(&dir, &commit.click_counts)?;
         let extra = files::read_extra(&dir, &commit.extra)?;
         let learner = LearnerState { dense, rows, light_rows, click_counts, course: extra.course };
-        Ok(Loaded { learner, memory: extra.memory, open: extra.open, probes: extra.probes, evidence: extra.evidence })
+        Ok(Loaded { learner, memory: extra.memory, open: extra.open, probes: extra.probes, evidence: extra.evidence, schema: extra.schema })
     }
 }
 
@@ -312,6 +324,7 @@ mod tests {
             open: vec![(partition(), vec![open_impression()])],
             probes: vec![ProbeSample { time_ms: 1, fields: vec![serde_json::json!("a")], logit: 0.1 }],
             evidence: Evidence::default(),
+            schema: SchemaConfig::labelled(Vec::new()),
             positions: Vec::new(),
             books: Books { samples: number, ..Books::default() },
             evaluation: AggregateState::default(),

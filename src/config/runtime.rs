@@ -273,11 +273,24 @@ pub struct CheckpointConfig {
     pub full_every: u64,
     /// Commits kept.
     pub keep: usize,
+    /// What becomes of a checkpoint of another schema or other shapes.
+    pub mismatch: Mismatch,
+}
+
+/// What becomes of a checkpoint that does not fit the configured schema and shapes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mismatch {
+    /// The daemon does not start: a slip in a configuration costs nothing.
+    #[default]
+    Refuse,
+    /// It goes on with what fits, and says what does not.
+    WarmStart,
 }
 
 impl Default for CheckpointConfig {
     fn default() -> Self {
-        CheckpointConfig { every_samples: 200_000, every: Span::from_secs(60), full_every: 16, keep: 3 }
+        CheckpointConfig { every_samples: 200_000, every: Span::from_secs(60), full_every: 16, keep: 3, mismatch: Mismatch::Refuse }
     }
 }
 
@@ -293,6 +306,12 @@ pub struct PublishConfig {
     pub every: Span,
     /// Bytes per chunk record.
     pub chunk: ByteLength,
+    /// Every n-th version is sent whole, the others only as what has changed since the one before.
+    pub full_every: u64,
+    /// How what is sent is encoded.
+    pub codec: Codec,
+    /// What servers get of embedding rows.
+    pub rows: RowType,
     /// Versions kept on the topic, besides those pointed at or pinned.
     pub keep: usize,
     /// Probes in each manifest.
@@ -333,6 +352,9 @@ impl Default for PublishConfig {
             every_samples: 1_000_000,
             every: Span::from_secs(60),
             chunk: ByteLength(768 << 10),
+            full_every: 16,
+            codec: Codec::default(),
+            rows: RowType::default(),
             keep: 8,
             probes: 32,
             expires: Span::from_secs(86_400),
@@ -340,6 +362,41 @@ impl Default for PublishConfig {
             gates: GatesConfig::default(),
         }
     }
+}
+
+/// How bytes on the snapshot topic are encoded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Codec {
+    /// As they are: trained floats hardly get smaller.
+    #[default]
+    None,
+    /// Zstandard.
+    Zstd,
+}
+
+impl Codec {
+    /// Its name in manifests.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Codec::None => "none",
+            Codec::Zstd => "zstd",
+        }
+    }
+}
+
+/// What a served embedding row is made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowType {
+    /// The trainer's own floats.
+    #[default]
+    F32,
+    /// 16-bit floats: half as much, to 3 digits.
+    F16,
+    /// Bytes with one scale per row: little more than a quarter, to a hundredth of the row's largest weight.
+    I8,
 }
 
 /// Keys of the snapshot topic. An empty path stands for none.

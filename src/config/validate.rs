@@ -12,6 +12,8 @@ use super::{
 const CHUNK_MIN: ByteLength = ByteLength(64 << 10);
 /// Kafka's default limit of a message is 1 MiB, with key, headers and batch overhead.
 const CHUNK_MAX: ByteLength = ByteLength(900 << 10);
+/// Half as many deltas as a reader follows from a version sent whole: what it goes back over may have been held back before.
+const FULL_EVERY_MAX: u64 = 128;
 /// The manifest holds every probe and must fit one record.
 const PROBES_MAX: usize = 256;
 /// Both kinds are part of every checkpoint, some 300 bytes each.
@@ -414,6 +416,8 @@ fn publish(config: &Config) -> Checked {
         chunk,
         format!("expected {CHUNK_MIN} to {CHUNK_MAX}: a record must fit the broker"),
     )?;
+    let every = publish.full_every;
+    need((1..=FULL_EVERY_MAX).contains(&every), "publish.full_every", every, format!("expected 1 to {FULL_EVERY_MAX}"))?;
     need(publish.keep >= 2, "publish.keep", publish.keep, "expected at least 2, or there is nothing to roll back to")?;
     let probes = publish.probes;
     need((1..=PROBES_MAX).contains(&probes), "publish.probes", probes, format!("expected 1 to {PROBES_MAX}"))?;

@@ -247,7 +247,7 @@ impl VersionLine {
             created_ms: manifest.created_ms,
             expires_ms: manifest.expires_ms,
             bytes: manifest.artifact.bytes,
-            chunks: manifest.artifact.chunks.len(),
+            chunks: manifest.chunks().count(),
             whole: shown.whole,
             samples: manifest.provenance.samples,
             epoch: manifest.epoch,
@@ -283,7 +283,7 @@ impl Verified {
             version: manifest.version,
             ok: true,
             bytes: manifest.artifact.bytes,
-            chunks: manifest.artifact.chunks.len(),
+            chunks: manifest.chunks().count(),
             tensors: manifest.artifact.tensors.len(),
             probes: manifest.probes.len(),
         }
@@ -332,7 +332,7 @@ impl View for Shown {
             ("epoch, seq", format!("{}, {}", manifest.epoch, manifest.seq)),
             (
                 "artifact",
-                format!("{} in {} chunks, {}", length(manifest.artifact.bytes), manifest.artifact.chunks.len(), manifest.artifact.format),
+                format!("{} in {} chunks, {}", length(manifest.artifact.bytes), manifest.chunks().count(), manifest.artifact.format),
             ),
             ("blake3", manifest.artifact.blake3.clone()),
             ("whole", self.whole.to_string()),

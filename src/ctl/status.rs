@@ -54,6 +54,9 @@ impl View for Status {
         if let Some(why) = &self.rollout.fell_back {
             let _ = write!(text, "\ntaken back: {why}");
         }
+        for line in &self.warm_started {
+            let _ = write!(text, "\nwarm start: {line}");
+        }
         if let Some(problem) = &self.publish_problem {
             let _ = write!(text, "\npublishing: {problem}");
         }

@@ -20,6 +20,8 @@ use crate::stream::{KafkaDeadLetters, KafkaLogReader, KafkaLogWriter, KafkaSourc
 use crate::telemetry::admin::{Answer, Handler, Request};
 use crate::telemetry::{self, Health, admin, init_logs, names};
 
+/// Directory, in that of the state, of the artifacts that deltas of snapshots are made from.
+const SNAPSHOTS: &str = "snapshots";
 /// Two: sockets and timers only; the work is done on the pipeline's own threads.
 const IO_THREADS: usize = 2;
 /// What is still running on a blocking thread after the pipeline has ended is only an answer to an operator.
@@ -131,6 +133,7 @@ pub(super) fn open_publisher(config: &Config) -> Result<Publisher, Failure> {
     let reader = KafkaLogReader::open(&config.kafka, &topic)?;
     let writer = KafkaLogWriter::open(&config.kafka, &topic)?;
     let publisher = Publisher::open(config, &instance(), Box::new(reader), Box::new(writer))?;
+    let publisher = publisher.keeping_bases(&config.state.dir.join(SNAPSHOTS));
     if config.publish.canary.share == 0.0 {
         return Ok(publisher);
     }

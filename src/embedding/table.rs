@@ -102,6 +102,29 @@ impl Table {
         Ok(Table { rows, admission: self.admission.restored(&state.admission), expiry, copying: None, ..*self })
     }
 
+    /// Rows of as many weights, whichever optimizer trained them: where that is another one, with the state of new rows.
+    #[must_use]
+    pub fn adopted(&self, state: RowsState) -> RowsState {
+        let (dim, optimizer) = (state.dim, self.optimizer.kind());
+        if state.optimizer == optimizer || dim != self.dim || state.width < dim {
+            return state;
+        }
+        let width = dim + self.optimizer.state_width(dim);
+        let mut data = vec![0.0; state.keys.len() * width];
+        for (row, saved) in data.chunks_exact_mut(width).zip(state.data.chunks_exact(state.width)) {
+            let (weights, fresh) = row.split_at_mut(dim);
+            weights.copy_from_slice(&saved[..dim]);
+            self.optimizer.start(weights, fresh);
+        }
+        RowsState { width, optimizer, data, ..state }
+    }
+
+    /// What trains its rows.
+    #[must_use]
+    pub fn optimizer(&self) -> EmbeddingOptimizer {
+        self.optimizer.kind()
+    }
+
     /// Weights per row.
     #[must_use]
     pub fn dim(&self) -> usize {

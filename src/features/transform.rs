@@ -43,6 +43,15 @@ pub struct ClickRateSpec {
     pub prior: f32,
 }
 
+/// What one feature feeds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputColumn {
+    /// The feature.
+    pub name: String,
+    /// Floats of the input vector.
+    pub width: usize,
+}
+
 /// What a schema makes of fields: slots, numbers and click rates, each in their order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureSpec {
@@ -179,7 +188,17 @@ impl FeatureSpec {
     /// Width of a net's input vector: the dims of the slots, `dim` where a feature has none of its own, + numbers + click rates × 2.
     #[must_use]
     pub fn inputs(&self, dim: usize) -> usize {
-        self.slots.iter().map(|slot| slot.dim(dim)).sum::<usize>() + self.numbers.len() + self.click_rates.len() * CLICK_RATE_INPUTS
+        self.columns(dim).iter().map(|column| column.width).sum()
+    }
+
+    /// The input vector, feature by feature; `dim` floats per row where a feature has no dim of its own.
+    #[must_use]
+    pub fn columns(&self, dim: usize) -> Vec<InputColumn> {
+        let column = |name: &str, width| InputColumn { name: name.to_owned(), width };
+        let slots = self.slots.iter().map(|slot| column(&slot.name, slot.dim(dim)));
+        let numbers = self.numbers.iter().map(|name| column(name, 1));
+        let rates = self.click_rates.iter().map(|rate| column(&rate.name, CLICK_RATE_INPUTS));
+        slots.chain(numbers).chain(rates).collect()
     }
 
     /// Fields (in schema order) → ids, numbers and keys, put into a cleared `into`. Never fails: decoders have checked types; a missing

@@ -25,6 +25,7 @@ mod layer;
 mod layout;
 mod loss;
 mod rate;
+mod refit;
 mod state;
 mod targets;
 
@@ -36,5 +37,6 @@ pub use layer::Part;
 pub use layout::{Layout, TensorLayout};
 pub use loss::{Hint, LogitGradients, Loss, Rule, Scores, logloss, loss};
 pub use rate::LearningRate;
+pub use refit::{InputPlaces, Refitted, refit};
 pub use state::{DenseCopy, DenseError, DenseState};
 pub use targets::Targets;

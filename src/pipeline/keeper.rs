@@ -18,6 +18,7 @@ use super::shared::Shared;
 use super::status::HeldBack;
 use super::teaching::School;
 use crate::checkpoint::{CheckpointStore, Commit, Draft, ProbeSample, PublishMark};
+use crate::config::SchemaConfig;
 use crate::domain::{ScoredSample, Version};
 use crate::evaluate::{Capture, Evaluator, Rise, UserLine, UserWriter};
 use crate::publish::{PublishError, Published, Publisher};
@@ -142,6 +143,7 @@ pub(super) struct Keeper {
     pub(super) users: SledWriter,
     pub(super) exporting: Exporting,
     pub(super) config_hash: String,
+    pub(super) schema: SchemaConfig,
     pub(super) evaluations: Sender<Evaluation>,
     pub(super) publishing: Option<Publishing>,
     pub(super) in_publication: InPublication,
@@ -196,6 +198,7 @@ impl Keeper {
             open,
             probes: job.probes,
             evidence: job.evidence.written(),
+            schema: self.schema.clone(),
             positions,
             books,
             evaluation: capture.aggregates,

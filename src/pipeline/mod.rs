@@ -29,6 +29,7 @@ mod recover;
 mod reset;
 mod rolling;
 mod run;
+mod schema_change;
 mod seen;
 mod shared;
 mod status;

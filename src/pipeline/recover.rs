@@ -9,10 +9,13 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::keeper::now_ms;
 use super::progress::Recovered;
+use super::schema_change::{self, FieldsMoved};
 use super::{OpenSource, PipelineError, State, Status, USERS_EXPORTS, USERS_STORE};
-use crate::checkpoint::{CheckpointStore, Commit, Evidence, Loaded, ProbeSample};
+use crate::checkpoint::{CheckpointStore, Commit, Evidence, Loaded};
 use crate::config::Config;
 use crate::domain::{EventTime, Field, Version};
 use crate::evaluate::{AggregateState, Evaluator, MemoryUsers};
@@ -62,8 +65,9 @@ impl Recovery {
         };
         let Start { commit, store, users: (users, writer), aggregates, source } =
             Keep::new(config, store).start(commit, &mut source, &mut status)?;
-        let Loaded { learner: state, memory, open, probes, evidence } = CheckpointStore::load(&config.state.dir, &commit)?;
-        learner.restore(state)?;
+        let Loaded { learner: state, memory, open, probes, evidence, schema } = CheckpointStore::load(&config.state.dir, &commit)?;
+        let moved = FieldsMoved::new(schema.as_ref(), &config.schema);
+        status.warm_started = schema_change::restore(config, learner, state, schema.as_ref())?;
         let evaluator = Evaluator::new(&config.evaluate, Arc::new(users), aggregates)?;
         status.checkpoint = Some(Version(commit.number));
         status.checkpoint_ms = Some(commit.created_ms);
@@ -74,7 +78,8 @@ impl Recovery {
         if config.early_labels().is_none() {
             recovered.close_for_good();
         }
-        let probes = probes.iter().filter_map(raw_event).collect();
+        let probes = probes.iter().filter_map(|probe| raw_event(probe.time_ms, &moved.moved(&probe.fields)?)).collect();
+        let evidence = moved.evidence(evidence);
         Ok(Recovery { durable: Some(Durable { store, users: writer }), evaluator, source, recovered, status, probes, evidence })
     }
 
@@ -85,9 +90,9 @@ impl Recovery {
 }
 
 /// `None` for what no field can be: such a probe is left out.
-fn raw_event(probe: &ProbeSample) -> Option<(EventTime, Arc<[Field]>)> {
-    let fields: Option<Arc<[Field]>> = probe.fields.iter().map(field_from_json).collect();
-    Some((EventTime(probe.time_ms), fields?))
+fn raw_event(time_ms: i64, fields: &[Value]) -> Option<(EventTime, Arc<[Field]>)> {
+    let fields: Option<Arc<[Field]>> = fields.iter().map(field_from_json).collect();
+    Some((EventTime(time_ms), fields?))
 }
 
 /// A commit, with users as of it and a source at its positions.

@@ -224,6 +224,7 @@ impl Running {
                     exporting: Exporting::new(&config),
                     users,
                     config_hash: config.hash(),
+                    schema: config.schema.clone(),
                     evaluations: evaluations_in.clone(),
                     publishing,
                     in_publication,

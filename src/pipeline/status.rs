@@ -65,6 +65,9 @@ pub struct Status {
     /// Why metrics started afresh at the last start, if they did.
     #[serde(default)]
     pub metrics_restarted: Option<String>,
+    /// What the last start could not take over from the checkpoint, after a change of schema or shapes.
+    #[serde(default)]
+    pub warm_started: Vec<String>,
     /// Why the last start went back to an earlier checkpoint, if it did.
     #[serde(default)]
     pub went_back: Option<String>,

@@ -6,9 +6,10 @@ use std::borrow::Cow;
 
 use safetensors::{Dtype, SafeTensorError, View};
 
-use crate::config::{Activation, HiddenConfig};
+use super::rows::{self, Loss};
+use crate::config::{Activation, HiddenConfig, RowType};
 use crate::train::{CountsState, DenseState, LearnerState, RowsState};
-use crate::wire::snapshot::{Architecture, TensorInfo};
+use crate::wire::snapshot::{Architecture, RowsLoss, TensorInfo};
 
 /// Prefixes of the dense tensors that are served.
 const SERVED_PREFIXES: [&str; 2] = ["shared.", "light."];
@@ -39,13 +40,15 @@ pub(super) struct LightArtifact {
     pub(super) tensors: Vec<TensorInfo>,
     /// Shapes, read off the tensors.
     pub(super) architecture: Architecture,
+    /// What rows have lost, the probes still to be filled in.
+    pub(super) rows_loss: Option<RowsLoss>,
 }
 
 /// One tensor, little-endian bytes.
-struct Tensor {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
+pub(super) struct Tensor {
+    pub(super) dtype: Dtype,
+    pub(super) shape: Vec<usize>,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl View for &Tensor {
@@ -67,25 +70,32 @@ impl View for &Tensor {
 /// order its table knows them in.
 ///
 /// # Shapes
-/// `embedding.keys` U64 `[rows]`, `embedding.rows` F32 `[rows, dim]`, likewise of further tables ([`Architecture::tables`]), `shared.*` and
+/// `embedding.keys` U64 `[rows]`, `embedding.rows` `[rows, dim]` as `kind` says, `embedding.scales` F32 `[rows]` beside bytes, likewise of further tables ([`Architecture::tables`]), `shared.*` and
 /// `light.*` F32 as in the learner's layout; where the schema has click rates, `click_rates.keys` U64 `[keys]` and `click_rates.counts` F32
 /// `[keys, 2]`, the stream's own under key 0.
-pub(super) fn encode(learner: &LearnerState) -> Result<LightArtifact, ArtifactError> {
+pub(super) fn encode(learner: &LearnerState, kind: RowType) -> Result<LightArtifact, ArtifactError> {
     let mut tensors = served_layers(&learner.dense)?;
     let tables = learner.served_rows();
     let architecture = architecture(&tensors, tables)?;
-    for ((_, names), RowsState { dim, width, keys, data, .. }) in architecture.tables().zip(tables) {
-        tensors.extend(by_key(names, keys, data, *width, *dim)?);
+    let mut loss = Loss::default();
+    for ((_, [keys_name, rows_name, scales_name]), RowsState { dim, width, keys, data, .. }) in architecture.tables().zip(tables) {
+        let order = by_key(&rows_name, keys, data, *width)?;
+        let rows = order.iter().map(|&row| &data[row * width..][..*dim]);
+        tensors.extend(rows::encode(kind, [rows_name, scales_name], *dim, rows, &mut loss));
+        tensors.push((keys_name, sorted(keys, &order)));
     }
     if let Some(CountsState { keys, data, .. }) = &learner.click_counts {
-        let names = ["click_rates.keys", "click_rates.counts"].map(str::to_owned);
-        tensors.extend(by_key(names, keys, data, CountsState::WIDTH, CountsState::WIDTH)?);
+        let (counts, width) = ("click_rates.counts", CountsState::WIDTH);
+        let order = by_key(counts, keys, data, width)?;
+        let rows = order.iter().flat_map(|&row| &data[row * width..][..width]);
+        tensors.push((counts.to_owned(), floats(vec![order.len(), width], rows)));
+        tensors.push(("click_rates.keys".to_owned(), sorted(keys, &order)));
     }
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), None)?;
     let tensors =
         tensors.into_iter().map(|(name, tensor)| TensorInfo { name, dtype: format!("{:?}", tensor.dtype), shape: tensor.shape }).collect();
-    Ok(LightArtifact { bytes, tensors, architecture })
+    Ok(LightArtifact { bytes, tensors, architecture, rows_loss: loss.said(kind) })
 }
 
 /// The dense tensors that are served, in the learner's order.
@@ -106,24 +116,22 @@ fn served_layers(dense: &DenseState) -> Result<Vec<(String, Tensor)>, ArtifactEr
     Ok(served)
 }
 
-/// Keys and the first `served` floats of each row of `width`, sorted by key; what comes after them (optimizer state) stays behind.
-fn by_key(names: [String; 2], keys: &[u64], data: &[f32], width: usize, served: usize) -> Result<[(String, Tensor); 2], ArtifactError> {
+/// Row numbers of `data` `[rows, width]` by rising key.
+fn by_key(name: &str, keys: &[u64], data: &[f32], width: usize) -> Result<Vec<usize>, ArtifactError> {
     let expected = keys.len() * width;
-    let [keys_name, rows_name] = names;
     if data.len() != expected {
-        return Err(ArtifactError::Length { what: rows_name, found: data.len(), expected });
+        return Err(ArtifactError::Length { what: name.to_owned(), found: data.len(), expected });
     }
     let mut order: Vec<usize> = (0..keys.len()).collect();
     order.sort_unstable_by_key(|&row| keys[row]);
-    let sorted = order.iter().flat_map(|&row| keys[row].to_le_bytes()).collect();
-    let rows = order.iter().flat_map(|&row| &data[row * width..][..served]);
-    Ok([
-        (keys_name, Tensor { dtype: Dtype::U64, shape: vec![order.len()], bytes: sorted }),
-        (rows_name, floats(vec![order.len(), served], rows)),
-    ])
+    Ok(order)
 }
 
-fn floats<'a>(shape: Vec<usize>, values: impl Iterator<Item = &'a f32>) -> Tensor {
+fn sorted(keys: &[u64], order: &[usize]) -> Tensor {
+    Tensor { dtype: Dtype::U64, shape: vec![order.len()], bytes: order.iter().flat_map(|&row| keys[row].to_le_bytes()).collect() }
+}
+
+pub(super) fn floats<'a>(shape: Vec<usize>, values: impl Iterator<Item = &'a f32>) -> Tensor {
     Tensor { dtype: Dtype::F32, shape, bytes: values.flat_map(|value| value.to_le_bytes()).collect() }
 }
 
@@ -212,7 +220,7 @@ mod tests {
 
     #[test]
     fn holds_the_light_net_and_nothing_else() {
-        let artifact = encode(&learner()).unwrap();
+        let artifact = encode(&learner(), RowType::F32).unwrap();
         let tensors = SafeTensors::deserialize(&artifact.bytes).unwrap();
         let mut names = tensors.names();
         names.sort_unstable();
@@ -234,7 +242,7 @@ mod tests {
 
     #[test]
     fn rows_are_sorted_and_bear_weights_without_optimizer_state() {
-        let artifact = encode(&learner()).unwrap();
+        let artifact = encode(&learner(), RowType::F32).unwrap();
         let tensors = SafeTensors::deserialize(&artifact.bytes).unwrap();
         assert_eq!(tensors.tensor("embedding.keys").unwrap().data(), [3u64.to_le_bytes(), 70u64.to_le_bytes()].concat());
         assert_eq!(read(&artifact.bytes, "embedding.rows"), [0.3, 0.4, 0.1, 0.2]);
@@ -244,7 +252,7 @@ mod tests {
     fn rows_of_light_alone_are_the_ones_that_leave() {
         let mut apart = learner();
         apart.light_rows = Some(vec![RowsState { keys: vec![70], data: vec![0.5, 0.6, 9.0], ..apart.rows[0].clone() }]);
-        let artifact = encode(&apart).unwrap();
+        let artifact = encode(&apart, RowType::F32).unwrap();
         assert_eq!(read(&artifact.bytes, "embedding.rows"), [0.5, 0.6]);
     }
 
@@ -252,7 +260,7 @@ mod tests {
     fn further_tables_bear_their_dim() {
         let mut several = learner();
         several.rows.push(RowsState { dim: 1, width: 2, keys: vec![3], data: vec![0.7, 9.0], ..several.rows[0].clone() });
-        let artifact = encode(&several).unwrap();
+        let artifact = encode(&several, RowType::F32).unwrap();
         let Architecture { embedding_dim, further_dims, .. } = artifact.architecture;
         assert_eq!((embedding_dim, further_dims), (2, vec![1]));
         assert_eq!(read(&artifact.bytes, "embedding.1.rows"), [0.7]);
@@ -263,7 +271,7 @@ mod tests {
     #[test]
     fn bears_the_counts_behind_click_rates() {
         let counts = CountsState { keys: vec![9, 0], data: vec![3.0, 1.0, 8.0, 2.0], full: true };
-        let artifact = encode(&LearnerState { click_counts: Some(counts), ..learner() }).unwrap();
+        let artifact = encode(&LearnerState { click_counts: Some(counts), ..learner() }, RowType::F32).unwrap();
         let tensors = SafeTensors::deserialize(&artifact.bytes).unwrap();
         assert_eq!(tensors.tensor("click_rates.keys").unwrap().data(), [0u64.to_le_bytes(), 9u64.to_le_bytes()].concat());
         assert_eq!(read(&artifact.bytes, "click_rates.counts"), [8.0, 2.0, 3.0, 1.0]);
@@ -274,12 +282,12 @@ mod tests {
         let mut turned = learner();
         turned.rows[0].keys.reverse();
         turned.rows[0].data.rotate_left(3);
-        assert_eq!(encode(&learner()).unwrap().bytes, encode(&turned).unwrap().bytes);
+        assert_eq!(encode(&learner(), RowType::F32).unwrap().bytes, encode(&turned, RowType::F32).unwrap().bytes);
     }
 
     #[test]
     fn architecture_is_read_off_the_layers() {
-        let artifact = encode(&learner()).unwrap();
+        let artifact = encode(&learner(), RowType::F32).unwrap();
         assert_eq!(
             artifact.architecture,
             Architecture {
@@ -297,12 +305,14 @@ mod tests {
     fn refuses_a_state_that_contradicts_itself() {
         let mut short = learner();
         short.rows[0].data.pop();
-        assert!(matches!(encode(&short), Err(ArtifactError::Length { what, found: 5, expected: 6 }) if what == "embedding.rows"));
+        assert!(
+            matches!(encode(&short, RowType::F32), Err(ArtifactError::Length { what, found: 5, expected: 6 }) if what == "embedding.rows")
+        );
         let mut short = learner();
         short.dense.params.pop();
-        assert!(matches!(encode(&short), Err(ArtifactError::Length { what, .. }) if what == "the dense vector"));
+        assert!(matches!(encode(&short, RowType::F32), Err(ArtifactError::Length { what, .. }) if what == "the dense vector"));
         let mut headless = learner();
         headless.dense.layout.iter_mut().for_each(|layout| layout.name = layout.name.replace("light.", "heavy."));
-        assert!(matches!(encode(&headless), Err(ArtifactError::NoLight)));
+        assert!(matches!(encode(&headless, RowType::F32), Err(ArtifactError::NoLight)));
     }
 }

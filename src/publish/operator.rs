@@ -110,11 +110,23 @@ impl Operator {
     /// [`OperatorError`].
     pub fn verify(&mut self, version: Version) -> Result<Manifest, OperatorError> {
         let opened = self.topic.open_version(version).map(|model| model.manifest().clone());
-        opened.map_err(|error| match error {
+        opened.map_err(|error| self.unfetched(version, error))
+    }
+
+    /// A version's manifest and its artifact, safetensors, whichever way it was sent: hashed, not opened.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub fn fetch(&mut self, version: Version) -> Result<(Manifest, Vec<u8>), OperatorError> {
+        self.topic.fetch(version).map_err(|error| self.unfetched(version, error))
+    }
+
+    fn unfetched(&self, version: Version, error: FetchError) -> OperatorError {
+        match error {
             FetchError::Stream(error) => OperatorError::Stream(error),
             FetchError::Unknown => OperatorError::UnknownVersion { version, held: held_versions(self.catalog()) },
             FetchError::Damaged(why) => OperatorError::Damaged { version, why },
-        })
+        }
     }
 
     /// Verifies `to`, then writes `a/current`, `p/all` and the audit entry.

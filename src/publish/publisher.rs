@@ -1,6 +1,9 @@
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::bases::Bases;
+use super::package::Package;
 use super::rollout::Promotion;
 use super::topic::{Entry, Exhausted, FetchError, Topic, entry};
 use super::{ReportTopic, artifact, gates, manifest, retention};
@@ -10,6 +13,7 @@ use crate::domain::Version;
 use crate::keys::{KeyError, Keyring, Role};
 use crate::serving::ServedModel;
 use crate::stream::{LogReader, LogWriter, StreamError};
+use crate::telemetry::names;
 use crate::wire::snapshot::{Act, Key, Lease, Manifest, NUMBER_MAX, PROTOCOL, Quality, RECORD_BYTES_MAX, Verdict};
 
 /// Chunks in flight at once: bounds the copies that a send holds beside the artifact.
@@ -58,6 +62,10 @@ pub struct Published {
     pub version: Version,
     /// Artifact length.
     pub bytes: u64,
+    /// Bytes that were sent for it: of the whole, of the delta, or of both.
+    pub sent_bytes: u64,
+    /// The version that its delta is from; absent where it has none.
+    pub base: Option<Version>,
     /// Chunks.
     pub chunks: usize,
     /// `current` was moved to it.
@@ -80,6 +88,7 @@ pub struct Publisher {
     pub(super) config: PublishConfig,
     instance: String,
     pub(super) epoch: u64,
+    bases: Option<Bases>,
     /// What servers report.
     pub(super) reports: Option<ReportTopic>,
     /// Could be served, and waits for the one that is tried.
@@ -112,12 +121,20 @@ impl Publisher {
             config: config.publish.clone(),
             instance: instance.to_owned(),
             epoch,
+            bases: None,
             reports: None,
             next: None,
             served: None,
         };
         publisher.check_lease()?;
         Ok(publisher)
+    }
+
+    /// Keeps in this directory what deltas are made from; without one, every version is sent whole.
+    #[must_use]
+    pub fn keeping_bases(mut self, dir: &Path) -> Self {
+        self.bases = Some(Bases::new(dir));
+        self
     }
 
     /// The version that servers should serve.
@@ -152,25 +169,27 @@ impl Publisher {
         let version = Version(commit.number);
         self.check_lease()?;
         self.check_number(version)?;
-        let refuse = |why: String| PublishError::Gate { version, why };
-        let artifact = artifact::encode(&loaded.learner).map_err(|error| refuse(error.to_string()))?;
-        let chunks: Vec<&[u8]> = artifact.bytes.chunks(self.chunk_bytes(version)?).collect();
-        let mut manifest = manifest::build(&self.model, &self.schema, &self.config, commit, &loaded.probes, &artifact, &chunks);
-        let candidate = ServedModel::open(manifest.clone(), &artifact.bytes).map_err(|error| refuse(error.to_string()))?;
+        let refuse = |why| PublishError::Gate { version, why };
+        let artifact = artifact::encode(&loaded.learner, self.config.rows).map_err(|error| refuse(error.to_string()))?;
+        let mut manifest = manifest::build(&self.model, &self.schema, &self.config, commit, &loaded.probes, &artifact);
+        let candidate = manifest::prove(&mut manifest, &artifact.bytes).map_err(refuse)?;
         let failed = self.judge(&candidate, &loaded.evidence, &mut manifest.quality, now_ms)?;
+        let manifest = match self.on_topic(&manifest)? {
+            Some(held) => held,
+            None => self.send(manifest, &artifact.bytes)?,
+        };
 
         let mut published = Published {
             version,
             bytes: manifest.artifact.bytes,
-            chunks: chunks.len(),
+            sent_bytes: manifest.sent_bytes(),
+            base: manifest.delta.as_ref().map(|delta| delta.base),
+            chunks: manifest.chunks().count(),
             promoted: false,
             held_by: None,
             tried: None,
             failed,
         };
-        if !self.holds(&manifest)? {
-            self.send(manifest, &chunks)?;
-        }
         let promotion = if published.failed.is_empty() {
             self.promote(version, now_ms)?
         } else {
@@ -268,12 +287,14 @@ impl Publisher {
         }
     }
 
-    /// Is this very snapshot on the topic, whole?
-    fn holds(&self, manifest: &Manifest) -> Result<bool, PublishError> {
+    /// This very snapshot as the topic has it, if it has all of it.
+    fn on_topic(&self, manifest: &Manifest) -> Result<Option<Manifest>, PublishError> {
         let catalog = self.topic.catalog();
         match catalog.manifests().get(&manifest.version) {
-            None => Ok(false),
-            Some(held) if held.artifact.blake3 == manifest.artifact.blake3 => Ok(catalog.chunk_offsets(manifest.version).is_some()),
+            None => Ok(None),
+            Some(held) if held.artifact.blake3 == manifest.artifact.blake3 => {
+                Ok(catalog.chunk_offsets(manifest.version).is_some().then(|| held.clone()))
+            }
             Some(held) => Err(PublishError::Gate {
                 version: manifest.version,
                 why: format!(
@@ -286,18 +307,24 @@ impl Publisher {
         }
     }
 
-    /// Chunks first; the manifest only after every chunk is acknowledged and the lease is seen to be ours still.
-    fn send(&mut self, mut manifest: Manifest, chunks: &[&[u8]]) -> Result<(), PublishError> {
+    /// The artifact's file first, then chunks; the manifest only after every chunk is acknowledged and the lease is seen to be ours still.
+    fn send(&mut self, mut manifest: Manifest, artifact: &[u8]) -> Result<Manifest, PublishError> {
         let version = manifest.version;
+        let gate = |why| PublishError::Gate { version, why };
+        let chunk_bytes = self.chunk_bytes(version)?;
+        let package = Package::new(self.topic.catalog(), &self.config, self.bases.as_ref(), chunk_bytes, &mut manifest, artifact)
+            .map_err(|error| gate(format!("{} cannot encode it: {error}", self.config.codec.name())))?;
         manifest.epoch = self.epoch;
         manifest.seq = self.topic.next_seq(1)?;
         let (_, record) = self.topic.sealed(&Key::Manifest(version), &manifest);
         let bytes = record.map_or(0, |record| record.len());
         if bytes > RECORD_BYTES_MAX {
-            let why = format!("its manifest takes {bytes} bytes, a record {RECORD_BYTES_MAX}; lower publish.probes or raise publish.chunk");
-            return Err(PublishError::Gate { version, why });
+            return Err(gate(format!(
+                "its manifest takes {bytes} bytes, a record {RECORD_BYTES_MAX}; lower publish.probes or raise publish.chunk"
+            )));
         }
-        let entries = (0u32..).zip(chunks).map(|(index, chunk)| entry(&Key::Chunk(version, index), Some(chunk.to_vec())));
+        self.keep_base(&manifest, artifact);
+        let entries = (0u32..).zip(package.chunks()).map(|(index, chunk)| entry(&Key::Chunk(version, index), Some(chunk.to_vec())));
         let mut entries = entries.peekable();
         while entries.peek().is_some() {
             let group: Vec<Entry> = entries.by_ref().take(CHUNKS_PER_SEND).collect();
@@ -307,7 +334,22 @@ impl Publisher {
         }
         manifest.seq = self.topic.next_seq(1)?;
         self.topic.append(&[self.topic.sealed(&Key::Manifest(version), &manifest)])?;
-        self.check_lease()
+        self.check_lease()?;
+        for (kind, bytes) in package.lengths() {
+            metrics::counter!(names::PUBLISHED_BYTES, "kind" => kind).increment(bytes);
+        }
+        Ok(manifest)
+    }
+
+    /// Keeps what the next delta is made from, beside what this one was: a publisher that ends before the manifest is sent makes the same
+    /// delta again. Without it the next version is sent whole.
+    fn keep_base(&self, manifest: &Manifest, artifact: &[u8]) {
+        let Some(bases) = self.bases.as_ref().filter(|_| self.config.full_every > 1) else { return };
+        let base = manifest.delta.as_ref().map(|delta| delta.base);
+        bases.keep_only(&base.into_iter().chain([manifest.version]).collect::<Vec<_>>());
+        if let Err(error) = bases.keep(manifest.version, artifact) {
+            tracing::warn!(%error, "the next version will be sent whole");
+        }
     }
 
     fn collect(&mut self, newest: Version, now_ms: i64) -> Result<(), StreamError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::topic::{Entry, entry};
 use crate::domain::Version;
-use crate::serving::Catalog;
+use crate::serving::{Catalog, from_whole};
 use crate::wire::snapshot::{Act, Key};
 
 /// Versions last made current that stay whatever their age: where an operator looks first for one to go back to.
@@ -27,10 +27,12 @@ pub(super) fn tombstones(catalog: &Catalog, keep: usize, newest: Version, now_ms
     (manifests, chunks)
 }
 
-/// The newest `keep` versions and all that may be gone back to.
+/// The newest `keep` versions, all that may be gone back to, and whatever the deltas of these build on.
 fn kept(catalog: &Catalog, keep: usize, now_ms: i64) -> BTreeSet<Version> {
     let newest = catalog.manifests().keys().rev().take(keep).copied();
-    newest.chain(pointed(catalog, now_ms)).collect()
+    let wanted: BTreeSet<Version> = newest.chain(pointed(catalog, now_ms)).collect();
+    let below = wanted.iter().filter_map(|version| from_whole(catalog, *version)).flatten().collect::<Vec<_>>();
+    wanted.into_iter().chain(below).collect()
 }
 
 /// Everything pointed at or pinned, and the last few promoted.

@@ -4,21 +4,22 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::manifest::hex;
 use crate::domain::Version;
 use crate::failpoint;
 use crate::keys::{Keyring, Signer};
-use crate::serving::{Catalog, CatalogError, ServedModel, worth_a_line};
+use crate::serving::{Catalog, CatalogError, Fetch, FetchLimits, Objects, ServedModel, Unobtained, worth_a_line};
 use crate::stream::{LogReader, LogWriter, StreamError};
 use crate::telemetry::names;
-use crate::wire::snapshot::{Key, NUMBER_MAX, seal_as};
+use crate::wire::snapshot::{Key, Manifest, NUMBER_MAX, seal_as};
 
 /// One wait for the next record.
 const POLL: Duration = Duration::from_millis(500);
 /// Waits without a record before a topic that has more counts as stuck: ten seconds, what a broker needs to elect a new leader.
 const IDLE_POLLS_MAX: usize = 20;
-/// How long the chunks of one version may take to arrive.
+/// How long a handful of chunks may take to arrive.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
+/// Times that a topic which is compacted under its reader is read again.
+const READS_AGAIN_MAX: usize = 3;
 
 /// A key and a value; no value is a tombstone.
 pub(super) type Entry = (Vec<u8>, Option<Vec<u8>>);
@@ -132,24 +133,46 @@ impl Topic {
         at("acknowledged")
     }
 
+    /// The artifact of a version, hashed all the way; what opens it as a subscriber would is the caller.
+    pub(super) fn fetch(&mut self, version: Version) -> Result<(Manifest, Vec<u8>), FetchError> {
+        let mut again = 0;
+        loop {
+            let manifest = self.catalog.manifests().get(&version).cloned().ok_or(FetchError::Unknown)?;
+            let mut fetch = Fetch {
+                catalog: &self.catalog,
+                reader: self.reader.as_mut(),
+                cache: None,
+                objects: &Objects::default(),
+                limits: FetchLimits { bytes_max: u64::MAX, timeout: FETCH_TIMEOUT },
+                stopping: &|| false,
+                noted: &mut |error| tracing::warn!(%error, "another way was found around it"),
+            };
+            match fetch.artifact(&manifest) {
+                Ok(artifact) => return Ok((manifest, artifact)),
+                // Sent again since the topic was read, and compacted away where it was: it stands further on.
+                Err(Unobtained::Stream(StreamError::Gone { .. })) if again < READS_AGAIN_MAX => {
+                    again += 1;
+                    self.refresh()?;
+                }
+                Err(Unobtained::Stream(error)) => return Err(error.into()),
+                Err(Unobtained::Model(error)) => return Err(FetchError::damaged(version, &error.to_string())),
+                Err(Unobtained::Waiting(why)) => return Err(FetchError::damaged(version, &why)),
+                Err(Unobtained::Stopping) => return Err(FetchError::damaged(version, "interrupted")),
+            }
+        }
+    }
+
     /// Fetches a version and opens it as a subscriber would.
     pub(super) fn open_version(&mut self, version: Version) -> Result<ServedModel, FetchError> {
-        let manifest = self.catalog.manifests().get(&version).cloned().ok_or(FetchError::Unknown)?;
-        let offsets =
-            self.catalog.chunk_offsets(version).ok_or_else(|| FetchError::Damaged("chunks are missing on the topic".to_owned()))?;
-        let records = self.reader.read_at(&offsets, FETCH_TIMEOUT)?;
-        let mut artifact = Vec::new();
-        for (index, hash) in (0u32..).zip(&manifest.artifact.chunks) {
-            let key = Key::Chunk(version, index).encode();
-            let chunk =
-                records.get(index as usize).filter(|record| record.key == key.as_bytes()).and_then(|record| record.value.as_deref());
-            let chunk = chunk.ok_or_else(|| FetchError::Damaged(format!("chunk {index} is missing on the topic")))?;
-            if hex(chunk) != *hash {
-                return Err(FetchError::Damaged(format!("chunk {index} does not hash to what the manifest says")));
-            }
-            artifact.extend_from_slice(chunk);
-        }
-        ServedModel::open(manifest, &artifact).map_err(|error| FetchError::Damaged(error.to_string()))
+        let (manifest, artifact) = self.fetch(version)?;
+        ServedModel::open(manifest, &artifact).map_err(|error| FetchError::damaged(version, &error.to_string()))
+    }
+}
+
+impl FetchError {
+    /// The version is named by whoever says it.
+    fn damaged(version: Version, why: &str) -> Self {
+        FetchError::Damaged(why.strip_prefix(&format!("version {version}: ")).unwrap_or(why).to_owned())
     }
 }
 

@@ -1,9 +1,10 @@
 use std::collections::BTreeSet;
 
+use half::f16;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use super::net::{Hidden, Layer};
+use super::net::{Hidden, Layer, Rows};
 use super::{ModelError, click_rates};
 use crate::domain::Version;
 use crate::features::SlotSpec;
@@ -14,21 +15,29 @@ pub const HEADER_BYTES_MAX: usize = 64 << 10;
 /// Most dense layers: bounds the list of tensors before anything is read.
 const LAYERS_MAX: usize = 64;
 /// Length of the number that says how long the header is.
-const LENGTH_BYTES: usize = 8;
+pub(super) const LENGTH_BYTES: usize = 8;
+/// What embedding rows may be.
+const ROW_DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::I8];
 
 /// What an artifact holds, checked.
 pub(super) struct Parts {
     /// In the order of [`Architecture::tables`]: row keys `[rows]` and row weights `[rows, dim]`.
-    pub(super) tables: Vec<(Vec<u64>, Vec<f32>)>,
+    pub(super) tables: Vec<(Vec<u64>, Rows)>,
     /// Shared layers, light layers, the logit's layer.
     pub(super) layers: Vec<Layer>,
 }
 
-/// The tensors that an architecture asks for, `slots` being those of the schema; the number of rows in each table is the artifact's own.
+/// The tensors that an architecture asks for: those of the tables and the dense ones, `slots` being those of the schema; the number of rows in
+/// each table and their type are the artifact's own.
 ///
 /// # Errors
 /// [`ModelError::Artifact`] for shapes that no net can have.
-fn expected(version: Version, architecture: &Architecture, slots: &[SlotSpec], rows: &[usize]) -> Result<Vec<TensorInfo>, ModelError> {
+fn expected(
+    version: Version,
+    architecture: &Architecture,
+    slots: &[SlotSpec],
+    rows: &[(usize, Dtype)],
+) -> Result<[Vec<TensorInfo>; 2], ModelError> {
     let refuse = |why: String| ModelError::Artifact { version, why };
     let Architecture { embedding_dim, further_dims, inputs, shared, light, hidden } = architecture;
     let dims: Vec<usize> = slots.iter().map(|slot| slot.dim(*embedding_dim)).collect();
@@ -44,28 +53,30 @@ fn expected(version: Version, architecture: &Architecture, slots: &[SlotSpec], r
         return Err(refuse(format!("architecture: {} layers; at most {LAYERS_MAX}, none of width 0", shared.len() + light.len() + 1)));
     }
     let info = |name: String, dtype: Dtype, shape: Vec<usize>| TensorInfo { name, dtype: dtype.to_string(), shape };
-    let table = |((dim, [keys, weights]), rows): ((usize, [String; 2]), &usize)| {
-        [info(keys, Dtype::U64, vec![*rows]), info(weights, Dtype::F32, vec![*rows, dim])]
+    let table = |((dim, [keys, weights, scales]), (rows, dtype)): ((usize, [String; 3]), &(usize, Dtype))| {
+        let tensors = [info(keys, Dtype::U64, vec![*rows]), info(weights, *dtype, vec![*rows, dim])];
+        tensors.into_iter().chain((*dtype == Dtype::I8).then(|| info(scales, Dtype::F32, vec![*rows])))
     };
-    let mut tensors: Vec<TensorInfo> = architecture.tables().zip(rows).flat_map(table).collect();
+    let tables: Vec<TensorInfo> = architecture.tables().zip(rows).flat_map(table).collect();
+    let mut dense: Vec<TensorInfo> = Vec::new();
     let mut width = *inputs;
     let shared = shared.iter().enumerate().map(|(index, out)| ("shared", index, *out));
     let logit = ("light", light.len(), 1);
     let light = light.iter().enumerate().map(|(index, out)| ("light", index, *out));
-    let mut dense = |(part, index, out): (&str, usize, usize), rest: &mut dyn Iterator<Item = &'static str>| {
-        tensors.push(info(format!("{part}.{index}.weight"), Dtype::F32, vec![width, out]));
-        tensors.extend(["bias"].into_iter().chain(rest).map(|name| info(format!("{part}.{index}.{name}"), Dtype::F32, vec![out])));
+    let mut layer = |(part, index, out): (&str, usize, usize), rest: &mut dyn Iterator<Item = &'static str>| {
+        dense.push(info(format!("{part}.{index}.weight"), Dtype::F32, vec![width, out]));
+        dense.extend(["bias"].into_iter().chain(rest).map(|name| info(format!("{part}.{index}.{name}"), Dtype::F32, vec![out])));
         width = out;
     };
-    shared.chain(light).for_each(|layer| dense(layer, &mut Hidden::tensors(*hidden)));
-    dense(logit, &mut std::iter::empty());
-    Ok(tensors)
+    shared.chain(light).for_each(|part| layer(part, &mut Hidden::tensors(*hidden)));
+    layer(logit, &mut std::iter::empty());
+    Ok([tables, dense])
 }
 
 /// Every tensor of an artifact, sorted by name. The header's length is checked before the header is parsed.
 ///
 /// # Errors
-/// [`ModelError::Artifact`].
+/// [`ModelError::HeaderBomb`], [`ModelError::Artifact`].
 pub(super) fn parse(version: Version, artifact: &[u8]) -> Result<SafeTensors<'_>, ModelError> {
     let refuse = |why: String| ModelError::Artifact { version, why };
     let Some((length, rest)) = artifact.split_first_chunk::<LENGTH_BYTES>() else {
@@ -73,8 +84,9 @@ pub(super) fn parse(version: Version, artifact: &[u8]) -> Result<SafeTensors<'_>
     };
     let length = u64::from_le_bytes(*length);
     match usize::try_from(length) {
-        Ok(length) if length <= HEADER_BYTES_MAX && length <= rest.len() => {}
-        _ => return Err(refuse(format!("header of {length} bytes; at most {HEADER_BYTES_MAX}, and no more than the artifact holds"))),
+        Ok(length) if length > HEADER_BYTES_MAX => return Err(ModelError::HeaderBomb { version, bytes: length as u64 }),
+        Ok(length) if length <= rest.len() => {}
+        _ => return Err(refuse(format!("header of {length} bytes in an artifact of {}", artifact.len()))),
     }
     SafeTensors::deserialize(artifact).map_err(|error| refuse(format!("not safetensors: {error}")))
 }
@@ -93,15 +105,19 @@ pub(super) fn listing(tensors: &SafeTensors<'_>) -> Vec<TensorInfo> {
 /// click rates are read apart ([`click_rates`]).
 ///
 /// # Errors
-/// [`ModelError::Artifact`], [`ModelError::NotFinite`].
+/// [`ModelError::HeaderBomb`], [`ModelError::Artifact`], [`ModelError::NotFinite`].
 pub(super) fn read(version: Version, architecture: &Architecture, slots: &[SlotSpec], artifact: &[u8]) -> Result<Parts, ModelError> {
     let refuse = |why: String| ModelError::Artifact { version, why };
     let tensors = parse(version, artifact)?;
     let view = |name: &str| tensors.tensor(name).map_err(|_| refuse(format!("tensor {name} is missing")));
-    let rows = architecture.tables().map(|(_, [keys, _])| Ok(view(&keys)?.shape().first().copied().unwrap_or(0)));
-    let expected = expected(version, architecture, slots, &rows.collect::<Result<Vec<_>, ModelError>>()?)?;
+    let rows = architecture.tables().map(|(_, [keys, weights, _])| {
+        let dtype = view(&weights)?.dtype();
+        let rows = view(&keys)?.shape().first().copied().unwrap_or(0);
+        Ok((rows, if ROW_DTYPES.contains(&dtype) { dtype } else { Dtype::F32 }))
+    });
+    let [in_tables, dense] = expected(version, architecture, slots, &rows.collect::<Result<Vec<_>, ModelError>>()?)?;
     for found in listing(&tensors).into_iter().filter(|info| !info.name.starts_with(click_rates::PREFIX)) {
-        match expected.iter().find(|info| info.name == found.name) {
+        match in_tables.iter().chain(&dense).find(|info| info.name == found.name) {
             None => return Err(refuse(format!("tensor {} is not one of the architecture's", found.name))),
             Some(info) if *info != found => {
                 let (name, dtype, shape) = (found.name, found.dtype, found.shape);
@@ -112,11 +128,20 @@ pub(super) fn read(version: Version, architecture: &Architecture, slots: &[SlotS
     }
 
     let mut tables = Vec::new();
-    for (_, [key_name, row_name]) in architecture.tables() {
-        tables.push((keys(&view(&key_name)?).collect(), floats(version, &row_name, &view(&row_name)?)?));
+    for (_, [key_name, row_name, scale_name]) in architecture.tables() {
+        let weights = view(&row_name)?;
+        let rows = match weights.dtype() {
+            Dtype::F16 => Rows::F16(halves(version, &row_name, &weights)?),
+            Dtype::I8 => Rows::I8 {
+                weights: weights.data().iter().map(|byte| byte.cast_signed()).collect(),
+                scales: floats(version, &scale_name, &view(&scale_name)?)?,
+            },
+            _ => Rows::F32(floats(version, &row_name, &weights)?),
+        };
+        tables.push((keys(&view(&key_name)?).collect(), rows));
     }
-    let mut numbers = Vec::with_capacity(expected.len());
-    for info in expected.iter().skip(2 * tables.len()) {
+    let mut numbers = Vec::with_capacity(dense.len());
+    for info in &dense {
         numbers.push(floats(version, &info.name, &view(&info.name)?)?);
     }
     let mut numbers = numbers.into_iter();
@@ -146,6 +171,16 @@ pub(super) fn floats(version: Version, name: &str, view: &TensorView<'_>) -> Res
     let floats: Vec<f32> = chunks.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     if floats.iter().all(|float| float.is_finite()) {
         return Ok(floats);
+    }
+    Err(ModelError::NotFinite { version, tensor: name.to_owned() })
+}
+
+/// The numbers of an F16 tensor.
+fn halves(version: Version, name: &str, view: &TensorView<'_>) -> Result<Vec<f16>, ModelError> {
+    let (chunks, _) = view.data().as_chunks::<2>();
+    let halves: Vec<f16> = chunks.iter().map(|bytes| f16::from_le_bytes(*bytes)).collect();
+    if halves.iter().all(|half| half.is_finite()) {
+        return Ok(halves);
     }
     Err(ModelError::NotFinite { version, tensor: name.to_owned() })
 }

@@ -146,6 +146,20 @@ impl SnapshotCache {
     /// # Errors
     /// [`CacheError`].
     pub fn load(&self, version: Version) -> Result<Option<(Manifest, Vec<u8>)>, CacheError> {
+        let Some(manifest) = self.manifest(version)? else { return Ok(None) };
+        let path = self.path(version, ARTIFACT);
+        let Some(artifact) = read(&path, manifest.artifact.bytes)? else {
+            let why = "is missing, though its manifest is there".to_owned();
+            return Err(CacheError::Corrupt { path, why });
+        };
+        Ok(Some((manifest, artifact)))
+    }
+
+    /// A version's manifest; `None` where the version is not here.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub fn manifest(&self, version: Version) -> Result<Option<Manifest>, CacheError> {
         let path = self.path(version, MANIFEST);
         let Some(bytes) = read_hashed(&path)? else { return Ok(None) };
         let corrupt = |path: &Path, why: String| CacheError::Corrupt { path: path.to_owned(), why };
@@ -156,11 +170,7 @@ impl SnapshotCache {
         if manifest.version != version {
             return Err(corrupt(&path, format!("holds the manifest of version {}", manifest.version)));
         }
-        let path = self.path(version, ARTIFACT);
-        let Some(artifact) = read(&path, manifest.artifact.bytes)? else {
-            return Err(corrupt(&path, "is missing, though its manifest is there".to_owned()));
-        };
-        Ok(Some((manifest, artifact)))
+        Ok(Some(manifest))
     }
 
     /// Writes a version durably, then removes the oldest beyond `keep`, never this one.

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cache::SnapshotCache;
+use super::fetch::{Fetch, FetchLimits, Unobtained};
 use super::shared::{Shared, now_ms};
 use super::subscriber::SubscriberConfig;
 use super::{Catalog, CatalogError, Marks, ModelError, ServedModel};
@@ -9,8 +10,6 @@ use crate::domain::Version;
 use crate::stream::{LogReader, LogRecord, StreamError};
 use crate::wire::snapshot::{Key, Manifest};
 
-/// Chunks read at a time: a few MiB, so that a stop is noticed between them and a timeout means something.
-const CHUNKS_PER_READ: usize = 8;
 /// How often the end of the topic is asked for, to say how far behind we are.
 const END_EVERY: Duration = Duration::from_secs(2);
 
@@ -19,6 +18,8 @@ type OpenReader = dyn Fn() -> Result<Box<dyn LogReader>, StreamError>;
 
 /// Why a target is not served.
 enum Refusal {
+    /// Something of it is not on the topic yet.
+    Waiting(String),
     /// The topic; connecting again may help.
     Stream(StreamError),
     /// The snapshot itself.
@@ -27,9 +28,14 @@ enum Refusal {
     Stopping,
 }
 
-impl From<StreamError> for Refusal {
-    fn from(error: StreamError) -> Self {
-        Refusal::Stream(error)
+impl From<Unobtained> for Refusal {
+    fn from(unobtained: Unobtained) -> Self {
+        match unobtained {
+            Unobtained::Waiting(why) => Refusal::Waiting(why),
+            Unobtained::Stream(error) => Refusal::Stream(error),
+            Unobtained::Model(error) => Refusal::Model(error),
+            Unobtained::Stopping => Refusal::Stopping,
+        }
     }
 }
 
@@ -162,14 +168,14 @@ impl Follower {
             self.shared.waiting(None);
             return Ok(());
         }
-        let (Some(manifest), Some(offsets)) = (catalog.manifests().get(&target), catalog.chunk_offsets(target)) else {
+        let Some(manifest) = catalog.manifests().get(&target) else {
             self.shared.waiting(Some(format!("version {target}: its manifest or a chunk is not on the topic")));
             return Ok(());
         };
         if self.quarantined == Some((target, manifest.seq)) {
             return Ok(());
         }
-        match self.obtain(manifest, &offsets, reader) {
+        match self.obtain(manifest, catalog, reader) {
             Ok(model) => {
                 let from = self.shared.version().map(|version| version.0);
                 tracing::info!(from, version = target.0, "swapped the served snapshot");
@@ -182,17 +188,30 @@ impl Follower {
                 self.shared.refused_version(target, &error.to_string());
                 Ok(())
             }
+            Err(Refusal::Waiting(why)) => {
+                self.shared.waiting(Some(why));
+                Ok(())
+            }
             Err(Refusal::Stream(error)) => Err(error),
             Err(Refusal::Stopping) => Ok(()),
         }
     }
 
     /// A verified model, from disk where this very snapshot is there, else from the topic.
-    fn obtain(&self, manifest: &Manifest, offsets: &[i64], reader: &mut dyn LogReader) -> Result<ServedModel, Refusal> {
+    fn obtain(&self, manifest: &Manifest, catalog: &Catalog, reader: &mut dyn LogReader) -> Result<ServedModel, Refusal> {
         if let Some(model) = self.load_cached(manifest) {
             return Ok(model);
         }
-        let artifact = self.fetch(manifest, offsets, reader)?;
+        let mut fetch = Fetch {
+            catalog,
+            reader,
+            cache: Some(&self.cache),
+            objects: &self.config.objects,
+            limits: FetchLimits { bytes_max: self.config.artifact_bytes_max, timeout: self.config.fetch_timeout },
+            stopping: &|| self.shared.is_stopping(),
+            noted: &mut |error| self.shared.rejected(error.reason(), &error.to_string()),
+        };
+        let artifact = fetch.artifact(manifest)?;
         let model = ServedModel::open(manifest.clone(), &artifact)?;
         // A full disk is no reason to serve an old model; it costs the next boot.
         if let Err(error) = self.cache.save(manifest, &artifact) {
@@ -214,40 +233,5 @@ impl Follower {
             }
             None
         })
-    }
-
-    fn fetch(&self, manifest: &Manifest, offsets: &[i64], reader: &mut dyn LogReader) -> Result<Vec<u8>, Refusal> {
-        let (version, said) = (manifest.version, &manifest.artifact);
-        if said.bytes > self.config.artifact_bytes_max {
-            let limit = self.config.artifact_bytes_max;
-            return Err(
-                ModelError::Artifact { version, why: format!("artifact of {} bytes; at most {limit} are fetched", said.bytes) }.into()
-            );
-        }
-        let mut artifact = Vec::new();
-        let mut wanted = (0u32..).zip(&said.chunks);
-        for offsets in offsets.chunks(CHUNKS_PER_READ) {
-            if self.shared.is_stopping() {
-                return Err(Refusal::Stopping);
-            }
-            let records = reader.read_at(offsets, self.config.fetch_timeout)?;
-            for (offset, (index, hash)) in offsets.iter().zip(&mut wanted) {
-                let key = Key::Chunk(version, index).encode();
-                let chunk = records
-                    .iter()
-                    .find(|record| record.offset == *offset && record.key == key.as_bytes())
-                    .and_then(|record| record.value.as_deref())
-                    .ok_or_else(|| ModelError::Artifact { version, why: format!("chunk {index} is not at offset {offset}") })?;
-                if blake3::hash(chunk).to_hex().as_str() != hash {
-                    return Err(ModelError::Hash { version, what: format!("chunk {index}") }.into());
-                }
-                if (artifact.len() + chunk.len()) as u64 > said.bytes {
-                    let why = format!("chunks up to {index} are longer than the artifact's {} bytes", said.bytes);
-                    return Err(ModelError::Artifact { version, why }.into());
-                }
-                artifact.extend_from_slice(chunk);
-            }
-        }
-        Ok(artifact)
     }
 }

@@ -6,11 +6,13 @@ mod artifact;
 mod cache;
 mod catalog;
 mod click_rates;
+mod fetch;
 mod follower;
 pub mod http;
 mod matmul;
 mod model;
 mod net;
+mod objects;
 mod reports;
 mod shared;
 mod subscriber;
@@ -18,8 +20,11 @@ mod subscriber;
 pub use artifact::HEADER_BYTES_MAX;
 pub use cache::{Boot, CacheError, Seen, SnapshotCache};
 pub use catalog::{Catalog, CatalogError, Marks};
+#[cfg(feature = "trainer")]
+pub(crate) use fetch::{Fetch, FetchLimits, Unobtained, from_whole};
 pub use model::{Candidate, ModelError, ServedModel};
 pub use net::LightNet;
+pub use objects::Objects;
 pub use reports::{Reporting, Reports};
 #[cfg(feature = "trainer")]
 pub(crate) use shared::worth_a_line;

@@ -1,6 +1,6 @@
 use serde_json::{Map, Value};
 
-use super::artifact::{listing, parse};
+use super::artifact::{HEADER_BYTES_MAX, listing, parse};
 use super::click_rates::ClickRates;
 use super::net::{EXAMPLES_PER_BLOCK, LightNet};
 use crate::config::SchemaConfig;
@@ -24,6 +24,44 @@ pub enum ModelError {
     /// The artifact breaks a cap, or holds other tensors than the manifest and architecture say.
     #[error("version {version}: {why}")]
     Artifact {
+        /// Version.
+        version: Version,
+        /// Why.
+        why: String,
+    },
+    /// Fewer bytes than the manifest says.
+    #[error("version {version}: {what} is cut short: {found} bytes of {expected}")]
+    Truncated {
+        /// Version.
+        version: Version,
+        /// `chunk 3`, `artifact` or `delta`.
+        what: String,
+        /// Bytes found.
+        found: u64,
+        /// Bytes that the manifest says.
+        expected: u64,
+    },
+    /// A header that is longer than any light net's.
+    #[error("version {version}: header of {bytes} bytes; at most {HEADER_BYTES_MAX} are read")]
+    HeaderBomb {
+        /// Version.
+        version: Version,
+        /// Its length.
+        bytes: u64,
+    },
+    /// What decodes to more than the manifest says; nothing beyond that was decoded.
+    #[error("version {version}: {what} decodes to more than the {bytes} bytes that its manifest says")]
+    DecompressionBomb {
+        /// Version.
+        version: Version,
+        /// `artifact` or `delta`.
+        what: &'static str,
+        /// Bytes that the manifest says.
+        bytes: u64,
+    },
+    /// A delta from what cannot be its base.
+    #[error("version {version}: {why}")]
+    WrongBase {
         /// Version.
         version: Version,
         /// Why.
@@ -68,6 +106,10 @@ impl ModelError {
         match self {
             ModelError::Hash { .. } => "hash",
             ModelError::Artifact { .. } => "artifact",
+            ModelError::Truncated { .. } => "truncated",
+            ModelError::HeaderBomb { .. } => "header_bomb",
+            ModelError::DecompressionBomb { .. } => "decompression_bomb",
+            ModelError::WrongBase { .. } => "wrong_base",
             ModelError::Schema { .. } => "schema",
             ModelError::NotFinite { .. } => "not_finite",
             ModelError::Probe { .. } => "probe",
@@ -98,11 +140,25 @@ impl ServedModel {
     /// # Errors
     /// [`ModelError`].
     pub fn open(manifest: Manifest, artifact: &[u8]) -> Result<Self, ModelError> {
+        let model = ServedModel::open_unprobed(manifest, artifact)?;
+        model.probe()?;
+        Ok(model)
+    }
+
+    /// As [`ServedModel::open`], the probes not compared: for the publisher, who is about to say what they come out as.
+    ///
+    /// # Errors
+    /// [`ModelError`].
+    pub(crate) fn open_unprobed(manifest: Manifest, artifact: &[u8]) -> Result<Self, ModelError> {
         let version = manifest.version;
         let refuse = |why: String| ModelError::Artifact { version, why };
         let said = &manifest.artifact;
-        if (said.format.as_str(), said.codec.as_str()) != ("safetensors", "none") {
-            return Err(refuse(format!("artifact is {} with codec {}; this reader knows safetensors with none", said.format, said.codec)));
+        if said.format != "safetensors" {
+            return Err(refuse(format!("artifact is {}; this reader knows safetensors", said.format)));
+        }
+        if said.bytes > artifact.len() as u64 {
+            let (found, expected) = (artifact.len() as u64, said.bytes);
+            return Err(ModelError::Truncated { version, what: "artifact".to_owned(), found, expected });
         }
         if said.bytes != artifact.len() as u64 {
             return Err(refuse(format!("artifact has {} bytes, its manifest says {}", artifact.len(), said.bytes)));
@@ -118,9 +174,7 @@ impl ServedModel {
         if tensors != listing(&parse(version, artifact)?) {
             return Err(refuse("the manifest lists other tensors than the artifact holds".to_owned()));
         }
-        let model = ServedModel { decoder: EventDecoder::new(&manifest.schema), manifest, spec, click_rates, net };
-        model.probe()?;
-        Ok(model)
+        Ok(ServedModel { decoder: EventDecoder::new(&manifest.schema), manifest, spec, click_rates, net })
     }
 
     /// Its manifest.
@@ -183,12 +237,23 @@ impl ServedModel {
         read.into_iter().map(move |read| read.map(|()| logits.next().unwrap_or(f32::NAN)))
     }
 
-    fn probe(&self) -> Result<(), ModelError> {
+    /// What the manifest's probes come out as: logits, through the very code that scores.
+    ///
+    /// # Errors
+    /// [`ModelError::Schema`] where one does not fit the schema.
+    pub(crate) fn probed(&self) -> Result<Vec<f32>, ModelError> {
         let version = self.version();
         let Manifest { schema, probes, .. } = &self.manifest;
         let logits = self.logits(schema, probes.iter().map(|probe| (probe.time_ms, probe.fields.as_slice())));
-        for (index, (probe, found)) in probes.iter().zip(logits).enumerate() {
-            let found = found.map_err(|why| ModelError::Schema { version, why: format!("probe {index}: {why}") })?;
+        let unfit = |(index, logit): (usize, Result<f32, String>)| {
+            logit.map_err(|why| ModelError::Schema { version, why: format!("probe {index}: {why}") })
+        };
+        logits.enumerate().map(unfit).collect()
+    }
+
+    fn probe(&self) -> Result<(), ModelError> {
+        let version = self.version();
+        for (index, (probe, found)) in self.manifest.probes.iter().zip(self.probed()?).enumerate() {
             let (expected, tolerance) = (probe.logit, probe.tolerance);
             // Written so that a NaN on either side fails.
             if !(tolerance <= TOLERANCE_MAX * expected.abs().max(1.0) && (found - expected).abs() <= tolerance) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::cache::{CacheError, Seen, SnapshotCache};
 use super::follower::Follower;
+use super::objects::Objects;
 use super::reports::{self, Reporting};
 use super::shared::{Shared, SubscriberStatus};
 use super::{Marks, ServedModel};
@@ -15,7 +16,7 @@ use crate::wire::snapshot::Group;
 /// Snapshots kept on disk: the one served, and two to fall back to where a file is damaged.
 const KEEP: usize = 3;
 /// Largest artifact fetched: a hundred million rows of sixteen floats are seven times that, and belong on a server of another kind.
-const ARTIFACT_BYTES_MAX: u64 = 1 << 30;
+pub(crate) const ARTIFACT_BYTES_MAX: u64 = 1 << 30;
 /// One wait for the next record; also how soon a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
 /// How long eight chunks of at most a MiB may take to come.
@@ -45,6 +46,8 @@ pub struct SubscriberConfig {
     pub reports: Option<Reporting>,
     /// Largest artifact fetched, bytes.
     pub artifact_bytes_max: u64,
+    /// Where artifacts lie that are too large for the topic.
+    pub objects: Objects,
     /// One wait for the next record; also how soon [`Subscriber::stop`] is noticed.
     pub poll: Duration,
     /// How long a handful of chunks may take to come.
@@ -68,6 +71,7 @@ impl SubscriberConfig {
             keep: KEEP,
             reports: None,
             artifact_bytes_max: ARTIFACT_BYTES_MAX,
+            objects: Objects::default(),
             poll: POLL,
             fetch_timeout: FETCH_TIMEOUT,
             backoff_min: BACKOFF_MIN,

@@ -88,6 +88,7 @@ metrics! {
     Histogram PUBLISH_SECONDS = "rocket_publish_seconds", "One publish, from reading the checkpoint to the pointer's acknowledgement.";
     Counter GATES_FAILED = "rocket_gates_failed_total", "Versions held back, by the `gate` that did; two gates count twice.";
     Gauge HELD_BACK = "rocket_held_back", "1 while the newest version is held back by a gate.";
+    Counter PUBLISHED_BYTES = "rocket_published_bytes_total", "Bytes of snapshots sent, encoded, by `kind`: artifact or delta.";
     // The scorer and whoever else embeds the subscriber; refusals also of the trainer, which reads the topic too.
     Counter SCORE_REQUESTS = "rocket_score_requests_total", "Scoring requests, by HTTP `status`.";
     Counter SCORE_CANDIDATES = "rocket_score_candidates_total", "Candidates scored.";
@@ -96,6 +97,7 @@ metrics! {
     Counter SNAPSHOT_SWAPS = "rocket_snapshot_swaps_total", "Swaps of the served version, back and forth.";
     Counter SNAPSHOT_REJECTED = "rocket_snapshot_rejected_total", "Records and versions of the snapshot topic refused, by `reason`; what was served stays.";
     Counter SERVER_REPORTS = "rocket_server_reports_total", "Reports of where this server stands, by `result`: sent or failed.";
+    Counter SNAPSHOT_FETCHED_BYTES = "rocket_snapshot_fetched_bytes_total", "Bytes of snapshots fetched, as sent, by `kind`: artifact or delta.";
     Gauge SNAPSHOT_STALE = "rocket_snapshot_stale", "1 while the served version is past its expiry; it is served on all the same.";
 }
 

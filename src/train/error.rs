@@ -14,7 +14,7 @@ pub enum TrainError {
         why: String,
     },
     /// A saved state that does not fit the configured model.
-    #[error("saved state does not fit the configured model: {0}")]
+    #[error("saved state does not fit the configured model: {0}; `checkpoint.mismatch = \"warm_start\"` goes on with what fits")]
     Mismatch(String),
 }
 

@@ -8,7 +8,7 @@ use crate::batch::Batch;
 use crate::config::{BoosterFirstConfig, EarlyLabels, Heads, HintSchedule, ModelConfig, TrainConfig};
 use crate::domain::{Head, Label};
 use crate::embedding::{ClickCounts, InputLayout, SequenceLayout, SlotLayout};
-use crate::features::FeatureSpec;
+use crate::features::{FeatureSpec, InputColumn};
 use crate::nets::{Adam, DenseCopy, Gradients, InputShape, Inputs, Layout, Loss, Nets, Rule, SequenceShape, Targets};
 
 /// What a step did.
@@ -37,12 +37,14 @@ pub struct StepReport {
 pub struct Learner {
     compute: Compute,
     inputs: InputLayout,
+    /// The features behind the inputs, in their order.
+    pub(super) columns: Vec<InputColumn>,
     /// What the booster reads, and light where it shares them.
-    shared: Lookup,
+    pub(super) shared: Lookup,
     /// What light reads where it shares nothing.
-    own: Option<Lookup>,
+    pub(super) own: Option<Lookup>,
     click_counts: ClickCounts,
-    nets: Nets,
+    pub(super) nets: Nets,
     /// Where the rule has one and it has come.
     teacher: Option<Teacher>,
     rule: Rule,
@@ -65,7 +67,8 @@ impl Learner {
     /// [`TrainError::Device`].
     pub fn new(model: &ModelConfig, config: &TrainConfig, early: Option<EarlyLabels>, spec: &FeatureSpec) -> Result<Self, TrainError> {
         let inputs = InputLayout::new(spec, model.embedding.dim).with_sequences(SequenceLayout::of(spec, &model.booster_attention));
-        Self::over(model, config, early, inputs, ClickCounts::new(spec))
+        let learner = Self::over(model, config, early, inputs, ClickCounts::new(spec))?;
+        Ok(Learner { columns: spec.columns(model.embedding.dim), ..learner })
     }
 
     fn over(
@@ -92,6 +95,7 @@ impl Learner {
             shared: Lookup::new(&model.embedding, &inputs, config),
             own: (!model.sharing).then(|| Lookup::new(&model.embedding, &inputs, config)),
             inputs,
+            columns: Vec::new(),
             click_counts,
             nets,
             teacher: None,

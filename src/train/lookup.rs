@@ -87,6 +87,10 @@ impl Lookup {
         Ok(Lookup { tables: tables.collect::<Result<_, TableError>>()? })
     }
 
+    pub(super) fn tables(&self) -> impl Iterator<Item = &Table> {
+        self.tables.iter().map(|(table, _)| table)
+    }
+
     pub(super) fn rows(&self) -> usize {
         self.tables.iter().map(|(table, _)| table.len()).sum()
     }

@@ -8,6 +8,7 @@ mod lookup;
 mod phase;
 mod state;
 mod teacher;
+mod warm_start;
 
 pub use crate::nets::Scores;
 pub use device::Compute;

@@ -159,11 +159,11 @@ impl Snapshot {
                 artifact: Artifact {
                     format: "safetensors".to_owned(),
                     codec: "none".to_owned(),
-                    bytes: 0,
-                    blake3: String::new(),
-                    chunks: Vec::new(),
-                    tensors: Vec::new(),
+                    chunk_bytes: Some(CHUNK_BYTES as u64),
+                    ..Artifact::default()
                 },
+                delta: None,
+                rows_loss: None,
                 architecture: Architecture {
                     embedding_dim: DIM,
                     further_dims: Vec::new(),

@@ -108,6 +108,7 @@ pub fn loaded(number: u64) -> Loaded {
             course: Course::default(),
         },
         evidence: Evidence::default(),
+        schema: None,
         memory: Vec::new(),
         open: Vec::new(),
         probes: (0..6).map(probe).collect(),

@@ -203,8 +203,14 @@ impl Catalog {
     /// Offsets of a version's chunks in order; `None` unless its manifest and all chunks are there.
     #[must_use]
     pub fn chunk_offsets(&self, version: Version) -> Option<Vec<i64>> {
-        let count = u32::try_from(self.manifests.get(&version)?.artifact.chunks.len()).ok()?;
-        (0..count).map(|index| self.chunks.get(&(version, index)).copied()).collect()
+        let count = u32::try_from(self.manifests.get(&version)?.chunks().count()).ok()?;
+        (0..count).map(|index| self.chunk_offset(version, index)).collect()
+    }
+
+    /// Offset of a chunk.
+    #[must_use]
+    pub fn chunk_offset(&self, version: Version, index: u32) -> Option<i64> {
+        self.chunks.get(&(version, index)).copied()
     }
 
     /// Pointer `current`.

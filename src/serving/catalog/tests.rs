@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::{HiddenConfig, SchemaConfig};
-use crate::wire::snapshot::{Act, Architecture, Artifact, PROTOCOL, Provenance, Quality, schema_hash, seal};
+use crate::wire::snapshot::{Act, Architecture, Artifact, PROTOCOL, PROTOCOL_MAX, Provenance, Quality, schema_hash, seal};
 
 const MODEL: &str = "ctr";
 
@@ -22,11 +22,11 @@ fn manifest(version: u64, seq: u64, epoch: u64, chunks: usize) -> Manifest {
         artifact: Artifact {
             format: "safetensors".into(),
             codec: "none".into(),
-            bytes: 0,
-            blake3: String::new(),
             chunks: vec![String::new(); chunks],
-            tensors: Vec::new(),
+            ..Artifact::default()
         },
+        delta: None,
+        rows_loss: None,
         architecture: Architecture {
             embedding_dim: 1,
             further_dims: Vec::new(),
@@ -153,7 +153,7 @@ fn other_models_newer_protocols_and_lying_keys_are_refused() {
     let mut catalog = folded(&log());
     let other = Pointer { model: "search".into(), ..pointer(9, 9, 9) };
     assert!(refused(&mut catalog, &at_current(9, &other)).starts_with("record_other_model"));
-    let newer = Pointer { proto: PROTOCOL + 1, ..pointer(9, 9, 9) };
+    let newer = Pointer { proto: PROTOCOL_MAX + 1, ..pointer(9, 9, 9) };
     assert!(refused(&mut catalog, &at_current(9, &newer)).starts_with("record_protocol"));
     let misfiled = record(9, Key::Manifest(Version(9)), Some(seal(&manifest(8, 9, 9, 0))));
     assert!(refused(&mut catalog, &misfiled).contains("its key says version 9, its payload 8"));

@@ -14,6 +14,7 @@ use crate::wire::snapshot::Architecture;
 use table::Table;
 
 pub(super) use layer::{Hidden, Layer};
+pub(super) use table::Rows;
 
 /// Examples that go through the layers together: with a few hundred inputs each, their input and activations stay in the L2 cache.
 pub(super) const EXAMPLES_PER_BLOCK: usize = 256;
@@ -63,8 +64,8 @@ struct Slot {
 }
 
 impl LightNet {
-    /// Reads a safetensors artifact of a net over these slots: of each table ([`Architecture::tables`]) keys U64 `[rows]` and rows F32
-    /// `[rows, dim]`, `shared.{i}.weight` F32 `[in, out]`, `shared.{i}.bias` F32 `[out]`, `light.{i}.weight`, `light.{i}.bias` likewise, and as the
+    /// Reads a safetensors artifact of a net over these slots: of each table ([`Architecture::tables`]) keys U64 `[rows]`, rows F32, F16 or
+    /// I8 `[rows, dim]` and, beside I8, scales F32 `[rows]`; `shared.{i}.weight` F32 `[in, out]`, `shared.{i}.bias` F32 `[out]`, `light.{i}.weight`, `light.{i}.bias` likewise, and as the
     /// architecture says `norm.scale`, `norm.shift`, `slope`, `mean`, `variance`, F32 `[out]`, for every layer but the last, which has
     /// out = 1. Nothing else may be in it, and every key stands there once.
     ///
@@ -72,7 +73,7 @@ impl LightNet {
     /// [`ModelError::Artifact`], [`ModelError::NotFinite`].
     pub fn from_artifact(version: Version, architecture: &Architecture, slots: &[SlotSpec], artifact: &[u8]) -> Result<Self, ModelError> {
         let Parts { tables, layers } = read(version, architecture, slots, artifact)?;
-        let tables = architecture.tables().zip(tables).map(|((dim, [name, _]), (keys, rows))| Table::new(version, &name, dim, keys, rows));
+        let tables = architecture.tables().zip(tables).map(|((dim, [name, ..]), (keys, rows))| Table::new(version, &name, dim, keys, rows));
         let tables = tables.collect::<Result<Vec<_>, _>>()?;
         let mut end = 0;
         let slots = slots.iter().map(|slot| {
@@ -137,9 +138,7 @@ impl LightNet {
     /// Adds the rows of `ids` to a zero `vector`.
     fn pool(&self, slot: &Slot, ids: &[u64], vector: &mut [f32]) {
         let table = &self.tables[slot.table];
-        for row in ids.iter().filter_map(|id| table.get(*id)) {
-            vector.iter_mut().zip(row).for_each(|(sum, float)| *sum += float);
-        }
+        ids.iter().for_each(|id| table.add(*id, vector));
         if slot.pooling == Pooling::Mean && ids.len() > 1 {
             let share = 1.0 / ids.len() as f32;
             vector.iter_mut().for_each(|sum| *sum *= share);

@@ -2,6 +2,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::BuildHasherDefault;
 
+use half::f16;
+
 use super::KeyHasher;
 use crate::domain::Version;
 use crate::serving::ModelError;
@@ -11,8 +13,19 @@ use crate::serving::ModelError;
 pub(super) struct Table {
     pub(super) dim: usize,
     index: HashMap<u64, u32, BuildHasherDefault<KeyHasher>>,
-    /// `[rows, dim]`.
-    rows: Vec<f32>,
+    rows: Rows,
+}
+
+/// Weights `[rows, dim]` as the artifact has them: made floats of only when they are read, so that small rows stay small in memory.
+#[derive(Debug, Clone)]
+pub(in crate::serving) enum Rows {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+    /// Times the row's scale `[rows]`.
+    I8 {
+        weights: Vec<i8>,
+        scales: Vec<f32>,
+    },
 }
 
 impl Table {
@@ -20,7 +33,7 @@ impl Table {
     ///
     /// # Errors
     /// [`ModelError::Artifact`] where a key stands twice.
-    pub(super) fn new(version: Version, name: &str, dim: usize, keys: Vec<u64>, rows: Vec<f32>) -> Result<Self, ModelError> {
+    pub(super) fn new(version: Version, name: &str, dim: usize, keys: Vec<u64>, rows: Rows) -> Result<Self, ModelError> {
         let mut index = HashMap::with_capacity_and_hasher(keys.len(), BuildHasherDefault::default());
         for (row, key) in keys.into_iter().enumerate() {
             let row = u32::try_from(row).map_err(|_| ModelError::Artifact { version, why: format!("more than {} rows", u32::MAX) })?;
@@ -36,9 +49,18 @@ impl Table {
         self.index.len()
     }
 
-    /// The row of an id `[dim]`.
-    pub(super) fn get(&self, id: u64) -> Option<&[f32]> {
-        let start = *self.index.get(&id)? as usize * self.dim;
-        Some(&self.rows[start..start + self.dim])
+    /// Adds the row of an id to `sum [dim]`; nothing where it has none.
+    pub(super) fn add(&self, id: u64, sum: &mut [f32]) {
+        let Some(row) = self.index.get(&id) else { return };
+        let (row, dim) = (*row as usize, self.dim);
+        let place = row * dim..(row + 1) * dim;
+        match &self.rows {
+            Rows::F32(weights) => sum.iter_mut().zip(&weights[place]).for_each(|(sum, weight)| *sum += weight),
+            Rows::F16(weights) => sum.iter_mut().zip(&weights[place]).for_each(|(sum, weight)| *sum += weight.to_f32()),
+            Rows::I8 { weights, scales } => {
+                let scale = scales[row];
+                sum.iter_mut().zip(&weights[place]).for_each(|(sum, weight)| *sum += f32::from(*weight) * scale);
+            }
+        }
     }
 }

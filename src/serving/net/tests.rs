@@ -363,3 +363,65 @@ fn architectures_that_cannot_be_are_refused() {
         assert!(error.to_string().contains("architecture"), "{error}");
     }
 }
+
+/// The rows of a net as 16-bit floats, or as bytes with a scale per row.
+fn with_small_rows(plain: &Plain, dtype: Dtype) -> Vec<Tensor> {
+    let mut tensors = Vec::new();
+    for (name, kind, shape, bytes) in plain.tensors() {
+        if !name.ends_with(".rows") {
+            tensors.push((name, kind, shape, bytes));
+            continue;
+        }
+        let weights = bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four));
+        if dtype == Dtype::F16 {
+            let halves = weights.flat_map(|weight| half::f16::from_f32(weight).to_le_bytes()).collect();
+            tensors.push((name, dtype, shape, halves));
+        } else {
+            let scales = (0..shape[0]).flat_map(|_| (1.0_f32 / 127.0).to_le_bytes()).collect();
+            tensors.push((name.replace(".rows", ".scales"), Dtype::F32, vec![shape[0]], scales));
+            let bytes = weights.map(|weight| ((weight * 127.0).round() as i8).cast_unsigned()).collect();
+            tensors.push((name, dtype, shape, bytes));
+        }
+    }
+    tensors
+}
+
+#[test]
+fn small_rows_give_nearly_the_logits_of_large_ones() {
+    let mut noise = Noise(11);
+    let plain = Plain::random(&mut noise, 4, 2, 6, &[9], &[5]);
+    let examples = examples(&mut noise, 40, 4, 2);
+    let expected = plain.open().logits(&examples);
+    for (dtype, allowed) in [(Dtype::F16, 0.003), (Dtype::I8, 0.05)] {
+        let bytes = artifact(&with_small_rows(&plain, dtype));
+        let net = LightNet::from_artifact(VERSION, &plain.architecture, &plain.slots, &bytes).unwrap();
+        for (found, expected) in net.logits(&examples).into_iter().zip(&expected) {
+            assert!((found - expected).abs() < allowed, "{dtype}: {found} is not {expected}");
+        }
+    }
+}
+
+#[test]
+fn small_rows_are_checked_as_large_ones() {
+    let plain = Plain::random(&mut Noise(5), 2, 1, 4, &[6], &[3]);
+    type Alter<'a> = &'a dyn Fn(&mut Vec<Tensor>);
+    let cases: [(Dtype, &str, Alter<'_>); 4] = [
+        (Dtype::I8, "embedding.scales is missing", &|tensors| tensors.retain(|tensor| tensor.0 != "embedding.scales")),
+        (Dtype::I8, "tensor embedding.scales holds a weight that is not finite", &|tensors| {
+            let scales = tensors.iter_mut().find(|tensor| tensor.0 == "embedding.scales").expect("beside bytes");
+            scales.3[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+        }),
+        (Dtype::F16, "tensor embedding.rows holds a weight that is not finite", &|tensors| {
+            tensors[1].3[..2].copy_from_slice(&half::f16::INFINITY.to_le_bytes());
+        }),
+        (Dtype::F16, "tensor embedding.scales is not one of the architecture's", &|tensors| {
+            tensors.push(("embedding.scales".into(), Dtype::F32, vec![50], vec![0; 200]));
+        }),
+    ];
+    for (dtype, expected, alter) in cases {
+        let mut tensors = with_small_rows(&plain, dtype);
+        alter(&mut tensors);
+        let error = refused(&plain, &artifact(&tensors));
+        assert!(error.contains(expected), "{error:?} does not say {expected:?}");
+    }
+}

@@ -2,7 +2,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{PROTOCOL, RECORD_BYTES_MAX};
+use super::{PROTOCOL_MAX, RECORD_BYTES_MAX};
 use crate::keys::{Role, Unverified};
 
 /// What every record but a chunk is wrapped in; `sigs` is empty where nobody signs.
@@ -41,7 +41,7 @@ pub enum RecordError {
         why: String,
     },
     /// Written by a newer program.
-    #[error("protocol {found} is newer than this reader's {PROTOCOL}: update it")]
+    #[error("protocol {found} is newer than this reader's {PROTOCOL_MAX}: update it")]
     Protocol {
         /// The record's protocol.
         found: u32,
@@ -94,7 +94,7 @@ impl Envelope {
 pub(super) fn payload_of<T: for<'de> Deserialize<'de>>(what: &'static str, json: &[u8]) -> Result<T, RecordError> {
     let unreadable = |error: serde_json::Error| malformed(what, format!("payload: {error}"));
     let Protocol { proto } = serde_json::from_slice(json).map_err(unreadable)?;
-    if proto > PROTOCOL {
+    if proto > PROTOCOL_MAX {
         return Err(RecordError::Protocol { found: proto });
     }
     serde_json::from_slice(json).map_err(unreadable)
@@ -126,7 +126,7 @@ pub fn open<T: for<'de> Deserialize<'de>>(what: &'static str, bytes: &[u8]) -> R
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Lease, Pin};
+    use super::super::{Lease, PROTOCOL, Pin};
     use super::*;
     use crate::domain::Version;
 
@@ -147,8 +147,8 @@ mod tests {
 
     #[test]
     fn a_newer_protocol_is_named_even_when_its_shape_is_unknown() {
-        let bytes = seal(&serde_json::json!({ "proto": PROTOCOL + 1, "entirely": "different" }));
-        assert_eq!(open::<Lease>("lease", &bytes), Err(RecordError::Protocol { found: PROTOCOL + 1 }));
+        let bytes = seal(&serde_json::json!({ "proto": PROTOCOL_MAX + 1, "entirely": "different" }));
+        assert_eq!(open::<Lease>("lease", &bytes), Err(RecordError::Protocol { found: PROTOCOL_MAX + 1 }));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 use serde::{Deserialize, Serialize};
 
+use super::Delta;
 use crate::config::{HiddenConfig, SchemaConfig};
 use crate::domain::{PartitionPosition, Version};
 
 /// What a snapshot is, how to verify it, and how good it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`super::PROTOCOL`] of the writer.
+    /// [`super::PROTOCOL`], or [`super::PROTOCOL_MAX`] where the artifact is not on the topic whole, in chunks.
     pub proto: u32,
     /// The config's `name`.
     pub model: String,
@@ -22,6 +23,12 @@ pub struct Manifest {
     pub expires_ms: i64,
     /// Bytes and hashes.
     pub artifact: Artifact,
+    /// The artifact out of another version's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<Delta>,
+    /// What the rows have lost; absent where they are the trainer's own, F32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_loss: Option<RowsLoss>,
     /// Shapes.
     pub architecture: Architecture,
     /// Columns and features, so that a server needs no config.
@@ -36,19 +43,28 @@ pub struct Manifest {
     pub probes: Vec<Probe>,
 }
 
-/// Bytes and hashes of the artifact.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Bytes and hashes of the artifact: the same whichever way it is had.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
     /// `safetensors`.
     pub format: String,
-    /// `none`.
+    /// How it is encoded where it is sent whole: `none` or `zstd`.
     pub codec: String,
-    /// Length in bytes.
+    /// Length in bytes, decoded.
     pub bytes: u64,
     /// blake3 of the whole, hex.
     pub blake3: String,
-    /// blake3 of each chunk, hex.
+    /// Length in bytes as sent; absent where that is the decoded length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoded_bytes: Option<u64>,
+    /// As in [`super::Payload`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk_bytes: Option<u64>,
+    /// blake3 of each chunk, hex; none where it is not sent whole, or as an object.
     pub chunks: Vec<String>,
+    /// As in [`super::Payload`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
     /// Every tensor in it: name, dtype, shape.
     pub tensors: Vec<TensorInfo>,
 }
@@ -58,7 +74,7 @@ pub struct Artifact {
 pub struct TensorInfo {
     /// Name.
     pub name: String,
-    /// `F32` or `U64`.
+    /// `F32`, `U64`, and of embedding rows also `F16` and `I8`.
     pub dtype: String,
     /// Dimensions.
     pub shape: Vec<usize>,
@@ -84,12 +100,26 @@ pub struct Architecture {
 }
 
 impl Architecture {
-    /// Of every table its floats per row, and the names of its tensors: keys U64 `[rows]`, rows F32 `[rows, dim]`.
-    pub fn tables(&self) -> impl Iterator<Item = (usize, [String; 2])> {
-        let first = (self.embedding_dim, ["embedding.keys", "embedding.rows"].map(str::to_owned));
-        let further = |dim: &usize| (*dim, ["keys", "rows"].map(|what| format!("embedding.{dim}.{what}")));
-        std::iter::once(first).chain(self.further_dims.iter().map(further))
+    /// Of every table its floats per row, and the names of its tensors: keys U64 `[rows]`; rows `[rows, dim]`, F32, F16 or I8; scales F32
+    /// `[rows]`, which are there beside rows of I8 alone.
+    pub fn tables(&self) -> impl Iterator<Item = (usize, [String; 3])> {
+        let tensors = |table: String| ["keys", "rows", "scales"].map(|tensor| format!("{table}.{tensor}"));
+        let first = (self.embedding_dim, tensors("embedding".to_owned()));
+        std::iter::once(first).chain(self.further_dims.iter().map(move |dim| (*dim, tensors(format!("embedding.{dim}")))))
     }
+}
+
+/// What embedding rows have lost by being made smaller.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RowsLoss {
+    /// `F16`, or `I8` with a scale per row.
+    pub dtype: String,
+    /// Largest distance of a weight from the trainer's.
+    pub error_max: f32,
+    /// Mean distance.
+    pub error_mean: f32,
+    /// Largest distance of a probe's logit from the trainer's.
+    pub probe_change_max: f32,
 }
 
 /// Where a model comes from.
@@ -164,7 +194,7 @@ pub struct Probe {
     pub time_ms: i64,
     /// One per feature of the schema, as JSON.
     pub fields: Vec<serde_json::Value>,
-    /// The trainer's logit, from the weights of this version.
+    /// The trainer's logit, from the weights of this version; where rows have lost something, what servers must make of what is left.
     pub logit: f32,
     /// Allowed distance.
     pub tolerance: f32,
@@ -178,4 +208,25 @@ pub struct Probe {
 pub fn schema_hash(schema: &SchemaConfig) -> String {
     let json = serde_json::to_vec(schema).expect("a schema is plain data with string keys");
     blake3::hash(&json).to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_artifact_of_earlier_programs_is_read_as_whole_and_written_as_it_was() {
+        let chunks = ["aa", "bb"];
+        let written = serde_json::json!({
+            "format": "safetensors", "codec": "none", "bytes": 300, "blake3": "cc", "chunks": chunks,
+            "tensors": [{ "name": "light.0.bias", "dtype": "F32", "shape": [1] }],
+        });
+        let artifact: Artifact = serde_json::from_value(written.clone()).unwrap();
+        let payload = artifact.payload().unwrap();
+        assert_eq!(
+            (payload.codec.as_str(), payload.encoded_bytes, payload.chunks.as_slice()),
+            ("none", 300, &chunks.map(str::to_owned)[..])
+        );
+        assert_eq!(serde_json::to_value(&artifact).unwrap(), written);
+    }
 }
