@@ -11,7 +11,7 @@ use clap::Parser;
 use rocket_launching::config::{KafkaConfig, LogConfig, LogFormat};
 use rocket_launching::keys::Trust;
 use rocket_launching::serving::http::{Limits, serve};
-use rocket_launching::serving::{Subscriber, SubscriberConfig, SubscriberError};
+use rocket_launching::serving::{Objects, Subscriber, SubscriberConfig, SubscriberError};
 use rocket_launching::stream::{KafkaLogReader, LogReader};
 use rocket_launching::telemetry::{init_logs, names};
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,6 +47,9 @@ struct Args {
     /// Snapshots kept there.
     #[arg(long, default_value_t = 3)]
     keep: usize,
+    /// Prefix in an object store for what is too large for the topic, the trainer's `publish.claim_check`.
+    #[arg(long, env = "ROCKET_CLAIM_CHECK", value_name = "URL", default_value = "")]
+    claim_check: String,
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -132,7 +135,9 @@ fn run(args: Args) -> Result<(), Failure> {
             Trust::default()
         }
     };
-    let config = SubscriberConfig { trust, keep: args.keep, ..SubscriberConfig::new(&args.model, args.cache) };
+    let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let objects = Objects::open(&args.claim_check, environment).context("--claim-check").map_err(configuration)?;
+    let config = SubscriberConfig { trust, keep: args.keep, objects, ..SubscriberConfig::new(&args.model, args.cache) };
     let open_reader = move || Ok(Box::new(KafkaLogReader::open(&kafka, &topic)?) as Box<dyn LogReader>);
     let subscriber = Subscriber::start(config, open_reader).map_err(|error| match error {
         SubscriberError::Cache(_) => configuration(anyhow::Error::from(error).context("--cache")),

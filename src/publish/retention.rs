@@ -27,6 +27,18 @@ pub(super) fn tombstones(catalog: &Catalog, keep: usize, newest: Version) -> (Ve
     (manifests, chunks)
 }
 
+/// Objects of every version that nothing holds, each with what it is.
+pub(super) fn objects(catalog: &Catalog, keep: usize) -> Vec<(Version, &'static str)> {
+    let kept = kept(catalog, keep);
+    let collected = catalog.manifests().values().filter(|manifest| !kept.contains(&manifest.version));
+    let objects = collected.flat_map(|manifest| {
+        let delta = manifest.delta.as_ref().and_then(|delta| delta.payload.object.as_ref());
+        let parts = [(manifest.artifact.object.as_ref(), "artifact"), (delta, "delta")];
+        parts.into_iter().filter_map(|(object, kind)| object.map(|_| (manifest.version, kind)))
+    });
+    objects.collect()
+}
+
 /// The newest `keep` versions, everything pointed at or pinned, the last few promoted, and whatever the deltas of these build on.
 fn kept(catalog: &Catalog, keep: usize) -> BTreeSet<Version> {
     let newest = catalog.manifests().keys().rev().take(keep).copied();

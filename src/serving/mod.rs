@@ -23,7 +23,7 @@ pub use catalog::{Catalog, CatalogError, Marks};
 pub(crate) use fetch::{Fetch, FetchLimits, Unobtained, from_whole};
 pub use model::{Candidate, ModelError, ServedModel};
 pub use net::LightNet;
-pub use objects::Objects;
+pub use objects::{ObjectError, Objects};
 #[cfg(feature = "trainer")]
 pub(crate) use shared::worth_a_line;
 pub use shared::{Incident, SubscriberStatus};
