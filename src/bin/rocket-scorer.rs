@@ -11,7 +11,7 @@ use clap::Parser;
 use rocket_launching::config::{KafkaConfig, LogConfig, LogFormat};
 use rocket_launching::keys::Trust;
 use rocket_launching::serving::http::{Limits, serve};
-use rocket_launching::serving::{Reporting, Subscriber, SubscriberConfig, SubscriberError};
+use rocket_launching::serving::{Objects, Reporting, Subscriber, SubscriberConfig, SubscriberError};
 use rocket_launching::stream::{KafkaLogReader, KafkaLogWriter, LogReader, LogWriter};
 use rocket_launching::telemetry::{init_logs, names};
 use rocket_launching::wire::snapshot::Group;
@@ -60,6 +60,9 @@ struct Args {
     /// Snapshots kept there.
     #[arg(long, default_value_t = 3)]
     keep: usize,
+    /// Prefix in an object store for what is too large for the topic, the trainer's `publish.claim_check`.
+    #[arg(long, env = "ROCKET_CLAIM_CHECK", value_name = "URL", default_value = "")]
+    claim_check: String,
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -156,8 +159,10 @@ fn run(args: Args) -> Result<(), Failure> {
         let kafka = kafka.clone();
         Reporting::new(move || Ok(Box::new(KafkaLogWriter::open(&kafka, &acks)?) as Box<dyn LogWriter>))
     });
-    let config =
-        SubscriberConfig { trust, host, group: args.group, reports, keep: args.keep, ..SubscriberConfig::new(&args.model, args.cache) };
+    let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let objects = Objects::open(&args.claim_check, environment).context("--claim-check").map_err(configuration)?;
+    let (group, keep) = (args.group, args.keep);
+    let config = SubscriberConfig { trust, host, group, reports, keep, objects, ..SubscriberConfig::new(&args.model, args.cache) };
     let open_reader = move || Ok(Box::new(KafkaLogReader::open(&kafka, &topic)?) as Box<dyn LogReader>);
     let subscriber = Subscriber::start(config, open_reader).map_err(|error| match error {
         SubscriberError::NoHost => configuration(anyhow::Error::from(error).context("--host")),

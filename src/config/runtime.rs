@@ -312,6 +312,10 @@ pub struct PublishConfig {
     pub codec: Codec,
     /// What servers get of embedding rows.
     pub rows: RowType,
+    /// Prefix in an object store for what is too large for the topic, like `s3://bucket/prefix` or `file:///directory`; empty: none.
+    pub claim_check: String,
+    /// What is longer goes there.
+    pub claim_check_above: ByteLength,
     /// Versions kept on the topic, besides those pointed at or pinned.
     pub keep: usize,
     /// Probes in each manifest.
@@ -355,6 +359,8 @@ impl Default for PublishConfig {
             full_every: 16,
             codec: Codec::default(),
             rows: RowType::default(),
+            claim_check: String::new(),
+            claim_check_above: ByteLength(64 << 20),
             keep: 8,
             probes: 32,
             expires: Span::from_secs(86_400),

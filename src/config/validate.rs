@@ -418,6 +418,9 @@ fn publish(config: &Config) -> Checked {
     )?;
     let every = publish.full_every;
     need((1..=FULL_EVERY_MAX).contains(&every), "publish.full_every", every, format!("expected 1 to {FULL_EVERY_MAX}"))?;
+    let store = publish.claim_check.as_str();
+    let known = store.is_empty() || ["s3://", "file:///"].iter().any(|scheme| store.len() > scheme.len() && store.starts_with(scheme));
+    need_text(known, "publish.claim_check", store, "expected s3://bucket/prefix, file:///directory, or empty for none")?;
     need(publish.keep >= 2, "publish.keep", publish.keep, "expected at least 2, or there is nothing to roll back to")?;
     let probes = publish.probes;
     need((1..=PROBES_MAX).contains(&probes), "publish.probes", probes, format!("expected 1 to {PROBES_MAX}"))?;

@@ -10,6 +10,7 @@ use crate::config::{self, Config, LogConfig};
 use crate::daemon::Failure;
 use crate::keys::{Keyring, Role, Trust};
 use crate::publish::{Operator, ReportTopic};
+use crate::serving::Objects;
 use crate::stream::{KafkaLogReader, KafkaLogWriter};
 use crate::telemetry::admin::{self, Answer, Request};
 use crate::telemetry::init_logs;
@@ -25,6 +26,7 @@ pub(super) struct Context {
     pub(super) config: Config,
     pub(super) format: Format,
     pub(super) actor: String,
+    objects: Objects,
 }
 
 impl Context {
@@ -34,9 +36,11 @@ impl Context {
             Failure::usage("no configuration; name the daemon's file with --config FILE or in the environment variable ROCKET_CONFIG")
         })?;
         let actor = global.actor.unwrap_or_else(|| default_actor(&environment));
+        let objects = environment.clone();
         let config = config::load(&path, environment.into_iter())?;
+        let objects = Objects::open(&config.publish.claim_check, objects)?;
         init_logs(&LogConfig { filter: LOG_FILTER.to_owned(), format: config.log.format })?;
-        Ok(Context { config, format: global.output, actor })
+        Ok(Context { config, format: global.output, actor, objects })
     }
 
     /// Connects to the snapshot topic and reads it to its end, to look only.
@@ -62,7 +66,8 @@ impl Context {
         let topic = self.config.snapshots_topic();
         let reader = KafkaLogReader::open(&self.config.kafka, &topic)?;
         let writer = KafkaLogWriter::open(&self.config.kafka, &topic)?;
-        Ok(Operator::open(&self.config.name, &self.actor, keys, Box::new(reader), Box::new(writer))?)
+        let operator = Operator::open(&self.config.name, &self.actor, keys, Box::new(reader), Box::new(writer))?;
+        Ok(operator.fetching_objects(self.objects.clone()))
     }
 
     /// Connects to the acknowledgement topic.

@@ -9,6 +9,7 @@ use crate::features::FeatureError;
 use crate::keys::KeyError;
 use crate::pipeline::PipelineError;
 use crate::publish::{OperatorError, PublishError};
+use crate::serving::ObjectError;
 use crate::store::StoreError;
 use crate::stream::StreamError;
 use crate::telemetry::LogError;
@@ -89,6 +90,15 @@ impl From<LogError> for Failure {
 impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
         Failure::Config(error.into())
+    }
+}
+
+impl From<ObjectError> for Failure {
+    fn from(error: ObjectError) -> Self {
+        match error {
+            ObjectError::Unusable { .. } => Failure::Config(error.into()),
+            _ => Failure::Failed(error.into()),
+        }
     }
 }
 

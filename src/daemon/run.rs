@@ -11,11 +11,12 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::failure::{Failure, panicked};
 use super::signals::Signals;
-use super::{gauges, outage, systemd};
+use super::{environment, gauges, outage, systemd};
 use crate::checkpoint::CheckpointStore;
 use crate::config::{self, Config, Heads};
 use crate::pipeline::{Control, Parts, PipelineError, Running, State, Summary};
 use crate::publish::{Publisher, ReportTopic, trainer_keys};
+use crate::serving::Objects;
 use crate::stream::{KafkaDeadLetters, KafkaLogReader, KafkaLogWriter, KafkaSource, Source};
 use crate::telemetry::admin::{Answer, Handler, Request};
 use crate::telemetry::{self, Health, admin, init_logs, names};
@@ -133,7 +134,8 @@ pub(super) fn open_publisher(config: &Config) -> Result<Publisher, Failure> {
     let reader = KafkaLogReader::open(&config.kafka, &topic)?;
     let writer = KafkaLogWriter::open(&config.kafka, &topic)?;
     let publisher = Publisher::open(config, &instance(), Box::new(reader), Box::new(writer))?;
-    let publisher = publisher.keeping_bases(&config.state.dir.join(SNAPSHOTS));
+    let objects = Objects::open(&config.publish.claim_check, environment())?;
+    let publisher = publisher.keeping_bases(&config.state.dir.join(SNAPSHOTS)).storing_objects(objects);
     if config.publish.canary.share == 0.0 {
         return Ok(publisher);
     }

@@ -1,7 +1,7 @@
 use super::topic::{Entry, Exhausted, FetchError, Topic};
 use crate::domain::Version;
 use crate::keys::Keyring;
-use crate::serving::Catalog;
+use crate::serving::{Catalog, Objects};
 use crate::stream::{LogReader, LogWriter, StreamError};
 use crate::wire::snapshot::{Act, AuditEntry, Group, Key, Manifest, PROTOCOL, Pin, Pointer};
 
@@ -87,6 +87,13 @@ impl Operator {
         writer: Box<dyn LogWriter>,
     ) -> Result<Self, OperatorError> {
         Ok(Operator { topic: Topic::open(model, keys, reader, writer)?, model: model.to_owned(), actor: actor.to_owned() })
+    }
+
+    /// Says where artifacts lie that are too large for the topic.
+    #[must_use]
+    pub fn fetching_objects(mut self, objects: Objects) -> Self {
+        self.topic.fetch_objects(objects);
+        self
     }
 
     /// The topic as read.

@@ -15,11 +15,40 @@ const ZSTD_LEVEL: i32 = 3;
 /// A delta that is longer than its artifact divided by this is not worth a link in a chain.
 const DELTA_SHARE: usize = 2;
 
-/// Encoded bytes, ready to be cut into chunks.
+/// Encoded bytes, ready to be sent.
 pub(super) struct Package<'a> {
     whole: Option<Cow<'a, [u8]>>,
     delta: Option<Vec<u8>>,
-    chunk_bytes: usize,
+    limits: Limits,
+}
+
+/// How much goes where.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Bytes per chunk record.
+    pub(super) chunk_bytes: usize,
+    /// Bytes above which the object store gets them; `None`: there is none.
+    pub(super) object_above: Option<u64>,
+}
+
+/// What the manifest says of where encoded bytes are: hashes of chunks, or that of an object.
+struct Place {
+    chunk_bytes: Option<u64>,
+    chunks: Vec<String>,
+    object: Option<String>,
+}
+
+impl Limits {
+    fn is_object(&self, bytes: &[u8]) -> bool {
+        self.object_above.is_some_and(|above| bytes.len() as u64 > above)
+    }
+
+    fn place(&self, bytes: &[u8]) -> Place {
+        if self.is_object(bytes) {
+            return Place { chunk_bytes: None, chunks: Vec::new(), object: Some(hex(bytes)) };
+        }
+        Place { chunk_bytes: Some(self.chunk_bytes as u64), chunks: bytes.chunks(self.chunk_bytes).map(hex).collect(), object: None }
+    }
 }
 
 /// A delta, and what it is made from.
@@ -40,34 +69,36 @@ impl<'a> Package<'a> {
         catalog: &Catalog,
         config: &PublishConfig,
         bases: Option<&Bases>,
-        chunk_bytes: usize,
+        limits: Limits,
         manifest: &mut Manifest,
         artifact: &'a [u8],
     ) -> std::io::Result<Self> {
         let change = bases.filter(|_| config.full_every > 1).and_then(|bases| change(catalog, bases, manifest.version, artifact));
         let whole = change.as_ref().is_none_or(|change| change.since_whole >= config.full_every);
-        let mut package = Package { whole: None, delta: None, chunk_bytes };
+        let mut package = Package { whole: None, delta: None, limits };
         if whole {
             let encoded = encode(config.codec, artifact)?;
             let said = &mut manifest.artifact;
             config.codec.name().clone_into(&mut said.codec);
             said.encoded_bytes = (config.codec != Codec::None).then_some(encoded.len() as u64);
-            said.chunk_bytes = Some(chunk_bytes as u64);
-            said.chunks = encoded.chunks(chunk_bytes).map(hex).collect();
+            let Place { chunk_bytes, chunks, object } = limits.place(&encoded);
+            (said.chunk_bytes, said.chunks, said.object) = (chunk_bytes, chunks, object);
             package.whole = Some(encoded);
-        } else {
+        }
+        if manifest.artifact.chunks.is_empty() {
             manifest.proto = PROTOCOL_MAX;
         }
         if let Some(Change { base, base_blake3, bytes, .. }) = change {
             let encoded = encode(config.codec, &bytes)?.into_owned();
+            let Place { chunk_bytes, chunks, object } = limits.place(&encoded);
             let payload = Payload {
                 codec: config.codec.name().to_owned(),
                 bytes: bytes.len() as u64,
                 blake3: hex(&bytes),
                 encoded_bytes: encoded.len() as u64,
-                chunk_bytes: Some(chunk_bytes as u64),
-                chunks: encoded.chunks(chunk_bytes).map(hex).collect(),
-                object: None,
+                chunk_bytes,
+                chunks,
+                object,
             };
             manifest.delta = Some(Delta { base, base_blake3, payload });
             package.delta = Some(encoded);
@@ -77,14 +108,18 @@ impl<'a> Package<'a> {
 
     /// Every chunk in the order of its key.
     pub(super) fn chunks(&self) -> impl Iterator<Item = &[u8]> {
-        let parts = [self.whole.as_deref(), self.delta.as_deref()];
-        parts.into_iter().flatten().flat_map(|bytes| bytes.chunks(self.chunk_bytes))
+        self.parts().filter(|(_, bytes)| !self.limits.is_object(bytes)).flat_map(|(_, bytes)| bytes.chunks(self.limits.chunk_bytes))
+    }
+
+    /// What the object store gets, by what it is.
+    pub(super) fn objects(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        self.parts().filter(|(_, bytes)| self.limits.is_object(bytes))
     }
 
     /// Encoded bytes, by what they are.
-    pub(super) fn lengths(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub(super) fn parts(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
         let parts = [("artifact", self.whole.as_deref()), ("delta", self.delta.as_deref())];
-        parts.into_iter().filter_map(|(kind, bytes)| Some((kind, bytes?.len() as u64)))
+        parts.into_iter().filter_map(|(kind, bytes)| Some((kind, bytes?)))
     }
 }
 

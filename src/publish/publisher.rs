@@ -1,9 +1,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::bases::Bases;
-use super::package::Package;
+use super::package::{Limits, Package};
 use super::rollout::Promotion;
 use super::topic::{Entry, Exhausted, FetchError, Topic, entry};
 use super::{ReportTopic, artifact, gates, manifest, retention};
@@ -11,13 +11,15 @@ use crate::checkpoint::{Commit, Evidence, Loaded};
 use crate::config::{Config, KeysConfig, PublishConfig, SchemaConfig};
 use crate::domain::Version;
 use crate::keys::{KeyError, Keyring, Role};
-use crate::serving::ServedModel;
+use crate::serving::{ObjectError, Objects, ServedModel};
 use crate::stream::{LogReader, LogWriter, StreamError};
 use crate::telemetry::names;
 use crate::wire::snapshot::{Act, Key, Lease, Manifest, NUMBER_MAX, PROTOCOL, Quality, RECORD_BYTES_MAX, Verdict};
 
 /// Chunks in flight at once: bounds the copies that a send holds beside the artifact.
 const CHUNKS_PER_SEND: usize = 8;
+/// How long the object store may take over one artifact.
+const OBJECT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Checkpoints that a publisher makes between two that it publishes: those of a day of one a minute, and more.
 const LEFTOVER_VERSIONS_MAX: u64 = 2048;
@@ -32,6 +34,9 @@ pub enum PublishError {
     /// The configuration's keys.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The object store.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
     /// The topic's numbers are used up.
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
@@ -134,6 +139,13 @@ impl Publisher {
     #[must_use]
     pub fn keeping_bases(mut self, dir: &Path) -> Self {
         self.bases = Some(Bases::new(dir));
+        self
+    }
+
+    /// Stores in an object store what is too large for the topic.
+    #[must_use]
+    pub fn storing_objects(mut self, objects: Objects) -> Self {
+        self.topic.fetch_objects(objects);
         self
     }
 
@@ -307,12 +319,13 @@ impl Publisher {
         }
     }
 
-    /// The artifact's file first, then chunks; the manifest only after every chunk is acknowledged and the lease is seen to be ours still.
+    /// The artifact's file first, then objects and chunks; the manifest only after every chunk is acknowledged and the lease is seen to be ours still.
     fn send(&mut self, mut manifest: Manifest, artifact: &[u8]) -> Result<Manifest, PublishError> {
         let version = manifest.version;
         let gate = |why| PublishError::Gate { version, why };
-        let chunk_bytes = self.chunk_bytes(version)?;
-        let package = Package::new(self.topic.catalog(), &self.config, self.bases.as_ref(), chunk_bytes, &mut manifest, artifact)
+        let object_above = self.topic.objects().is_some().then_some(self.config.claim_check_above.0);
+        let limits = Limits { chunk_bytes: self.chunk_bytes(version)?, object_above };
+        let package = Package::new(self.topic.catalog(), &self.config, self.bases.as_ref(), limits, &mut manifest, artifact)
             .map_err(|error| gate(format!("{} cannot encode it: {error}", self.config.codec.name())))?;
         manifest.epoch = self.epoch;
         manifest.seq = self.topic.next_seq(1)?;
@@ -324,6 +337,9 @@ impl Publisher {
             )));
         }
         self.keep_base(&manifest, artifact);
+        for (kind, bytes) in package.objects() {
+            self.topic.objects().put(version, kind, bytes.to_vec(), OBJECT_TIMEOUT)?;
+        }
         let entries = (0u32..).zip(package.chunks()).map(|(index, chunk)| entry(&Key::Chunk(version, index), Some(chunk.to_vec())));
         let mut entries = entries.peekable();
         while entries.peek().is_some() {
@@ -335,8 +351,8 @@ impl Publisher {
         manifest.seq = self.topic.next_seq(1)?;
         self.topic.append(&[self.topic.sealed(&Key::Manifest(version), &manifest)])?;
         self.check_lease()?;
-        for (kind, bytes) in package.lengths() {
-            metrics::counter!(names::PUBLISHED_BYTES, "kind" => kind).increment(bytes);
+        for (kind, bytes) in package.parts() {
+            metrics::counter!(names::PUBLISHED_BYTES, "kind" => kind).increment(bytes.len() as u64);
         }
         Ok(manifest)
     }
@@ -354,8 +370,14 @@ impl Publisher {
 
     fn collect(&mut self, newest: Version, now_ms: i64) -> Result<(), StreamError> {
         let (manifests, chunks) = retention::tombstones(self.topic.catalog(), self.config.keep, newest, now_ms);
+        let objects = retention::objects(self.topic.catalog(), self.config.keep, now_ms);
         for entries in [manifests, chunks].iter().filter(|entries| !entries.is_empty()) {
             self.topic.append(entries)?;
+        }
+        for (version, kind) in objects {
+            if let Err(error) = self.topic.objects().remove(version, kind, OBJECT_TIMEOUT) {
+                tracing::warn!(%error, "an old object was not removed, and is not tried again");
+            }
         }
         Ok(())
     }

@@ -27,6 +27,18 @@ pub(super) fn tombstones(catalog: &Catalog, keep: usize, newest: Version, now_ms
     (manifests, chunks)
 }
 
+/// Objects of every version that nothing holds, each with what it is.
+pub(super) fn objects(catalog: &Catalog, keep: usize, now_ms: i64) -> Vec<(Version, &'static str)> {
+    let kept = kept(catalog, keep, now_ms);
+    let collected = catalog.manifests().values().filter(|manifest| !kept.contains(&manifest.version));
+    let objects = collected.flat_map(|manifest| {
+        let delta = manifest.delta.as_ref().and_then(|delta| delta.payload.object.as_ref());
+        let parts = [(manifest.artifact.object.as_ref(), "artifact"), (delta, "delta")];
+        parts.into_iter().filter_map(|(object, kind)| object.map(|_| (manifest.version, kind)))
+    });
+    objects.collect()
+}
+
 /// The newest `keep` versions, all that may be gone back to, and whatever the deltas of these build on.
 fn kept(catalog: &Catalog, keep: usize, now_ms: i64) -> BTreeSet<Version> {
     let newest = catalog.manifests().keys().rev().take(keep).copied();

@@ -59,14 +59,32 @@ pub(super) struct Topic {
     left_out: u64,
     reader: Box<dyn LogReader>,
     writer: Box<dyn LogWriter>,
+    objects: Objects,
 }
 
 impl Topic {
     /// Reads to the end.
     pub(super) fn open(model: &str, keys: Keyring, reader: Box<dyn LogReader>, writer: Box<dyn LogWriter>) -> Result<Self, StreamError> {
-        let mut topic = Topic { catalog: Catalog::trusting(model, keys.trust), signer: keys.signer, left_out: 0, reader, writer };
+        let mut topic = Topic {
+            catalog: Catalog::trusting(model, keys.trust),
+            signer: keys.signer,
+            left_out: 0,
+            reader,
+            writer,
+            objects: Objects::default(),
+        };
         topic.refresh()?;
         Ok(topic)
+    }
+
+    /// Where artifacts lie that are too large for the topic.
+    pub(super) fn fetch_objects(&mut self, objects: Objects) {
+        self.objects = objects;
+    }
+
+    /// As told by [`Topic::fetch_objects`].
+    pub(super) fn objects(&self) -> &Objects {
+        &self.objects
     }
 
     /// The topic as read so far.
@@ -142,7 +160,7 @@ impl Topic {
                 catalog: &self.catalog,
                 reader: self.reader.as_mut(),
                 cache: None,
-                objects: &Objects::default(),
+                objects: &self.objects,
                 limits: FetchLimits { bytes_max: u64::MAX, timeout: FETCH_TIMEOUT },
                 stopping: &|| false,
                 noted: &mut |error| tracing::warn!(%error, "another way was found around it"),

@@ -24,7 +24,7 @@ pub use catalog::{Catalog, CatalogError, Marks};
 pub(crate) use fetch::{Fetch, FetchLimits, Unobtained, from_whole};
 pub use model::{Candidate, ModelError, ServedModel};
 pub use net::LightNet;
-pub use objects::Objects;
+pub use objects::{ObjectError, Objects};
 pub use reports::{Reporting, Reports};
 #[cfg(feature = "trainer")]
 pub(crate) use shared::worth_a_line;

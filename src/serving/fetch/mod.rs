@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use route::{Blocked, Cached, Route, Start};
 
-use super::objects::Objects;
+use super::objects::{ObjectError, Objects};
 use super::{Catalog, ModelError, SnapshotCache};
 use crate::domain::Version;
 use crate::stream::{LogReader, StreamError};
@@ -129,7 +129,7 @@ impl Fetch<'_> {
             None => Err(Failure::All(Unobtained::Waiting(format!("version {version} is not on the topic")))),
         };
         let mut artifact = match route.start {
-            Start::Cached => self.from_disk(route)?,
+            Start::Cached => self.base_on_disk(route)?,
             Start::Whole => {
                 let (version, whole) = (route.from, manifest_of(route.from)?.artifact.payload());
                 let whole = whole.ok_or_else(|| Failure::All(Unobtained::Waiting(format!("version {version} is not sent whole"))))?;
@@ -150,7 +150,7 @@ impl Fetch<'_> {
         Ok(artifact)
     }
 
-    fn from_disk(&self, route: &Route) -> Result<Vec<u8>, Failure> {
+    fn base_on_disk(&self, route: &Route) -> Result<Vec<u8>, Failure> {
         let version = route.from;
         let why = match self.cache.map(|cache| cache.load(version)) {
             Some(Ok(Some((_, artifact)))) if blake3::hash(&artifact).to_hex().as_str() == route.blake3 => return Ok(artifact),
@@ -189,9 +189,11 @@ impl Fetch<'_> {
         hash: &str,
         at_fault: impl Fn(ModelError) -> Failure,
     ) -> Result<Vec<u8>, Failure> {
-        let fetched = self.objects.get(version, what, payload.encoded_bytes, self.limits.timeout);
-        let failed = |why| StreamError::Client { doing: "fetching from the object store", why };
-        let bytes = fetched.map_err(|error| Failure::All(Unobtained::Stream(failed(format!("version {version}: {error}")))))?;
+        let failed = |error: ObjectError| match error {
+            ObjectError::TooLong { .. } => at_fault(ModelError::Artifact { version, why: error.to_string() }),
+            error => Failure::All(Unobtained::Stream(StreamError::Client { doing: "fetching a snapshot", why: error.to_string() })),
+        };
+        let bytes = self.objects.get(version, what, payload.encoded_bytes, self.limits.timeout).map_err(failed)?;
         if (bytes.len() as u64) < payload.encoded_bytes {
             let (found, expected) = (bytes.len() as u64, payload.encoded_bytes);
             return Err(at_fault(ModelError::Truncated { version, what: what.to_owned(), found, expected }));
