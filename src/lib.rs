@@ -36,6 +36,8 @@ pub mod evaluate;
 pub mod failpoint;
 pub mod features;
 #[cfg(feature = "trainer")]
+pub mod interchange;
+#[cfg(feature = "trainer")]
 pub mod join;
 pub mod keys;
 #[cfg(feature = "trainer")]

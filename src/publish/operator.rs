@@ -75,6 +75,14 @@ impl Operator {
     /// # Errors
     /// [`OperatorError`].
     pub fn verify(&mut self, version: Version) -> Result<Manifest, OperatorError> {
+        self.fetch(version).map(|(manifest, _)| manifest)
+    }
+
+    /// As [`Operator::verify`], with the artifact's bytes.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub fn fetch(&mut self, version: Version) -> Result<(Manifest, Vec<u8>), OperatorError> {
         self.topic.fetch(version).map_err(|error| match error {
             FetchError::Stream(error) => OperatorError::Stream(error),
             FetchError::Unknown => OperatorError::UnknownVersion { version, held: held_versions(self.catalog()) },

@@ -52,6 +52,7 @@ pub struct Exhausted {
 
 /// The snapshot topic of one model.
 pub(super) struct Topic {
+    model: String,
     catalog: Catalog,
     signer: Option<Signer>,
     /// Records not taken in, but for old ones.
@@ -63,7 +64,14 @@ pub(super) struct Topic {
 impl Topic {
     /// Reads to the end.
     pub(super) fn open(model: &str, keys: Keyring, reader: Box<dyn LogReader>, writer: Box<dyn LogWriter>) -> Result<Self, StreamError> {
-        let mut topic = Topic { catalog: Catalog::trusting(model, keys.trust), signer: keys.signer, left_out: 0, reader, writer };
+        let mut topic = Topic {
+            model: model.to_owned(),
+            catalog: Catalog::trusting(model, keys.trust),
+            signer: keys.signer,
+            left_out: 0,
+            reader,
+            writer,
+        };
         topic.refresh()?;
         Ok(topic)
     }
@@ -103,7 +111,7 @@ impl Topic {
             };
             idle = 0;
             let Err(error) = self.catalog.apply(&record) else { continue };
-            metrics::counter!(names::SNAPSHOT_REJECTED, "reason" => error.reason()).increment(1);
+            metrics::counter!(names::SNAPSHOT_REJECTED, "model" => self.model.clone(), "reason" => error.reason()).increment(1);
             match error {
                 CatalogError::Superseded { .. } | CatalogError::Replayed { .. } => {
                     tracing::debug!(%error, "record of the snapshot topic left out");
@@ -133,7 +141,7 @@ impl Topic {
     }
 
     /// Fetches a version and opens it as a subscriber would.
-    pub(super) fn fetch(&mut self, version: Version) -> Result<Manifest, FetchError> {
+    pub(super) fn fetch(&mut self, version: Version) -> Result<(Manifest, Vec<u8>), FetchError> {
         let manifest = self.catalog.manifests().get(&version).cloned().ok_or(FetchError::Unknown)?;
         let offsets =
             self.catalog.chunk_offsets(version).ok_or_else(|| FetchError::Damaged("chunks are missing on the topic".to_owned()))?;
@@ -150,7 +158,7 @@ impl Topic {
             artifact.extend_from_slice(chunk);
         }
         ServedModel::open(manifest.clone(), &artifact).map_err(|error| FetchError::Damaged(error.to_string()))?;
-        Ok(manifest)
+        Ok((manifest, artifact))
     }
 }
 

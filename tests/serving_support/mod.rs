@@ -11,7 +11,7 @@ use rocket_launching::config::{HiddenConfig, SchemaConfig};
 use rocket_launching::domain::{EventTime, Version};
 use rocket_launching::features::slot_key;
 use rocket_launching::keys::{Role, Signer, Trust};
-use rocket_launching::serving::http::{Limits, serve};
+use rocket_launching::serving::http::{Limits, Service, serve};
 use rocket_launching::serving::{Candidate, ServedModel, Subscriber, SubscriberConfig, SubscriberStatus};
 use rocket_launching::stream::{LogReader, LogWriter, MemoryLog};
 use rocket_launching::wire::snapshot::{
@@ -46,10 +46,10 @@ pub struct Snapshot {
     pub chunks: Vec<Vec<u8>>,
 }
 
-struct Noise(u64);
+pub struct Noise(pub u64);
 
 impl Noise {
-    fn float(&mut self) -> f32 {
+    pub fn float(&mut self) -> f32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -384,7 +384,10 @@ pub struct Server {
 
 impl Server {
     pub fn start(subscriber: &Arc<Subscriber>, limits: Limits) -> Server {
-        let subscriber = Arc::clone(subscriber);
+        Server::of(Service::new(Arc::clone(subscriber), limits))
+    }
+
+    pub fn of(service: Service) -> Server {
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -396,7 +399,7 @@ impl Server {
                 let shutdown = async {
                     let _ = stopped.await;
                 };
-                serve(listener, subscriber, limits, metrics, shutdown).await.expect("serves");
+                serve(listener, service, metrics, shutdown).await.expect("serves");
             });
         });
         Server { address: told.recv().expect("it started"), stop: Some(stop), thread: Some(thread) }
