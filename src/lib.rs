@@ -20,6 +20,8 @@
 
 #[cfg(feature = "trainer")]
 pub mod batch;
+#[cfg(feature = "capi")]
+pub mod capi;
 #[cfg(feature = "trainer")]
 pub mod checkpoint;
 pub mod config;

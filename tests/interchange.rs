@@ -22,8 +22,8 @@ const DIM: usize = 4;
 const ITEM_DIM: usize = 6;
 const SHARED: usize = 12;
 const LIGHT: usize = 8;
-/// Of the slots below: seven of the table's dim, two of the item's; two numbers, two click rates.
-const INPUTS: usize = 7 * DIM + 2 * ITEM_DIM + 2 + 2 * 2;
+/// Of the slots below: eight of the table's dim, two of the item's; two numbers, two click rates.
+const INPUTS: usize = 8 * DIM + 2 * ITEM_DIM + 2 + 2 * 2;
 
 /// Every kind of feature.
 fn schema() -> SchemaConfig {

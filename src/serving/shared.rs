@@ -192,6 +192,6 @@ pub(super) fn is_stale(model: &ServedModel) -> bool {
 }
 
 /// Milliseconds since 1970; 0 for a clock set before that.
-pub(super) fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

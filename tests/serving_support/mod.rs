@@ -227,6 +227,8 @@ pub struct Topic {
     pub log: MemoryLog,
     /// Records are signed, pins by the operator and the rest by the trainer.
     pub signed: bool,
+    /// Whose; [`MODEL`]'s unless said.
+    pub model: Option<String>,
     pub seq: u64,
     pub epoch: u64,
 }
@@ -237,6 +239,17 @@ impl Topic {
         let mut topic = Topic::default();
         topic.lease();
         topic
+    }
+
+    /// Another model's, with a lease.
+    pub fn of(model: &str) -> Topic {
+        let mut topic = Topic { model: Some(model.to_owned()), ..Topic::default() };
+        topic.lease();
+        topic
+    }
+
+    fn model(&self) -> String {
+        self.model.clone().unwrap_or_else(|| MODEL.to_owned())
     }
 
     /// With a lease, all of it signed.
@@ -266,8 +279,7 @@ impl Topic {
 
     pub fn lease(&mut self) {
         self.epoch += 1;
-        let lease =
-            Lease { proto: PROTOCOL, model: MODEL.to_owned(), seq: self.next_seq(), epoch: self.epoch, instance: "t".into(), at_ms: 0 };
+        let lease = Lease { proto: PROTOCOL, model: self.model(), seq: self.next_seq(), epoch: self.epoch, instance: "t".into(), at_ms: 0 };
         self.record(&Key::Lease, &lease);
     }
 
@@ -276,14 +288,14 @@ impl Topic {
         for (index, chunk) in (0u32..).zip(&snapshot.chunks) {
             self.put(&Key::Chunk(snapshot.manifest.version, index), Some(chunk.clone()));
         }
-        let manifest = Manifest { seq: self.next_seq(), epoch: self.epoch, ..snapshot.manifest.clone() };
+        let manifest = Manifest { model: self.model(), seq: self.next_seq(), epoch: self.epoch, ..snapshot.manifest.clone() };
         self.record(&Key::Manifest(manifest.version), &manifest);
     }
 
     pub fn pointer(&mut self, version: u64) -> Pointer {
         Pointer {
             proto: PROTOCOL,
-            model: MODEL.to_owned(),
+            model: self.model(),
             seq: self.next_seq(),
             epoch: self.epoch,
             version: Version(version),
@@ -307,7 +319,7 @@ impl Topic {
     pub fn pin_record(&mut self, version: Option<u64>) -> Pin {
         Pin {
             proto: PROTOCOL,
-            model: MODEL.to_owned(),
+            model: self.model(),
             seq: self.next_seq(),
             epoch: self.epoch,
             version: version.map(Version),
