@@ -20,6 +20,8 @@
 
 #[cfg(feature = "trainer")]
 pub mod batch;
+#[cfg(feature = "capi")]
+pub mod capi;
 #[cfg(feature = "trainer")]
 pub mod checkpoint;
 pub mod config;
@@ -35,6 +37,8 @@ pub mod evaluate;
 #[doc(hidden)]
 pub mod failpoint;
 pub mod features;
+#[cfg(feature = "trainer")]
+pub mod interchange;
 #[cfg(feature = "trainer")]
 pub mod join;
 pub mod keys;

@@ -290,9 +290,26 @@ fn an_operator_looks_goes_back_and_comes_forward_again() {
     let verified = site.run(&["snapshot", "verify", "2", "-o", "json"]).json();
     assert_eq!(keys(&verified), ["bytes", "chunks", "ok", "probes", "tensors", "version"]);
     assert_eq!(verified["ok"], true);
+    exports(&site);
 
     refusals(&site);
     there_and_back(&site);
+}
+
+/// A version as files for other programs.
+fn exports(site: &Site) {
+    for format in ["onnx", "safetensors"] {
+        let out = site.desk.path(format);
+        let out = out.to_str().unwrap();
+        let exported = site.run(&["snapshot", "export", "2", "--format", format, "--out", out, "-o", "json"]).json();
+        assert_eq!(keys(&exported), ["bytes", "file", "format", "version"]);
+        assert_eq!((&exported["version"], &exported["format"]), (&2.into(), &format.into()));
+        assert_eq!(std::fs::metadata(out).unwrap().len(), exported["bytes"].as_u64().unwrap());
+    }
+    let nowhere = site.run(&["snapshot", "export", "--format", "onnx", "--out", "/nowhere/model.onnx"]);
+    assert_eq!(nowhere.code, 1);
+    assert!(nowhere.err.contains("/nowhere/model.onnx"), "{}", nowhere.err);
+    assert_eq!(site.run(&["snapshot", "export", "--format", "pickle", "--out", "model.pkl"]).code, 64);
 }
 
 /// What must not change anything.

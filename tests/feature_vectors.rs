@@ -3,9 +3,90 @@
 
 use rocket_launching::config::{FeatureConfig, FeatureKind, Pooling, SchemaConfig, TimeUnit};
 use rocket_launching::domain::{EventTime, Field, ImpressionId, Origin, PartitionIndex, Record, Role};
-use rocket_launching::features::{FeatureSpec, Features, slot_key};
+use rocket_launching::features::{Counts, FeatureSpec, Features, click_rate_inputs, joint_key, slot_key};
 use rocket_launching::wire::snapshot::schema_hash;
 use rocket_launching::wire::{Decoded, EventDecoder};
+use serde_json::{Map, Value, json};
+
+fn vectors() -> Value {
+    serde_json::from_str(include_str!("fixtures/feature_vectors.json")).expect("JSON")
+}
+
+fn list<'a>(vectors: &'a Value, name: &str) -> &'a [Value] {
+    vectors[name].as_array().expect("a list")
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("text")
+}
+
+fn key(value: &Value) -> u64 {
+    u64::from_str_radix(text(value).trim_start_matches("0x"), 16).expect("a key")
+}
+
+fn numbers(value: &Value) -> Vec<f32> {
+    value.as_array().expect("a list").iter().map(|number| number.as_f64().expect("a number") as f32).collect()
+}
+
+fn close(found: &[f32], expected: &[f32]) -> bool {
+    found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 2e-6 * b.abs().max(1.0))
+}
+
+#[test]
+fn the_keys_that_are_written_down() {
+    let vectors = vectors();
+    for said in list(&vectors, "slot_keys") {
+        assert_eq!(slot_key(text(&said["table"]), text(&said["value"])), key(&said["key"]), "{said}");
+    }
+    for said in list(&vectors, "joint_keys") {
+        assert_eq!(joint_key(text(&said["name"]), said["keys"].as_array().expect("a list").iter().map(key)), key(&said["key"]), "{said}");
+    }
+}
+
+#[test]
+fn the_texts_that_values_are_known_by() {
+    let vectors = vectors();
+    let schema = SchemaConfig::labelled(vec![FeatureConfig::new("f", FeatureKind::Categorical)]);
+    let (decoder, empty) = (EventDecoder::new(&schema), Map::new());
+    let fields = |value: &Value| decoder.fields(&empty, json!({ "f": value }).as_object().expect("an object"));
+    for said in list(&vectors, "texts") {
+        assert_eq!(fields(&said["value"]).expect("a category")[..], [Field::Text(text(&said["text"]).into())], "{said}");
+    }
+    for value in list(&vectors, "refused") {
+        assert!(fields(value).is_err(), "{value}");
+    }
+}
+
+#[test]
+fn the_inputs_of_click_rates() {
+    let vectors = vectors();
+    for said in list(&vectors, "click_rates") {
+        let counts = |name: &str| match numbers(&said[name])[..] {
+            [impressions, clicks] => Counts { impressions, clicks },
+            _ => panic!("{said}"),
+        };
+        let found = click_rate_inputs(counts("counts"), counts("stream"), said["prior"].as_f64().expect("a number") as f32);
+        assert!(close(&found, &numbers(&said["inputs"])), "{found:?}: {said}");
+    }
+}
+
+#[test]
+fn the_examples_of_every_kind_of_feature() {
+    let vectors = vectors();
+    let schema: SchemaConfig = serde_json::from_value(vectors["schema"].clone()).expect("a good schema");
+    let (decoder, spec) = (EventDecoder::new(&schema), FeatureSpec::new(&schema).expect("a good schema").for_serving());
+    let mut found = Features::default();
+    for said in list(&vectors, "examples") {
+        let fields = decoder.fields(&Map::new(), said["columns"].as_object().expect("an object")).expect("good columns");
+        spec.extract(EventTime(said["time_ms"].as_i64().expect("a time")), &fields, &mut found);
+        let slots: Vec<Vec<u64>> =
+            list(said, "slots").iter().map(|ids| ids.as_array().expect("a list").iter().map(key).collect()).collect();
+        let split: Vec<&[u64]> = found.bounds.windows(2).map(|ends| &found.ids[ends[0] as usize..ends[1] as usize]).collect();
+        assert_eq!(split, slots, "{said}");
+        assert_eq!(found.click_rates, list(said, "click_rates").iter().map(key).collect::<Vec<_>>(), "{said}");
+        assert!(close(&found.numbers, &numbers(&said["numbers"])), "{:?}: {said}", found.numbers);
+    }
+}
 
 #[test]
 fn keys_of_slots() {

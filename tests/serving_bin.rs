@@ -79,7 +79,7 @@ fn it_serves_from_disk_without_a_broker_and_leaves_on_sigterm() {
     let ready = agent().get(format!("http://{address}/readyz")).call().expect("answers");
     assert_eq!((ready.status().as_u16(), ready.headers()["x-model-version"].to_str().expect("text")), (200, "4"));
     let mut metrics = agent().get(format!("http://{address}/metrics")).call().expect("answers");
-    assert!(metrics.body_mut().read_to_string().expect("text").contains("rocket_served_version 4"));
+    assert!(metrics.body_mut().read_to_string().expect("text").contains("rocket_served_version{model=\"ctr\"} 4"));
 
     let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
     assert!(killed.success());

@@ -1,4 +1,4 @@
-//! Reference ad server: HTTP scoring over the subscriber library.
+//! Reference ad server: scoring over HTTP and gRPC with the subscriber library.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,16 @@ use anyhow::Context as _;
 use clap::Parser;
 use rocket_launching::config::{KafkaConfig, LogConfig, LogFormat};
 use rocket_launching::keys::Trust;
-use rocket_launching::serving::http::{Limits, serve};
-use rocket_launching::serving::{Objects, Reporting, Subscriber, SubscriberConfig, SubscriberError};
+use rocket_launching::serving::service::{Limits, Models, Service};
+use rocket_launching::serving::{Objects, Reporting, Subscriber, SubscriberConfig, SubscriberError, grpc, http};
 use rocket_launching::stream::{KafkaLogReader, KafkaLogWriter, LogReader, LogWriter};
 use rocket_launching::telemetry::{init_logs, names};
 use rocket_launching::wire::snapshot::Group;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// Exit codes, as sysexits.h names them: EX_USAGE and EX_CONFIG.
 const USAGE: u8 = 64;
@@ -26,17 +29,18 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// How often the following thread is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Scores candidates over HTTP with the light net of a snapshot topic, always the version that the topic says.
+/// Scores candidates over HTTP and gRPC with the light nets of snapshot topics, always the version that the topic says.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
     /// Kafka brokers: host:port, comma-separated.
     #[arg(long, env = "ROCKET_BROKERS", default_value = "127.0.0.1:9092")]
     brokers: String,
-    /// Name of the model: the trainer's config `name`.
-    #[arg(long, env = "ROCKET_MODEL")]
-    model: String,
-    /// Snapshot topic; `MODEL.snapshots` unless given.
+    /// Name of the model: the trainer's config `name`. May be repeated, or separated by commas; the first is meant where a request names
+    /// none. Each may have a directory for its snapshots; unless given, it is --cache, or of several models a directory each below it.
+    #[arg(long = "model", env = "ROCKET_MODEL", value_name = "NAME[=DIR]", value_delimiter = ',', required = true, value_parser = followed)]
+    models: Vec<Followed>,
+    /// Snapshot topic of the one model; `MODEL.snapshots` unless given.
     #[arg(long)]
     topic: Option<String>,
     /// Trusted public keys, the trainer's `keys.trusted`; records that none of them has signed do not count.
@@ -63,10 +67,13 @@ struct Args {
     /// Prefix in an object store for what is too large for the topic, the trainer's `publish.claim_check`.
     #[arg(long, env = "ROCKET_CLAIM_CHECK", value_name = "URL", default_value = "")]
     claim_check: String,
-    /// Address to listen on.
+    /// Address to listen on for HTTP.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Most candidates per request.
+    /// Address to listen on for gRPC (HTTP/2 without TLS); none unless given.
+    #[arg(long, value_name = "ADDRESS")]
+    grpc_listen: Option<SocketAddr>,
+    /// Most candidates per request, those of a whole batch taken together.
     #[arg(long, default_value_t = Limits::default().candidates_max)]
     candidates_max: usize,
     /// Log lines for people or for machines.
@@ -81,6 +88,21 @@ struct Args {
     /// A file of librdkafka settings, KEY=VALUE a line, `#` before comments; -X wins.
     #[arg(long, env = "ROCKET_PROPERTIES", value_name = "FILE")]
     properties: Option<PathBuf>,
+}
+
+/// A model to follow, and where its snapshots lie.
+#[derive(Debug, Clone)]
+struct Followed {
+    name: String,
+    cache: Option<PathBuf>,
+}
+
+fn followed(text: &str) -> Result<Followed, String> {
+    let (name, cache) = text.split_once('=').map_or((text, None), |(name, dir)| (name, Some(dir)));
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)) {
+        return Err("a model's name is of letters, digits, `_` and `-`; write it like ctr or ctr=/var/lib/rocket-scorer/ctr".to_owned());
+    }
+    Ok(Followed { name: name.to_owned(), cache: cache.filter(|dir| !dir.is_empty()).map(PathBuf::from) })
 }
 
 /// The settings of a file; of a line that is none only its number is told.
@@ -130,20 +152,66 @@ fn main() -> ExitCode {
     }
 }
 
+fn configuration(error: impl Into<anyhow::Error>) -> Failure {
+    Failure(CONFIGURATION, error.into())
+}
+
 fn run(args: Args) -> Result<(), Failure> {
-    let configuration = |error: anyhow::Error| Failure(CONFIGURATION, error);
     let format = if args.log_format == "json" { LogFormat::Json } else { LogFormat::Human };
-    init_logs(&LogConfig { filter: args.log_filter, format }).map_err(|error| configuration(error.into()))?;
+    init_logs(&LogConfig { filter: args.log_filter.clone(), format }).map_err(configuration)?;
     let metrics = names::install().context("metrics")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("tokio runtime")?;
-    let listener = runtime.block_on(tokio::net::TcpListener::bind(args.listen));
-    let listener = listener.with_context(|| format!("--listen {}", args.listen)).map_err(configuration)?;
-    let address = listener.local_addr().context("--listen")?;
+    let (listener, address) = listen(&runtime, "--listen", args.listen)?;
+    let grpc = args.grpc_listen.map(|address| listen(&runtime, "--grpc-listen", address)).transpose()?;
+    let models = follow(&args)?;
 
+    let limits = Limits { candidates_max: args.candidates_max, ..Limits::default() };
+    let service = Service::new(models.clone(), limits);
+    let names: Vec<&str> = models.iter().map(|subscriber| subscriber.name()).collect();
+    let grpc_address = grpc.as_ref().map(|(_, address)| address.to_string());
+    tracing::info!(address = %address, grpc = grpc_address, model = names.join(","), "scoring");
+    let ended = runtime.block_on(async {
+        let (stop, stopped) = watch::channel(());
+        let until = || {
+            let mut stopped = stopped.clone();
+            async move {
+                let _ = stopped.changed().await;
+            }
+        };
+        let mut servers = JoinSet::new();
+        servers.spawn(http::serve(listener, service.clone(), metrics, until()));
+        if let Some((listener, _)) = grpc {
+            servers.spawn(grpc::serve(listener, service, until()));
+        }
+        let ended = wait(&models).await;
+        let _ = stop.send(());
+        tracing::info!("answering what is in flight, then leaving");
+        match tokio::time::timeout(DRAIN, servers.join_all()).await {
+            Ok(served) => served.into_iter().collect::<std::io::Result<()>>().context("server")?,
+            Err(_) => tracing::warn!("requests were still in flight after {DRAIN:?}"),
+        }
+        ended
+    });
+    runtime.shutdown_timeout(Duration::ZERO);
+    drop(models);
+    ended
+}
+
+fn listen(runtime: &Runtime, option: &str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let listener = runtime.block_on(TcpListener::bind(address)).with_context(|| format!("{option} {address}")).map_err(configuration)?;
+    let bound = listener.local_addr().context("the address listened on")?;
+    Ok((listener, bound))
+}
+
+/// Starts to follow every model.
+fn follow(args: &Args) -> Result<Models, Failure> {
+    let several = args.models.len() > 1;
+    if several && args.topic.is_some() {
+        return Err(Failure(USAGE, anyhow::anyhow!("--topic is one model's; of several models each follows NAME.snapshots")));
+    }
     let given = args.properties.as_deref().map(properties).transpose().context("--properties").map_err(configuration)?;
-    let properties = given.into_iter().flatten().chain(args.settings).collect();
-    let kafka = KafkaConfig { brokers: args.brokers, properties, ..KafkaConfig::default() };
-    let topic = args.topic.unwrap_or_else(|| format!("{}.snapshots", args.model));
+    let properties = given.into_iter().flatten().chain(args.settings.iter().cloned()).collect();
+    let kafka = KafkaConfig { brokers: args.brokers.clone(), properties, ..KafkaConfig::default() };
     let trust = match &args.trusted {
         Some(path) => Trust::load(path).map_err(|error| configuration(anyhow::Error::from(error).context("--trusted")))?,
         None => {
@@ -153,48 +221,39 @@ fn run(args: Args) -> Result<(), Failure> {
             Trust::default()
         }
     };
-    let host = args.host.or_else(host_name).unwrap_or_default();
-    let acks = args.acks_topic.unwrap_or_else(|| format!("{}.acks", args.model));
-    let reports = args.report.then(|| {
-        let kafka = kafka.clone();
-        Reporting::new(move || Ok(Box::new(KafkaLogWriter::open(&kafka, &acks)?) as Box<dyn LogWriter>))
-    });
+    let host = args.host.clone().or_else(host_name).unwrap_or_default();
     let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let objects = Objects::open(&args.claim_check, environment).context("--claim-check").map_err(configuration)?;
-    let (group, keep) = (args.group, args.keep);
-    let config = SubscriberConfig { trust, host, group, reports, keep, objects, ..SubscriberConfig::new(&args.model, args.cache) };
-    let open_reader = move || Ok(Box::new(KafkaLogReader::open(&kafka, &topic)?) as Box<dyn LogReader>);
-    let subscriber = Subscriber::start(config, open_reader).map_err(|error| match error {
-        SubscriberError::NoHost => configuration(anyhow::Error::from(error).context("--host")),
-        SubscriberError::Cache(_) => configuration(anyhow::Error::from(error).context("--cache")),
-        error => Failure(1, error.into()),
-    })?;
-
-    let subscriber = Arc::new(subscriber);
-    let limits = Limits { candidates_max: args.candidates_max, ..Limits::default() };
-    tracing::info!(address = %address, model = args.model, "scoring");
-    let ended = runtime.block_on(async {
-        let (stop, mut stopped) = watch::channel(());
-        let server = serve(listener, Arc::clone(&subscriber), limits, metrics, async move {
-            let _ = stopped.changed().await;
+    let mut subscribers = Vec::new();
+    for Followed { name, cache } in &args.models {
+        let below = || if several { args.cache.join(name) } else { args.cache.clone() };
+        let reports = args.report.then(|| {
+            let (kafka, acks) = (kafka.clone(), args.acks_topic.clone().unwrap_or_else(|| format!("{name}.acks")));
+            Reporting::new(move || Ok(Box::new(KafkaLogWriter::open(&kafka, &acks)?) as Box<dyn LogWriter>))
         });
-        let server = tokio::spawn(server);
-        let ended = wait(&subscriber).await;
-        let _ = stop.send(());
-        tracing::info!("answering what is in flight, then leaving");
-        match tokio::time::timeout(DRAIN, server).await {
-            Ok(served) => served.context("HTTP server")?.context("HTTP server")?,
-            Err(_) => tracing::warn!("requests were still in flight after {DRAIN:?}"),
-        }
-        ended
-    });
-    runtime.shutdown_timeout(Duration::ZERO);
-    drop(subscriber);
-    ended
+        let config = SubscriberConfig {
+            trust: trust.clone(),
+            host: host.clone(),
+            group: args.group.clone(),
+            reports,
+            keep: args.keep,
+            objects: objects.clone(),
+            ..SubscriberConfig::new(name, cache.clone().unwrap_or_else(below))
+        };
+        let (kafka, topic) = (kafka.clone(), args.topic.clone().unwrap_or_else(|| format!("{name}.snapshots")));
+        let open_reader = move || Ok(Box::new(KafkaLogReader::open(&kafka, &topic)?) as Box<dyn LogReader>);
+        let subscriber = Subscriber::start(config, open_reader).map_err(|error| match error {
+            SubscriberError::NoHost => configuration(anyhow::Error::from(error).context("--host")),
+            SubscriberError::Cache(_) => configuration(anyhow::Error::from(error).context("--cache")),
+            error => Failure(1, error.into()),
+        })?;
+        subscribers.push(Arc::new(subscriber));
+    }
+    Models::new(subscribers).map_err(|error| Failure(USAGE, error.into()))
 }
 
-/// Until a signal says to leave, or the following thread has ended.
-async fn wait(subscriber: &Subscriber) -> Result<(), Failure> {
+/// Until a signal says to leave, or a following thread has ended.
+async fn wait(models: &Models) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut look = tokio::time::interval(LOOK);
@@ -202,11 +261,15 @@ async fn wait(subscriber: &Subscriber) -> Result<(), Failure> {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = look.tick() => match subscriber.refusal() {
-                Some(refusal) => return Err(Failure(CONFIGURATION, anyhow::anyhow!(refusal))),
-                None if !subscriber.is_following() => return Err(Failure(1, SubscriberError::Panicked.into())),
-                None => {}
-            },
+            _ = look.tick() => models.iter().try_for_each(|subscriber| look_at(subscriber))?,
         }
+    }
+}
+
+fn look_at(subscriber: &Subscriber) -> Result<(), Failure> {
+    match subscriber.refusal() {
+        Some(refusal) => Err(configuration(anyhow::anyhow!(refusal))),
+        None if !subscriber.is_following() => Err(Failure(1, SubscriberError::Panicked.into())),
+        None => Ok(()),
     }
 }

@@ -18,6 +18,7 @@ mod checkpoint;
 mod consent;
 mod context;
 mod dlq;
+mod export;
 mod gauc;
 mod history;
 mod keys;

@@ -1,8 +1,9 @@
-//! `rocketctl snapshot ls`, `show`, `verify` and `now`.
+//! `rocketctl snapshot ls`, `show`, `verify` and `now`; `export` has a file of its own.
 
 use serde::Serialize;
 
 use super::context::{Context, now_ms};
+use super::export::{self, ExportArgs};
 use super::output::{self, View, figure, length, maybe, pairs, table, time};
 use crate::daemon::Failure;
 use crate::domain::{Head, Version};
@@ -19,6 +20,8 @@ pub(super) enum SnapshotCommand {
     Show(VersionArgs),
     /// Fetch a version and check hashes, tensors and probes as a server does.
     Verify(VersionArgs),
+    /// Write a version to a file that other programs read: ONNX, or safetensors with the manifest inside.
+    Export(ExportArgs),
     /// Let the daemon commit a checkpoint and publish it now.
     Now,
 }
@@ -163,23 +166,28 @@ pub(super) fn run(context: &Context, command: SnapshotCommand) -> Result<(), Fai
         SnapshotCommand::Show(arguments) => {
             let operator = context.reader()?;
             let catalog = operator.catalog();
-            let version = given_or_served(arguments, catalog)?;
+            let version = given_or_served(arguments.version, catalog)?;
             let manifest = catalog.manifests().get(&version).ok_or_else(|| unknown(version, catalog))?;
             output::print(context.format, &Shown::new(manifest, catalog))
         }
         SnapshotCommand::Verify(arguments) => {
             let mut operator = context.reader()?;
-            let version = given_or_served(arguments, operator.catalog())?;
+            let version = given_or_served(arguments.version, operator.catalog())?;
             let manifest = operator.verify(version)?;
             output::print(context.format, &Verified::new(&manifest))
+        }
+        SnapshotCommand::Export(arguments) => {
+            let mut operator = context.reader()?;
+            let version = given_or_served(arguments.version, operator.catalog())?;
+            let (manifest, artifact) = operator.fetch(version)?;
+            export::run(context, &arguments, &manifest, &artifact)
         }
         SnapshotCommand::Now => output::print(context.format, &context.ask::<Published>(&Request::SnapshotNow)?),
     }
 }
 
-fn given_or_served(arguments: VersionArgs, catalog: &Catalog) -> Result<Version, Failure> {
-    arguments
-        .version
+fn given_or_served(given: Option<Version>, catalog: &Catalog) -> Result<Version, Failure> {
+    given
         .or_else(|| catalog.target(now_ms()))
         .ok_or_else(|| Failure::failed("no version is served yet; name one, see `rocketctl snapshot ls`"))
 }

@@ -53,6 +53,7 @@ pub struct Exhausted {
 
 /// The snapshot topic of one model.
 pub(super) struct Topic {
+    model: String,
     catalog: Catalog,
     signer: Option<Signer>,
     /// Records not taken in, but for old ones.
@@ -66,6 +67,7 @@ impl Topic {
     /// Reads to the end.
     pub(super) fn open(model: &str, keys: Keyring, reader: Box<dyn LogReader>, writer: Box<dyn LogWriter>) -> Result<Self, StreamError> {
         let mut topic = Topic {
+            model: model.to_owned(),
             catalog: Catalog::trusting(model, keys.trust),
             signer: keys.signer,
             left_out: 0,
@@ -122,7 +124,7 @@ impl Topic {
             };
             idle = 0;
             let Err(error) = self.catalog.apply(&record) else { continue };
-            metrics::counter!(names::SNAPSHOT_REJECTED, "reason" => error.reason()).increment(1);
+            metrics::counter!(names::SNAPSHOT_REJECTED, "model" => self.model.clone(), "reason" => error.reason()).increment(1);
             match error {
                 CatalogError::Superseded { .. } | CatalogError::Replayed { .. } => {
                     tracing::debug!(%error, "record of the snapshot topic left out");

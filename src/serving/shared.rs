@@ -58,6 +58,8 @@ pub struct SubscriberStatus {
 /// What the following thread tells and everybody else reads.
 #[derive(Debug)]
 pub(super) struct Shared {
+    /// The label of what it counts.
+    name: String,
     served: ArcSwapOption<ServedModel>,
     told: Mutex<SubscriberStatus>,
     refusal: Mutex<Option<String>>,
@@ -67,7 +69,12 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(model: &str) -> Self {
         let told = SubscriberStatus { model: model.to_owned(), ..SubscriberStatus::default() };
-        Shared { served: ArcSwapOption::empty(), told: Mutex::new(told), refusal: Mutex::new(None), stop: AtomicBool::new(false) }
+        let name = model.to_owned();
+        Shared { name, served: ArcSwapOption::empty(), told: Mutex::new(told), refusal: Mutex::new(None), stop: AtomicBool::new(false) }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn model(&self) -> Option<Arc<ServedModel>> {
@@ -82,7 +89,7 @@ impl Shared {
         let model = self.model();
         let version = model.as_ref().map(|model| model.version());
         let stale = model.is_some_and(|model| is_stale(&model));
-        metrics::gauge!(names::SNAPSHOT_STALE).set(f64::from(u8::from(stale)));
+        metrics::gauge!(names::SNAPSHOT_STALE, "model" => self.name.clone()).set(f64::from(u8::from(stale)));
         SubscriberStatus { version, stale, following, ..self.told().clone() }
     }
 
@@ -93,7 +100,7 @@ impl Shared {
 
     /// Serves `model` from the next request on; requests in flight finish on the one before.
     pub(super) fn swap(&self, model: ServedModel) {
-        metrics::counter!(names::SNAPSHOT_SWAPS).increment(1);
+        metrics::counter!(names::SNAPSHOT_SWAPS, "model" => self.name.clone()).increment(1);
         self.store(model);
         let mut told = self.told();
         told.swaps += 1;
@@ -102,7 +109,7 @@ impl Shared {
     }
 
     fn store(&self, model: ServedModel) {
-        metrics::gauge!(names::SERVED_VERSION).set(model.version().0 as f64);
+        metrics::gauge!(names::SERVED_VERSION, "model" => self.name.clone()).set(model.version().0 as f64);
         self.served.store(Some(Arc::new(model)));
     }
 
@@ -154,7 +161,7 @@ impl Shared {
 
     /// Counts a refusal and keeps its text: who sees the one sees the other.
     pub(super) fn rejected(&self, reason: &'static str, what: &str) {
-        metrics::counter!(names::SNAPSHOT_REJECTED, "reason" => reason).increment(1);
+        metrics::counter!(names::SNAPSHOT_REJECTED, "model" => self.name.clone(), "reason" => reason).increment(1);
         let mut told = self.told();
         told.last_error = Some(Incident { at_ms: now_ms(), what: what.to_owned() });
         let count = told.rejected.entry(reason.to_owned()).or_default();
@@ -209,6 +216,6 @@ pub(super) fn is_stale(model: &ServedModel) -> bool {
 }
 
 /// Milliseconds since 1970; 0 for a clock set before that.
-pub(super) fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -9,6 +9,7 @@ use super::objects::Objects;
 use super::reports::{self, Reporting};
 use super::shared::{Shared, SubscriberStatus};
 use super::{Marks, ServedModel};
+use crate::domain::Version;
 use crate::keys::Trust;
 use crate::stream::{LogReader, StreamError};
 use crate::wire::snapshot::Group;
@@ -153,6 +154,18 @@ impl Subscriber {
         let follower = Follower::new(config, cache, (marks, target), Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("snapshots".to_owned()).spawn(move || follower.run(&open_reader))?;
         Ok(Subscriber { shared, thread: Some(thread), reporter: reporter.transpose()? })
+    }
+
+    /// Name of the model that it follows.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.shared.name()
+    }
+
+    /// The version served now.
+    #[must_use]
+    pub fn version(&self) -> Option<Version> {
+        self.shared.version()
     }
 
     /// The model served now; never waits.

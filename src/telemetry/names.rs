@@ -3,9 +3,11 @@
 //! Names bear the prefix `rocket_`, their base unit, and `_total` on counters. No label ever holds a user, an item or an impression.
 //! `ops/metrics.md` lists the same names; a test reads it.
 
+#[cfg(feature = "scorer")]
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Bucket bounds of every histogram of seconds: from half a millisecond (scoring one request) to a minute (a big checkpoint).
+#[cfg(feature = "scorer")]
 const SECONDS_BUCKETS: [f64; 16] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// How a metric moves.
@@ -90,15 +92,15 @@ metrics! {
     Gauge HELD_BACK = "rocket_held_back", "1 while the newest version is held back by a gate.";
     Counter PUBLISHED_BYTES = "rocket_published_bytes_total", "Bytes of snapshots sent, encoded, by `kind`: artifact or delta.";
     // The scorer and whoever else embeds the subscriber; refusals also of the trainer, which reads the topic too.
-    Counter SCORE_REQUESTS = "rocket_score_requests_total", "Scoring requests, by HTTP `status`.";
-    Counter SCORE_CANDIDATES = "rocket_score_candidates_total", "Candidates scored.";
-    Histogram SCORE_SECONDS = "rocket_score_seconds", "One scoring request, decoding and encoding included.";
-    Gauge SERVED_VERSION = "rocket_served_version", "Version being served.";
-    Counter SNAPSHOT_SWAPS = "rocket_snapshot_swaps_total", "Swaps of the served version, back and forth.";
-    Counter SNAPSHOT_REJECTED = "rocket_snapshot_rejected_total", "Records and versions of the snapshot topic refused, by `reason`; what was served stays.";
+    Counter SCORE_REQUESTS = "rocket_score_requests_total", "Scoring requests, by `model` and HTTP `status`; of a gRPC call the one that HTTP would have had.";
+    Counter SCORE_CANDIDATES = "rocket_score_candidates_total", "Candidates scored, by `model`.";
+    Histogram SCORE_SECONDS = "rocket_score_seconds", "One scoring request, decoding and encoding included, by `model`.";
+    Gauge SERVED_VERSION = "rocket_served_version", "Version being served, by `model`.";
+    Counter SNAPSHOT_SWAPS = "rocket_snapshot_swaps_total", "Swaps of the served version, back and forth, by `model`.";
+    Counter SNAPSHOT_REJECTED = "rocket_snapshot_rejected_total", "Records and versions of the snapshot topic refused, by `model` and `reason`; what was served stays.";
     Counter SERVER_REPORTS = "rocket_server_reports_total", "Reports of where this server stands, by `result`: sent or failed.";
     Counter SNAPSHOT_FETCHED_BYTES = "rocket_snapshot_fetched_bytes_total", "Bytes of snapshots fetched, as sent, by `kind`: artifact or delta.";
-    Gauge SNAPSHOT_STALE = "rocket_snapshot_stale", "1 while the served version is past its expiry; it is served on all the same.";
+    Gauge SNAPSHOT_STALE = "rocket_snapshot_stale", "1 while the served version is past its expiry, by `model`; it is served on all the same.";
 }
 
 /// Tells the installed recorder the help text and kind of every metric.
@@ -116,6 +118,7 @@ pub fn describe_all() {
 ///
 /// # Errors
 /// [`BuildError`]: a recorder is installed already.
+#[cfg(feature = "scorer")]
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle =
         PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)?.install_recorder()?;

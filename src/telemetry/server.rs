@@ -1,11 +1,12 @@
-//! HTTP/1 on a listener, with limits on what one client can hold: connections, headers, and time.
+//! HTTP/1 or HTTP/2 on a listener, with limits on what one client can hold: connections, headers, and time.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +20,8 @@ const HEADER_LINES_MAX: usize = 100;
 const TURNED_AWAY_MAX: usize = 64;
 /// How long such a client may take to hear it.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Calls at once on one connection of HTTP/2: a client that has more opens another.
+const STREAMS_MAX: u32 = 256;
 /// What it hears.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
@@ -35,7 +38,12 @@ pub struct ConnectionLimits {
     pub write_timeout: Duration,
 }
 
-/// Serves `router` on `listener` until `shutdown` resolves; requests in flight are answered.
+/// A client's socket.
+type Socket = TokioIo<Pin<Box<TimeoutStream<TcpStream>>>>;
+/// A connection that is served until it ends.
+type Connection = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
+
+/// Serves `router` over HTTP/1 on `listener` until `shutdown` resolves; requests in flight are answered.
 ///
 /// # Errors
 /// None so far: what a client does ends its own connection, and failed accepts are tried again.
@@ -50,6 +58,44 @@ pub async fn serve(
         .header_read_timeout(limits.header_timeout)
         .max_header_size(limits.header_bytes_max)
         .max_headers(HEADER_LINES_MAX);
+    let open = |socket, graceful: &GracefulShutdown| -> Connection {
+        Box::pin(graceful.watch(http.serve_connection(socket, TowerToHyperService::new(router.clone()))))
+    };
+    accept(listener, limits, None, FULL, shutdown, open).await
+}
+
+/// As [`serve`], over HTTP/2 without TLS. A client has `header_timeout` for its first words, and for its answer to each ping after that.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_http2(
+    listener: TcpListener,
+    router: Router,
+    limits: ConnectionLimits,
+    shutdown: impl Future<Output = ()> + Send,
+) -> std::io::Result<()> {
+    let mut http = http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new())
+        .keep_alive_interval(limits.header_timeout / 2)
+        .keep_alive_timeout(limits.header_timeout / 2)
+        .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
+        .max_concurrent_streams(STREAMS_MAX);
+    let open = |socket, graceful: &GracefulShutdown| -> Connection {
+        Box::pin(graceful.watch(http.serve_connection(socket, TowerToHyperService::new(router.clone()))))
+    };
+    // Before its first words nothing pings it; after them it is heard of at every ping.
+    accept(listener, limits, Some(limits.header_timeout), b"", shutdown, open).await
+}
+
+/// Accepts, and serves what `open` makes of each socket; above the limit a client hears `farewell`.
+async fn accept(
+    listener: TcpListener,
+    limits: ConnectionLimits,
+    read_timeout: Option<Duration>,
+    farewell: &'static [u8],
+    shutdown: impl Future<Output = ()> + Send,
+    open: impl Fn(Socket, &GracefulShutdown) -> Connection + Send,
+) -> std::io::Result<()> {
     let (places, farewells) = (Arc::new(Semaphore::new(limits.connections_max)), Arc::new(Semaphore::new(TURNED_AWAY_MAX)));
     let graceful = GracefulShutdown::new();
     let mut shutdown = std::pin::pin!(shutdown);
@@ -68,10 +114,10 @@ pub async fn serve(
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            if let Ok(farewell) = Arc::clone(&farewells).try_acquire_owned() {
+            if let Ok(place) = Arc::clone(&farewells).try_acquire_owned() {
                 tokio::spawn(async move {
-                    let _gone = tokio::time::timeout(FAREWELL, turn_away(stream)).await;
-                    drop(farewell);
+                    let _gone = tokio::time::timeout(FAREWELL, turn_away(stream, farewell)).await;
+                    drop(place);
                 });
             }
             continue;
@@ -80,8 +126,8 @@ pub async fn serve(
         let _closed = stream.set_nodelay(true);
         let mut bounded = TimeoutStream::new(stream);
         bounded.set_write_timeout(Some(limits.write_timeout));
-        let connection = http.serve_connection(TokioIo::new(Box::pin(bounded)), TowerToHyperService::new(router.clone()));
-        let connection = graceful.watch(connection);
+        bounded.set_read_timeout(read_timeout);
+        let connection = open(TokioIo::new(Box::pin(bounded)), &graceful);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "HTTP connection ended");
@@ -93,9 +139,9 @@ pub async fn serve(
     Ok(())
 }
 
-/// Says 503, then reads on until the client has closed: a socket closed with unread bytes would take the answer back.
-async fn turn_away(mut stream: TcpStream) -> std::io::Result<()> {
-    stream.write_all(FULL).await?;
+/// Says it, then reads on until the client has closed: a socket closed with unread bytes would take the answer back.
+async fn turn_away(mut stream: TcpStream, farewell: &[u8]) -> std::io::Result<()> {
+    stream.write_all(farewell).await?;
     stream.shutdown().await?;
     let mut rest = [0; 1024];
     while stream.read(&mut rest).await? > 0 {}

@@ -11,7 +11,7 @@ use rocket_launching::config::{HiddenConfig, SchemaConfig};
 use rocket_launching::domain::{EventTime, Version};
 use rocket_launching::features::slot_key;
 use rocket_launching::keys::{Role, Signer, Trust};
-use rocket_launching::serving::http::{Limits, serve};
+use rocket_launching::serving::http::{Limits, Service, serve};
 use rocket_launching::serving::{Candidate, ServedModel, Subscriber, SubscriberConfig, SubscriberStatus};
 use rocket_launching::stream::{LogReader, LogWriter, MemoryLog};
 use rocket_launching::wire::snapshot::{
@@ -46,10 +46,10 @@ pub struct Snapshot {
     pub chunks: Vec<Vec<u8>>,
 }
 
-struct Noise(u64);
+pub struct Noise(pub u64);
 
 impl Noise {
-    fn float(&mut self) -> f32 {
+    pub fn float(&mut self) -> f32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -227,6 +227,8 @@ pub struct Topic {
     pub log: MemoryLog,
     /// Records are signed, pins by the operator and the rest by the trainer.
     pub signed: bool,
+    /// Whose; [`MODEL`]'s unless said.
+    pub model: Option<String>,
     pub seq: u64,
     pub epoch: u64,
 }
@@ -237,6 +239,17 @@ impl Topic {
         let mut topic = Topic::default();
         topic.lease();
         topic
+    }
+
+    /// Another model's, with a lease.
+    pub fn of(model: &str) -> Topic {
+        let mut topic = Topic { model: Some(model.to_owned()), ..Topic::default() };
+        topic.lease();
+        topic
+    }
+
+    fn model(&self) -> String {
+        self.model.clone().unwrap_or_else(|| MODEL.to_owned())
     }
 
     /// With a lease, all of it signed.
@@ -266,8 +279,7 @@ impl Topic {
 
     pub fn lease(&mut self) {
         self.epoch += 1;
-        let lease =
-            Lease { proto: PROTOCOL, model: MODEL.to_owned(), seq: self.next_seq(), epoch: self.epoch, instance: "t".into(), at_ms: 0 };
+        let lease = Lease { proto: PROTOCOL, model: self.model(), seq: self.next_seq(), epoch: self.epoch, instance: "t".into(), at_ms: 0 };
         self.record(&Key::Lease, &lease);
     }
 
@@ -276,14 +288,14 @@ impl Topic {
         for (index, chunk) in (0u32..).zip(&snapshot.chunks) {
             self.put(&Key::Chunk(snapshot.manifest.version, index), Some(chunk.clone()));
         }
-        let manifest = Manifest { seq: self.next_seq(), epoch: self.epoch, ..snapshot.manifest.clone() };
+        let manifest = Manifest { model: self.model(), seq: self.next_seq(), epoch: self.epoch, ..snapshot.manifest.clone() };
         self.record(&Key::Manifest(manifest.version), &manifest);
     }
 
     pub fn pointer(&mut self, version: u64) -> Pointer {
         Pointer {
             proto: PROTOCOL,
-            model: MODEL.to_owned(),
+            model: self.model(),
             seq: self.next_seq(),
             epoch: self.epoch,
             version: Version(version),
@@ -307,7 +319,7 @@ impl Topic {
     pub fn pin_record(&mut self, version: Option<u64>) -> Pin {
         Pin {
             proto: PROTOCOL,
-            model: MODEL.to_owned(),
+            model: self.model(),
             seq: self.next_seq(),
             epoch: self.epoch,
             version: version.map(Version),
@@ -385,7 +397,10 @@ pub struct Server {
 
 impl Server {
     pub fn start(subscriber: &Arc<Subscriber>, limits: Limits) -> Server {
-        let subscriber = Arc::clone(subscriber);
+        Server::of(Service::new(Arc::clone(subscriber), limits))
+    }
+
+    pub fn of(service: Service) -> Server {
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -397,7 +412,7 @@ impl Server {
                 let shutdown = async {
                     let _ = stopped.await;
                 };
-                serve(listener, subscriber, limits, metrics, shutdown).await.expect("serves");
+                serve(listener, service, metrics, shutdown).await.expect("serves");
             });
         });
         Server { address: told.recv().expect("it started"), stop: Some(stop), thread: Some(thread) }

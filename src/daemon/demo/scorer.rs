@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::daemon::Failure;
 use crate::domain::Version;
 use crate::keys::Trust;
-use crate::serving::http::{Limits, serve};
+use crate::serving::http::{Limits, Service, serve};
 use crate::serving::{Subscriber, SubscriberConfig};
 use crate::stream::{KafkaLogReader, LogReader};
 
@@ -54,7 +54,7 @@ impl Scorer {
                 // A sender that is gone means the same.
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
-            if let Err(e) = serve(listener, served, Limits::default(), metrics, until).await {
+            if let Err(e) = serve(listener, Service::new(served, Limits::default()), metrics, until).await {
                 tracing::error!("scorer: {e}");
             }
         });

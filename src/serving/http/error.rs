@@ -5,57 +5,20 @@ use serde::Serialize;
 
 use super::{VERSION_HEADER, version_value};
 use crate::domain::Version;
-
-/// A refusal: what, where in the request, and the limit where one was passed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct ApiError {
-    #[serde(skip)]
-    pub(super) status: StatusCode,
-    #[serde(skip)]
-    version: Option<Version>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<String>,
-    message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limit: Option<usize>,
-}
+use crate::serving::service::Refusal;
 
 #[derive(Serialize)]
 struct Body<'a> {
     version: Option<Version>,
-    error: &'a ApiError,
+    error: &'a Refusal,
 }
 
-impl ApiError {
-    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        ApiError { status, version: None, field: None, message: message.into(), limit: None }
-    }
-
-    pub(super) fn no_model() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "no model yet: no snapshot on disk, and none verified from the topic so far")
-    }
-
-    /// Where in the request.
-    pub(super) fn at(self, field: impl Into<String>) -> Self {
-        ApiError { field: Some(field.into()), ..self }
-    }
-
-    /// The limit that was passed.
-    pub(super) fn above(self, limit: usize) -> Self {
-        ApiError { limit: Some(limit), ..self }
-    }
-
-    /// The version that refused.
-    pub(super) fn by(self, version: Option<Version>) -> Self {
-        ApiError { version, ..self }
-    }
-}
-
-impl IntoResponse for ApiError {
+impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = Json(Body { version: self.version, error: &self });
-        let mut response = (self.status, [(VERSION_HEADER, version_value(self.version))], body).into_response();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        let mut response = (status, [(VERSION_HEADER, version_value(self.version))], body).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, 1.into());
         }
         response

@@ -2,21 +2,21 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `POST /v1/score` | `{"version", "scores"}`, one score per candidate, in their order |
-//! | `GET /v1/model` | version, creation, expiry, quality, staleness, and the subscriber's status |
+//! | `POST /v1/models/{model}/score` | `{"version", "scores"}`, one score per candidate, in their order |
+//! | `POST /v1/models/{model}/batch` | of `{"requests"}`: `{"version", "results": [{"scores"}]}`, in their order, all by one version |
+//! | `GET /v1/models/{model}` | version, creation, expiry, quality, staleness, and the subscriber's status |
+//! | `GET /v1/models` | names and versions |
+//! | `POST /v1/score`, `POST /v1/batch`, `GET /v1/model` | likewise of the first model |
 //! | `GET /livez`, `/readyz` | 200, or 503 with the reason |
 //! | `GET /metrics` | Prometheus text |
 //!
-//! Every answer bears the header `x-model-version` (`none` while nothing is served); a score answer's is that of the model that scored.
-//! Errors are `{"version", "error": {"field", "message", "limit"}}`, absent parts left out.
+//! Every answer bears the header `x-model-version` (`none` while nothing is served); a score answer's is that of the model that scored, that
+//! of pages about no model the first model's. Errors are `{"version", "error": {"field", "message", "limit"}}`, absent parts left out.
 
 mod error;
 mod score;
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -24,98 +24,39 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
-use super::Subscriber;
+use super::service::Refusal;
 use crate::domain::Version;
-use crate::telemetry::server::{self, ConnectionLimits};
-use error::ApiError;
+use crate::telemetry::server;
+
+pub use super::service::{Limits, Service};
 
 /// The header that names the served version.
 pub const VERSION_HEADER: HeaderName = HeaderName::from_static("x-model-version");
-
-/// Several pages of candidates of one auction; a request of this many takes a few milliseconds.
-const CANDIDATES_MAX: usize = 5000;
-/// Five thousand candidates of some eight hundred bytes each.
-const BODY_BYTES_MAX: usize = 4 << 20;
-/// Requests held at once; times the body's limit, it bounds their memory. More are told to come back.
-const IN_FLIGHT_MAX: usize = 256;
-/// A body that has not come by then comes from a client that has gone.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// An auction has long been decided by then.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Some thousand ad servers with a few connections each have a load balancer before them.
-const CONNECTIONS_MAX: usize = 4096;
-/// Cookies and tracing headers of a request that came through several proxies.
-const HEADER_BYTES_MAX: usize = 32 << 10;
-/// Pools of connections keep them idle this long, as a rule.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
-/// A client that has read nothing by then has gone.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The text format of Prometheus, as its scraper announces it.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// What a request may cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Candidates per request.
-    pub candidates_max: usize,
-    /// Bytes per request body.
-    pub body_bytes_max: usize,
-    /// Requests held at once; above it the answer is 503.
-    pub in_flight_max: usize,
-    /// Requests computed at once, each on a thread of its own.
-    pub computing_max: usize,
-    /// How long a request's body may take to come; then the answer is 408.
-    pub body_timeout: Duration,
-    /// How long a scoring request may take in all, waiting for a core included; then the answer is 503.
-    pub request_timeout: Duration,
-    /// What a connection may cost.
-    pub connection: ConnectionLimits,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            candidates_max: CANDIDATES_MAX,
-            body_bytes_max: BODY_BYTES_MAX,
-            in_flight_max: IN_FLIGHT_MAX,
-            // One per core: more would only slow each other.
-            computing_max: std::thread::available_parallelism().map_or(1, usize::from),
-            body_timeout: BODY_TIMEOUT,
-            request_timeout: REQUEST_TIMEOUT,
-            connection: ConnectionLimits {
-                connections_max: CONNECTIONS_MAX,
-                header_bytes_max: HEADER_BYTES_MAX,
-                header_timeout: HEADER_TIMEOUT,
-                write_timeout: WRITE_TIMEOUT,
-            },
-        }
-    }
-}
 
 /// What every handler sees.
 #[derive(Clone)]
 struct Api {
-    subscriber: Arc<Subscriber>,
-    limits: Limits,
-    in_flight: Arc<Semaphore>,
-    computing: Arc<Semaphore>,
+    service: Service,
     metrics: PrometheusHandle,
 }
 
+/// The model that a path names, if it names one.
+type Named = Option<Path<String>>;
+
 /// All routes, for [`serve`] or for merging into a bigger server.
-pub fn router(subscriber: Arc<Subscriber>, limits: Limits, metrics: PrometheusHandle) -> Router {
-    let api = Api {
-        subscriber,
-        limits,
-        in_flight: Arc::new(Semaphore::new(limits.in_flight_max)),
-        computing: Arc::new(Semaphore::new(limits.computing_max)),
-        metrics,
-    };
+pub fn router(service: Service, metrics: PrometheusHandle) -> Router {
+    let api = Api { service, metrics };
     Router::new()
-        .route("/v1/score", post(score::score))
+        .route("/v1/score", post(score::one))
+        .route("/v1/batch", post(score::batch))
         .route("/v1/model", get(model_page))
+        .route("/v1/models", get(models_page))
+        .route("/v1/models/{model}", get(model_page))
+        .route("/v1/models/{model}/score", post(score::one))
+        .route("/v1/models/{model}/batch", post(score::batch))
         .route("/livez", get(live_page))
         .route("/readyz", get(ready_page))
         .route("/metrics", get(metrics_page))
@@ -129,12 +70,12 @@ pub fn router(subscriber: Arc<Subscriber>, limits: Limits, metrics: PrometheusHa
 /// The listener's.
 pub async fn serve(
     listener: TcpListener,
-    subscriber: Arc<Subscriber>,
-    limits: Limits,
+    service: Service,
     metrics: PrometheusHandle,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    server::serve(listener, router(subscriber, limits, metrics), limits.connection, shutdown).await
+    let limits = service.limits().connection;
+    server::serve(listener, router(service, metrics), limits, shutdown).await
 }
 
 fn version_value(version: Option<Version>) -> HeaderValue {
@@ -144,14 +85,15 @@ fn version_value(version: Option<Version>) -> HeaderValue {
 /// Names the served version in answers that did not name the one they used.
 async fn name_version(State(api): State<Api>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    let served = || version_value(api.subscriber.model().map(|model| model.version()));
+    let served = || version_value(api.service.models().first().version());
     response.headers_mut().entry(VERSION_HEADER).or_insert_with(served);
     response
 }
 
-async fn model_page(State(api): State<Api>) -> Result<Response, ApiError> {
-    let model = api.subscriber.model().ok_or_else(ApiError::no_model)?;
-    let status = api.subscriber.status();
+async fn model_page(State(api): State<Api>, name: Named) -> Result<Response, Refusal> {
+    let subscriber = api.service.find(name.as_ref().map(|Path(name)| name.as_str()))?;
+    let model = subscriber.model().ok_or_else(Refusal::no_model)?;
+    let status = subscriber.status();
     let manifest = model.manifest();
     let page = serde_json::json!({
         "version": manifest.version,
@@ -164,23 +106,41 @@ async fn model_page(State(api): State<Api>) -> Result<Response, ApiError> {
     Ok(([(VERSION_HEADER, version_value(Some(manifest.version)))], Json(page)).into_response())
 }
 
+async fn models_page(State(api): State<Api>) -> Json<serde_json::Value> {
+    let models =
+        api.service.models().iter().map(|subscriber| serde_json::json!({ "model": subscriber.name(), "version": subscriber.version() }));
+    Json(serde_json::json!({ "models": models.collect::<Vec<_>>() }))
+}
+
 async fn live_page(State(api): State<Api>) -> Response {
-    if api.subscriber.is_following() {
-        return (StatusCode::OK, "follows the snapshot topic\n").into_response();
+    match api.service.models().iter().find(|subscriber| !subscriber.is_following()) {
+        None => (StatusCode::OK, "follows the snapshot topic\n").into_response(),
+        Some(ended) => {
+            let why = format!("{}: the thread that follows the snapshot topic has ended; the log says why\n", ended.name());
+            (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+        }
     }
-    (StatusCode::SERVICE_UNAVAILABLE, "the thread that follows the snapshot topic has ended; the log says why\n").into_response()
 }
 
 async fn ready_page(State(api): State<Api>) -> Response {
-    match api.subscriber.model() {
-        Some(model) => (StatusCode::OK, format!("serves version {}\n", model.version())).into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "no snapshot yet, neither on disk nor from the topic\n").into_response(),
+    let mut served = String::new();
+    for subscriber in api.service.models().iter() {
+        match subscriber.version() {
+            Some(version) => served += &format!("{} serves version {version}\n", subscriber.name()),
+            None => {
+                let why = format!("{}: no snapshot yet, neither on disk nor from the topic\n", subscriber.name());
+                return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+            }
+        }
     }
+    (StatusCode::OK, served).into_response()
 }
 
 async fn metrics_page(State(api): State<Api>) -> Response {
     // Staleness comes with time alone, so it is looked at when somebody looks.
-    let _ = api.subscriber.status();
+    for subscriber in api.service.models().iter() {
+        let _ = subscriber.status();
+    }
     api.metrics.run_upkeep();
     ([(header::CONTENT_TYPE, METRICS_TYPE)], api.metrics.render()).into_response()
 }

@@ -3,105 +3,108 @@ use std::pin::Pin;
 use std::time::Instant;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::{Path, State};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use super::error::ApiError;
-use super::{Api, VERSION_HEADER, version_value};
-use crate::domain::{EventTime, Version};
-use crate::serving::shared::now_ms;
-use crate::serving::{Candidate, ServedModel};
-use crate::telemetry::names;
-use crate::wire::DecodeError;
+use super::{Api, Named, VERSION_HEADER, version_value};
+use crate::domain::Version;
+use crate::serving::service::{DONE, Limits, Reason, Refusal, ScoreRequest, Service, record, score};
+use crate::serving::{ServedModel, Subscriber};
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ScoreRequest {
-    /// Columns that all candidates share.
-    context: Map<String, Value>,
-    /// Columns of each, over those of the context.
-    candidates: Vec<Candidate>,
-    /// Event time; now, unless given.
-    #[serde(default)]
-    time_ms: Option<i64>,
-}
-
+/// Scores of one request.
 #[derive(Serialize)]
 struct Scores {
-    version: Version,
     scores: Vec<f32>,
 }
 
-/// `POST /v1/score`.
-pub(super) async fn score(State(api): State<Api>, body: Body) -> Response {
+/// An answer: the version, and what the path asks for.
+#[derive(Serialize)]
+struct Answer<T> {
+    version: Version,
+    #[serde(flatten)]
+    found: T,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BatchRequest {
+    requests: Vec<ScoreRequest>,
+}
+
+#[derive(Serialize)]
+struct Results {
+    results: Vec<Scores>,
+}
+
+/// What becomes of a body: parsed, scored, encoded.
+type Compute = fn(&ServedModel, &[u8], &Limits) -> Result<Vec<u8>, Refusal>;
+
+/// `POST …/score`.
+pub(super) async fn one(State(api): State<Api>, name: Named, body: Body) -> Response {
+    answer(&api.service, name, body, |model, body, limits| {
+        let request: ScoreRequest = parse(body)?;
+        let scores = score(model, &[request], limits.candidates_max, |_| String::new())?;
+        encode(model, Scores { scores: scores.concat() })
+    })
+    .await
+}
+
+/// `POST …/batch`.
+pub(super) async fn batch(State(api): State<Api>, name: Named, body: Body) -> Response {
+    answer(&api.service, name, body, |model, body, limits| {
+        let BatchRequest { requests } = parse(body)?;
+        let results = score(model, &requests, limits.candidates_max, |index| format!("requests[{index}]."))?;
+        encode(model, Results { results: results.into_iter().map(|scores| Scores { scores }).collect() })
+    })
+    .await
+}
+
+async fn answer(service: &Service, name: Named, body: Body, compute: Compute) -> Response {
     let started = Instant::now();
-    let response = match answer_in_time(&api, body).await {
+    let found = service.find(name.as_ref().map(|Path(name)| name.as_str()));
+    let model = found.as_ref().map_or("", |subscriber| subscriber.name());
+    let answered = match &found {
+        Ok(subscriber) => {
+            service.in_time(answer_held(service, subscriber, body, compute)).await.map_err(|refusal| refusal.by(subscriber.version()))
+        }
+        Err(refusal) => Err(refusal.clone()),
+    };
+    record(model, started, answered.as_ref().map_or_else(|refusal| refusal.reason.status(), |_| DONE));
+    match answered {
         Ok((version, json)) => (
             [(VERSION_HEADER, version_value(Some(version))), (header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"))],
             json,
         )
             .into_response(),
-        Err(error) => error.into_response(),
-    };
-    metrics::histogram!(names::SCORE_SECONDS).record(started.elapsed());
-    metrics::counter!(names::SCORE_REQUESTS, "status" => response.status().as_u16().to_string()).increment(1);
-    response
-}
-
-/// Within the time that a request may take. What is being computed by then is finished all the same, and holds its core until it is.
-async fn answer_in_time(api: &Api, body: Body) -> Result<(Version, Vec<u8>), ApiError> {
-    let limit = api.limits.request_timeout;
-    tokio::time::timeout(limit, answer(api, body)).await.unwrap_or_else(|_| {
-        let message = format!("not answered within {limit:?}: more is asked than can be scored; come back or add a scorer");
-        Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).by(api.subscriber.model().map(|model| model.version())))
-    })
-}
-
-async fn answer(api: &Api, body: Body) -> Result<(Version, Vec<u8>), ApiError> {
-    let served = || api.subscriber.model().map(|model| model.version());
-    let limits = api.limits;
-    let Ok(_held) = api.in_flight.try_acquire() else {
-        let message = format!("{} requests are held already; come back or add a scorer", limits.in_flight_max);
-        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).above(limits.in_flight_max).by(served()));
-    };
-    let body = read(api, body).await.map_err(|error| error.by(served()))?;
-    let computing = api.computing.clone().acquire_owned().await;
-    let model = api.subscriber.model().ok_or_else(ApiError::no_model)?;
-    let version = model.version();
-    // Parsing and encoding thousands of candidates is as much work as scoring them: all of it stays off the threads that serve sockets.
-    let computed = tokio::task::spawn_blocking(move || {
-        let answer = compute(&model, &body, limits.candidates_max);
-        drop(computing);
-        answer
-    });
-    match computed.await {
-        Ok(Ok(json)) => Ok((version, json)),
-        Ok(Err(error)) => Err(error.by(Some(version))),
-        Err(_) => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "scoring panicked; the log says where").by(Some(version))),
+        Err(refusal) => refusal.into_response(),
     }
 }
 
-async fn read(api: &Api, body: Body) -> Result<Vec<u8>, ApiError> {
-    let limit = api.limits.body_bytes_max;
+async fn answer_held(service: &Service, subscriber: &Subscriber, body: Body, compute: Compute) -> Result<(Version, Vec<u8>), Refusal> {
+    let _held = service.hold()?;
+    let limits = *service.limits();
+    let body = read(&limits, body).await?;
+    service.compute(subscriber, move |model| compute(model, &body, &limits)).await
+}
+
+async fn read(limits: &Limits, body: Body) -> Result<Vec<u8>, Refusal> {
+    let limit = limits.body_bytes_max;
     let too_large = || {
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {limit} bytes; send fewer candidates at a time"))
+        Refusal::new(Reason::TooLarge, format!("the body is longer than {limit} bytes; send fewer candidates at a time"))
             .at("body")
             .above(limit)
     };
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
-    match tokio::time::timeout(api.limits.body_timeout, collect(body, limit)).await {
+    match tokio::time::timeout(limits.body_timeout, collect(body, limit)).await {
         Ok(Ok(Some(bytes))) => Ok(bytes),
         Ok(Ok(None)) => Err(too_large()),
-        Ok(Err(error)) => Err(ApiError::new(StatusCode::BAD_REQUEST, format!("the body broke off: {error}")).at("body")),
-        Err(_) => {
-            let message = format!("the body did not come within {:?}", api.limits.body_timeout);
-            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, message).at("body"))
-        }
+        Ok(Err(error)) => Err(Refusal::new(Reason::Malformed, format!("the body broke off: {error}")).at("body")),
+        Err(_) => Err(Refusal::new(Reason::Slow, format!("the body did not come within {:?}", limits.body_timeout)).at("body")),
     }
 }
 
@@ -119,40 +122,20 @@ async fn collect(mut body: Body, limit: usize) -> Result<Option<Vec<u8>>, axum::
     Ok(Some(bytes))
 }
 
-fn compute(model: &ServedModel, body: &[u8], candidates_max: usize) -> Result<Vec<u8>, ApiError> {
-    let request = parse(body)?;
-    let count = request.candidates.len();
-    if count > candidates_max {
-        let message = format!("{count} candidates; at most {candidates_max} per request");
-        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, message).at("candidates").above(candidates_max));
-    }
-    let time = EventTime(request.time_ms.unwrap_or_else(now_ms));
-    let scores = model.score(time, &request.context, &request.candidates).map_err(|(index, error)| {
-        let field = match &error {
-            DecodeError::WrongType { column, .. } | DecodeError::MissingColumn(column) => format!("candidates[{index}].{column}"),
-            _ => format!("candidates[{index}]"),
-        };
-        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, format!("candidate {index}, with the context's columns: {error}")).at(field)
-    })?;
-    if let Some(index) = scores.iter().position(|score| !score.is_finite()) {
-        let message = format!("candidate {index} has no finite score: its numbers overflow the net");
-        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, message).at(format!("candidates[{index}]")));
-    }
-    metrics::counter!(names::SCORE_CANDIDATES).increment(count as u64);
-    serde_json::to_vec(&Scores { version: model.version(), scores })
-        .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+fn encode(model: &ServedModel, found: impl Serialize) -> Result<Vec<u8>, Refusal> {
+    serde_json::to_vec(&Answer { version: model.version(), found }).map_err(|error| Refusal::new(Reason::Failed, error.to_string()))
 }
 
-fn parse(body: &[u8]) -> Result<ScoreRequest, ApiError> {
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     let mut json = serde_json::Deserializer::from_slice(body);
-    let request: ScoreRequest = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let request = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();
         let error = error.into_inner();
         match error.classify() {
-            serde_json::error::Category::Data => ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).at(field),
-            _ => ApiError::new(StatusCode::BAD_REQUEST, format!("not JSON: {error}")).at("body"),
+            serde_json::error::Category::Data => Refusal::new(Reason::Invalid, error.to_string()).at(field),
+            _ => Refusal::new(Reason::Malformed, format!("not JSON: {error}")).at("body"),
         }
     })?;
-    json.end().map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("more than one JSON value: {error}")).at("body"))?;
+    json.end().map_err(|error| Refusal::new(Reason::Malformed, format!("more than one JSON value: {error}")).at("body"))?;
     Ok(request)
 }
