@@ -158,6 +158,7 @@ impl Running {
         status.table_rows = learner.table_rows() as u64;
         status.multiplications = learner.multiplications();
         status.ready = true;
+        let quarantine = status.quarantine.clone();
         let shared = Arc::new(Shared::new(status, evaluator.report()));
 
         let (chunks_in, chunks) = bounded(CHUNKS);
@@ -174,6 +175,7 @@ impl Running {
             partitions: source.partitions().to_vec(),
             seen: progress.seen(),
             decoder: EventDecoder::new(&config.schema).refusing_ahead(config.topics.ahead),
+            quarantine: quarantine.clone(),
             joiner: Joiner::new(config.topics.mode, &config.join, source.partitions().len(), memory),
             negatives: NegativeSampling::new(config.train.negatives.keep, config.train.seed),
             builder: BatchBuilder::new(spec.clone(), pace, config.publish.gates.every),
@@ -224,6 +226,7 @@ impl Running {
                     exporting: Exporting::new(&config),
                     users,
                     config_hash: config.hash(),
+                    quarantine,
                     evaluations: evaluations_in.clone(),
                     publishing,
                     in_publication,
