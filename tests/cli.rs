@@ -211,6 +211,7 @@ fn canned_daemon(socket: PathBuf) -> tokio::runtime::Runtime {
     let handler: Handler = Arc::new(move |request| match request {
         Request::Status => Answer::Ok(serde_json::to_value(&status).unwrap()),
         Request::Gauc { top } => Answer::Ok(json!({ "report": report, "top_users": vec![user.clone(); top] })),
+        Request::Rewind { .. } => Answer::Error("not here".to_owned()),
         Request::SnapshotNow => Answer::Error("publish.enabled is false in the configuration".to_owned()),
     });
     let runtime = tokio::runtime::Runtime::new().unwrap();

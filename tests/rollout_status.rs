@@ -3,6 +3,9 @@
 
 mod support;
 
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
 use rocket_launching::config::Span;
 use rocket_launching::serving::Subscriber;
 use rocket_launching::wire::snapshot::canary_place;
@@ -16,6 +19,14 @@ fn hosts(model: &str, holds: impl Fn(u32) -> bool) -> Vec<String> {
 
 fn keys(value: &Value) -> Vec<&str> {
     value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+/// The real sidecar, which reports.
+fn scorer(site: &Site, dir: &Path) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rocket-scorer"));
+    command.args(["--model", &site.config.name, "--brokers", &site.config.kafka.brokers, "--listen", "127.0.0.1:0"]);
+    command.args(["--host", "sidecar", "--group", "eu", "--report", "--cache"]).arg(dir.join("sidecar"));
+    command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("rocket-scorer starts")
 }
 
 #[test]
@@ -58,6 +69,15 @@ fn a_version_goes_from_its_share_to_all_and_the_operator_watches() {
     assert_eq!((keys(server), &server["group"], &server["state"]), (fields.to_vec(), &"eu".into(), &"serving".into()), "{server}");
     let table = site.operator.run(&["rollout", "status"]);
     assert!(String::from_utf8_lossy(&table.stdout).contains("4 of 4 servers serve their target"), "{table:?}");
+
+    let mut scorer = scorer(&site, dir.path());
+    let sidecar = support::wait_for("the sidecar's report", || {
+        let status = site.operator.json(&["rollout", "status"]);
+        let servers = status["servers"].as_array().expect("a list").clone();
+        servers.into_iter().find(|server| server["host"] == "sidecar" && server["on_target"] == true)
+    });
+    assert_eq!((&sidecar["group"], &sidecar["version"]), (&"eu".into(), &second.0.into()), "{sidecar}");
+    scorer.kill().and_then(|()| scorer.wait()).expect("the scorer is ours");
 
     let history = site.operator.json(&["history"]);
     let acts: Vec<&str> = history["entries"].as_array().expect("a list").iter().filter_map(|entry| entry["act"].as_str()).collect();

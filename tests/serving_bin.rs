@@ -10,7 +10,12 @@ use serving_support::{MODEL, Topic, agent, follow, until_serves};
 
 fn scorer() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rocket-scorer"));
-    command.env_remove("RUST_LOG").env_remove("ROCKET_MODEL").env_remove("ROCKET_BROKERS");
+    command
+        .env_remove("RUST_LOG")
+        .env_remove("ROCKET_MODEL")
+        .env_remove("ROCKET_BROKERS")
+        .env_remove("ROCKET_HOST")
+        .env_remove("ROCKET_GROUP");
     command
 }
 
@@ -33,6 +38,10 @@ fn exit_codes_say_whose_fault_it_is() {
     let (code, text) = run(&["--model", MODEL, "-X", "nonsense"]);
     assert_eq!(code, Some(64), "{text}");
     assert!(text.contains("security.protocol=ssl"), "{text}");
+    let (code, text) = run(&["--model", MODEL, "--group", "EU"]);
+    assert!(code == Some(64) && text.contains("`EU` is no group of servers"), "{text}");
+    let (code, text) = run(&["--model", MODEL, "--listen", "127.0.0.1:0", "--cache", cache, "--host", "", "--report"]);
+    assert!(code == Some(78) && text.contains("--host"), "{text}");
     let (code, text) = run(&["--model", MODEL, "--listen", "127.0.0.1:0", "--cache", file.to_str().expect("text")]);
     assert_eq!(code, Some(78), "{text}");
     assert!(text.contains("--cache"), "{text}");

@@ -4,7 +4,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::CheckpointError;
-use crate::domain::{Books, PartitionPosition, Version};
+use crate::domain::{Books, PartitionPosition, Quarantine, Version};
 use crate::evaluate::{AggregateState, Report};
 
 /// First line of every commit record.
@@ -84,6 +84,9 @@ pub struct Commit {
     /// The schedule of publishing. Likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish_mark: Option<PublishMark>,
+    /// Input that is skipped for good.
+    #[serde(default, skip_serializing_if = "Quarantine::is_empty")]
+    pub quarantine: Quarantine,
     /// Earlier checkpoint whose content this has; its users were written under that number. None where this is a checkpoint of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restores: Option<u64>,

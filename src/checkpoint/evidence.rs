@@ -24,4 +24,7 @@ pub struct Evidence {
     pub window: Vec<EvidenceSample>,
     /// Samples of the windows of versions that were promoted, oldest first.
     pub vouched: Vec<EvidenceSample>,
+    /// The newest of those versions; 0 before the first.
+    #[serde(default)]
+    pub vouched_by: u64,
 }

@@ -3,7 +3,8 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::{CheckpointError, CheckpointStore, Commit, directory, files};
+use super::{CheckpointError, CheckpointStore, Commit, Evidence, directory, files};
+use crate::config::SchemaConfig;
 
 /// A kept checkpoint.
 #[derive(Debug)]
@@ -24,6 +25,17 @@ pub fn list(dir: &Path) -> Result<Vec<Kept>, CheckpointError> {
         commit => Some(Kept { number, commit }),
     };
     Ok(directory::commit_numbers(dir)?.into_iter().filter_map(read).collect())
+}
+
+/// What the version of a checkpoint was judged on, if that is still kept; in the order of the features of the checkpoint's schema, which is
+/// `None` in checkpoints of earlier versions.
+///
+/// # Errors
+/// [`CheckpointError`], as [`commit`], and for a damaged file.
+pub fn evidence(dir: &Path, number: u64) -> Result<(Evidence, Option<SchemaConfig>), CheckpointError> {
+    let commit = commit(dir, number)?;
+    let extra = files::read_extra(&directory::files_dir(dir), &commit.extra)?;
+    Ok((extra.evidence, extra.schema))
 }
 
 /// A kept commit.

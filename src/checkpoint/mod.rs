@@ -23,5 +23,5 @@ pub use evidence::{Evidence, EvidenceSample};
 pub(crate) use files::{read_verified, write_durable};
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz_file;
-pub use inspect::{Kept, commit, is_whole, list, verify};
+pub use inspect::{Kept, commit, evidence, is_whole, list, verify};
 pub use store::{CheckpointStore, Draft, Loaded, ProbeSample};

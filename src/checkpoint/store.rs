@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::files::{self, Extra};
 use super::{CheckpointError, Commit, Evidence, LastPublished, PublishMark, chain, directory, inspect, retention, tables};
 use crate::config::SchemaConfig;
-use crate::domain::{Books, EventTime, ImpressionId, OpenImpression, PartitionPosition, TopicPartition};
+use crate::domain::{Books, EventTime, ImpressionId, OpenImpression, PartitionPosition, Quarantine, TopicPartition};
 use crate::evaluate::{AggregateState, Report};
 use crate::train::LearnerState;
 
@@ -51,6 +51,8 @@ pub struct Draft {
     pub created_ms: i64,
     /// What was last published.
     pub published: Option<LastPublished>,
+    /// Input that is skipped for good.
+    pub quarantine: Quarantine,
     /// The schedule of publishing; names this checkpoint where it is to be published itself.
     pub publish_mark: PublishMark,
 }
@@ -93,7 +95,14 @@ impl CheckpointStore {
         directory::create(dir)?;
         let lock = take_lock(dir)?;
         let highest = directory::highest_number(dir)?;
-        let latest = newest_whole(dir, &directory::commit_numbers(dir)?)?;
+        let numbers = directory::commit_numbers(dir)?;
+        let mut latest = newest_whole(dir, &numbers)?;
+        if let Some(latest) = &mut latest {
+            // Going back because of damage undoes no quarantine that can still be read.
+            let newer = numbers.iter().filter(|number| **number > latest.number);
+            let quarantines: Vec<_> = newer.filter_map(|number| Some(directory::read_commit(dir, *number).ok()?.quarantine)).collect();
+            quarantines.iter().for_each(|quarantine| latest.quarantine.extend(quarantine));
+        }
         retention::remove_unfinished(dir)?;
         Ok(CheckpointStore { dir: dir.to_owned(), keep, latest, highest, _lock: lock })
     }
@@ -192,6 +201,7 @@ impl CheckpointStore {
             config_hash: draft.config_hash,
             published: draft.published,
             publish_mark: Some(draft.publish_mark),
+            quarantine: draft.quarantine,
             restores: None,
         })
     }
@@ -208,16 +218,31 @@ impl CheckpointStore {
     }
 
     /// Makes the kept checkpoint `number` the state to go on from: a new commit, with the next number and that one's content. Nothing is
-    /// removed, and what was last published is still said; a publication that was due before is due no more.
+    /// removed, what was last published is still said, and what was skipped for good still is; a publication that was due before is due no
+    /// more.
     ///
     /// # Errors
     /// [`CheckpointError`]: it is not kept, or damaged; nothing has changed then.
     pub fn restore(&mut self, number: u64, now_ms: i64) -> Result<&Commit, CheckpointError> {
+        self.restore_skipping(number, &Quarantine::default(), now_ms)
+    }
+
+    /// As [`CheckpointStore::restore`]; from now on `more` of the input is skipped too.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn restore_skipping(&mut self, number: u64, more: &Quarantine, now_ms: i64) -> Result<&Commit, CheckpointError> {
         let of = self.whole(number)?;
+        let mut quarantine = of.quarantine.clone();
+        quarantine.extend(more);
+        self.latest.iter().for_each(|latest| quarantine.extend(&latest.quarantine));
         let published = self.latest.as_ref().map_or(of.published, |latest| latest.published);
         let publish_mark = Some(PublishMark { number: None, samples: of.books.samples, at_ms: now_ms });
         let number = self.next_number(0);
-        self.conclude(number, Ok(Commit { number, created_ms: now_ms, published, publish_mark, restores: Some(of.users_of()), ..of }))
+        self.conclude(
+            number,
+            Ok(Commit { number, created_ms: now_ms, published, publish_mark, quarantine, restores: Some(of.users_of()), ..of }),
+        )
     }
 
     /// Reads a committed checkpoint, every hash checked.
@@ -332,6 +357,7 @@ mod tests {
             config_hash: String::new(),
             created_ms: 7,
             published: None,
+            quarantine: Quarantine::default(),
             publish_mark: PublishMark { number: None, samples: 0, at_ms: 0 },
         }
     }

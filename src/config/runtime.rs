@@ -271,7 +271,7 @@ pub struct CheckpointConfig {
     pub every: Span,
     /// Every n-th checkpoint writes all rows, the others only those touched since the one before.
     pub full_every: u64,
-    /// Commits kept.
+    /// Commits kept, besides those of versions that somebody may want to go back to.
     pub keep: usize,
     /// What becomes of a checkpoint of another schema or other shapes.
     pub mismatch: Mismatch,

@@ -12,6 +12,7 @@ use super::consent::{ConsentArgs, Decision};
 use super::context::{Context, now_ms};
 use super::history::act_name;
 use super::output::{self, NONE, View, figure, maybe, pairs, table, time};
+use super::rewind::{Rewind, RewindArgs};
 use crate::daemon::Failure;
 use crate::domain::Version;
 use crate::publish::{Operator, OperatorError};
@@ -23,6 +24,8 @@ pub(super) struct RollbackArgs {
     /// The version to serve.
     #[arg(long, value_name = "VERSION")]
     to: Version,
+    #[command(flatten)]
+    trainer: RewindArgs,
     #[command(flatten)]
     why: ReasonArgs,
     #[command(flatten)]
@@ -105,6 +108,9 @@ struct Change {
     to: Option<Version>,
     /// Pinned after.
     pinned: Option<Version>,
+    /// What of the trainer's state is to change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rewind: Option<Rewind>,
     /// Who.
     actor: String,
     /// Why.
@@ -135,8 +141,10 @@ struct Difference {
 pub(super) fn rollback(context: &Context, arguments: RollbackArgs) -> Result<(), Failure> {
     let mut operator = context.operator(arguments.key.key)?;
     operator.verify(arguments.to)?;
+    let rewind = arguments.trainer.prepare(context, arguments.to)?;
     let to = Some(arguments.to);
     let change = Change::new(context, &operator, Act::Rollback, None, to, arguments.why).pinning(to);
+    let change = Change { rewind, ..change };
     perform(context, arguments.consent, operator, change, |operator, reason| operator.rollback(arguments.to, reason, now_ms()))
 }
 
@@ -182,11 +190,17 @@ fn perform(
     mut change: Change,
     write: impl FnOnce(&mut Operator, &str) -> Result<(), OperatorError>,
 ) -> Result<(), Failure> {
-    match consent.decide(change.from != change.to, &change.text())? {
+    match consent.decide(change.from != change.to || change.rewind.is_some(), &change.text())? {
         Decision::DryRun => change.dry_run = true,
         Decision::Act => {
             write(&mut operator, &change.reason)?;
             change.written = true;
+            if let Some(rewind) = &mut change.rewind {
+                // Servers first: they are what hurts.
+                rewind.perform(context).map_err(|failure| {
+                    Failure::failed(format!("servers go back and stay back, but the trainer does not: {failure}; run it again"))
+                })?;
+            }
         }
     }
     output::print(context.format, &change)
@@ -204,6 +218,7 @@ impl Change {
             from,
             to,
             pinned: None,
+            rewind: None,
             actor: context.actor.clone(),
             reason: why.reason,
             dry_run: false,
@@ -252,7 +267,7 @@ impl View for Change {
             (false, true) => "dry run: nothing was changed",
             (false, false) => "not done yet",
         };
-        let mut text = pairs([
+        let mut lines = vec![
             ("act", act_name(self.act).to_owned()),
             ("servers", self.group.as_ref().map_or_else(|| "all".to_owned(), |group| format!("those of group {group}"))),
             ("served now", maybe(self.from)),
@@ -262,10 +277,10 @@ impl View for Change {
                 "pinned until",
                 if self.pinned.is_some() { self.expires_ms.map_or_else(|| "unpinned".to_owned(), time) } else { NONE.to_owned() },
             ),
-            ("actor", self.actor.clone()),
-            ("reason", self.reason.clone()),
-            ("state", state.to_owned()),
-        ]);
+        ];
+        lines.extend(self.rewind.iter().flat_map(Rewind::lines));
+        lines.extend([("actor", self.actor.clone()), ("reason", self.reason.clone()), ("state", state.to_owned())]);
+        let mut text = pairs(lines);
         if !self.quality.is_empty() {
             let rows = self.quality.iter().map(|line| {
                 let difference = line.difference.map_or_else(|| NONE.to_owned(), |difference| format!("{difference:+.5}"));

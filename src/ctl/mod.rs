@@ -29,6 +29,7 @@ mod one_pass;
 mod output;
 mod progress;
 mod replay;
+mod rewind;
 mod rollout;
 mod snapshot;
 mod status;

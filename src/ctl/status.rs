@@ -48,6 +48,9 @@ impl View for Status {
                 let _ = write!(text, "\n{what}: {why}");
             }
         }
+        for (from, to) in self.quarantine.ranges() {
+            let _ = write!(text, "\nquarantine: events from {} to {} are skipped", time(*from), time(*to));
+        }
         if let Some(trial) = &self.rollout.trial {
             let _ = write!(text, "\ntried: {}", described(trial));
         }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::rewind::Live;
 use crate::domain::{DropReason, Version};
-use crate::pipeline::{Control, Status};
+use crate::pipeline::Status;
 use crate::publish::Trial;
 use crate::telemetry::names;
 
@@ -11,11 +12,11 @@ use crate::telemetry::names;
 const EVERY: Duration = Duration::from_secs(2);
 
 /// Looks every [`EVERY`], until the task is dropped.
-pub(super) async fn keep(control: Control) {
+pub(super) async fn keep(live: Live) {
     let mut rounds = tokio::time::interval(EVERY);
     loop {
         rounds.tick().await;
-        let control = control.clone();
+        let Ok(control) = live.control() else { continue };
         // A status takes locks and copies positions: not on the threads that serve sockets.
         if let Ok(status) = tokio::task::spawn_blocking(move || control.status()).await {
             record(&status);

@@ -12,6 +12,7 @@ pub mod demo;
 mod failure;
 mod gauges;
 mod outage;
+mod rewind;
 mod run;
 mod signals;
 mod systemd;

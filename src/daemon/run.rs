@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::failure::{Failure, panicked};
+use super::rewind::{self, Live, Order};
 use super::signals::Signals;
 use super::{environment, gauges, outage, systemd};
 use crate::checkpoint::CheckpointStore;
@@ -69,25 +70,39 @@ async fn live(config: Config, metrics: PrometheusHandle) -> Result<(), Failure> 
     let (leave, leaving) = watch::channel(false);
     serve_pages(&config, metrics, &health, leaving.clone()).await?;
 
-    let built = outage::build(&mut signals, &health, {
-        let (config, health) = (config.clone(), health.clone());
-        move || build(config.clone(), health.clone())
-    });
-    let Some(running) = built.await? else { return Ok(()) };
+    let Some(mut running) = build_when_it_can_be(&config, &mut signals, &health).await? else { return Ok(()) };
 
-    let control = running.control();
-    let mut pipeline = tokio::task::spawn_blocking(move || running.join());
-    let mut admin = serve_admin(&config, control.clone(), leaving);
-    tokio::spawn(gauges::keep(control.clone()));
+    let live = Live::new(running.control());
+    // 1: one at a time.
+    let (orders_in, mut orders) = mpsc::channel(1);
+    let mut admin = serve_admin(&config, live.clone(), orders_in, leaving);
+    tokio::spawn(gauges::keep(live.clone()));
     tokio::spawn(systemd::feed_watchdog(health.clone()));
-    health.ready(true);
-    systemd::ready("recovered and reading");
-    tracing::info!(model = config.name, device = config.train.device, admin = %config.admin_socket().display(), "reading");
+    let (reason, control, pipeline) = loop {
+        let control = running.control();
+        live.set(Ok(control.clone()));
+        let mut pipeline = tokio::task::spawn_blocking(move || running.join());
+        health.ready(true);
+        systemd::ready("recovered and reading");
+        tracing::info!(model = config.name, device = config.train.device, admin = %config.admin_socket().display(), "reading");
 
-    let reason = tokio::select! {
-        ended = &mut pipeline => return Err(ended_alone(ended)),
-        refused = &mut admin => Err(admin_failure(refused)),
-        signal = signals.next() => Ok(signal),
+        let order = tokio::select! {
+            ended = &mut pipeline => return Err(ended_alone(ended)),
+            refused = &mut admin => break (Err(admin_failure(refused)), control, pipeline),
+            signal = signals.next() => break (Ok(signal), control, pipeline),
+            // Its sender lives with the admin socket, whose end is noticed above.
+            Some(order) = orders.recv() => order,
+        };
+        let what = format!("going back to checkpoint {}", order.checkpoint);
+        tracing::warn!("{what}: draining, nothing is published");
+        live.set(Err(format!("the daemon is {what}; ask again soon")));
+        health.ready(false);
+        health.waiting_for(Some(what));
+        go_back(&config, order, drain(&control, pipeline, &mut signals, config.admin.shutdown_deadline.0)).await?;
+        match build_when_it_can_be(&config, &mut signals, &health).await? {
+            Some(next) => running = next,
+            None => return Ok(()),
+        }
     };
     systemd::stopping();
     health.ready(false);
@@ -104,6 +119,32 @@ async fn live(config: Config, metrics: PrometheusHandle) -> Result<(), Failure> 
     let summary = drained?;
     tracing::info!(checkpoint = summary.status.checkpoint.map(|version| version.0), samples = summary.status.books.samples, "left");
     Ok(())
+}
+
+/// A pipeline, as soon as a broker answers. `None`: a signal came first.
+async fn build_when_it_can_be(config: &Config, signals: &mut Signals, health: &Health) -> Result<Option<Running>, Failure> {
+    let (config, own) = (config.clone(), health.clone());
+    outage::build(signals, health, move || build(config.clone(), own.clone())).await
+}
+
+/// Once the pipeline has `drained`, makes the earlier checkpoint the newest commit, and tells who has asked. Where that cannot be, the state
+/// stays as it was, and is gone on from.
+async fn go_back(config: &Config, order: Order, drained: impl Future<Output = Result<Summary, Failure>>) -> Result<(), Failure> {
+    if let Err(failure) = drained.await {
+        // Who does not wait any more reads it in the log.
+        let _gone = order.reply.send(Err(failure.to_string()));
+        return Err(failure);
+    }
+    let (dir, keep) = (config.state.dir.clone(), config.checkpoint.keep);
+    let restoring = tokio::task::spawn_blocking(move || {
+        let restored = rewind::restore(&dir, keep, &order, jiff::Timestamp::now().as_millisecond());
+        match &restored {
+            Ok(number) => tracing::warn!(checkpoint = order.checkpoint, number, "went back; it is gone on from there"),
+            Err(error) => tracing::error!(checkpoint = order.checkpoint, %error, "not gone back; it is gone on from where it was"),
+        }
+        let _gone = order.reply.send(restored.map_err(|error| error.to_string()));
+    });
+    restoring.await.map_err(panicked)
 }
 
 /// Everything that touches the broker and the disk before the first event. Blocking.
@@ -167,14 +208,21 @@ async fn serve_pages(config: &Config, metrics: PrometheusHandle, health: &Health
     Ok(())
 }
 
-fn serve_admin(config: &Config, control: Control, leaving: watch::Receiver<bool>) -> JoinHandle<Result<(), admin::AdminError>> {
-    let socket = config.admin_socket();
-    let handler: Handler = Arc::new(move |request| answer(&control, request).unwrap_or_else(Answer::Error));
+fn serve_admin(
+    config: &Config,
+    live: Live,
+    orders: mpsc::Sender<Order>,
+    leaving: watch::Receiver<bool>,
+) -> JoinHandle<Result<(), admin::AdminError>> {
+    let (socket, dir) = (config.admin_socket(), config.state.dir.clone());
+    let handler: Handler = Arc::new(move |request| answer(&live, &dir, &orders, request).unwrap_or_else(Answer::Error));
     tokio::spawn(async move { admin::serve(&socket, handler, left(leaving)).await })
 }
 
-fn answer(control: &Control, request: Request) -> Result<Answer, String> {
+fn answer(live: &Live, dir: &Path, orders: &mpsc::Sender<Order>, request: Request) -> Result<Answer, String> {
+    let control = live.control()?;
     let value = match request {
+        Request::Rewind { checkpoint, quarantine } => serde_json::to_value(rewind::ask(dir, orders, checkpoint, quarantine)?),
         Request::Status => serde_json::to_value(control.status()),
         Request::SnapshotNow => serde_json::to_value(control.snapshot_now()?),
         Request::Gauc { top } => {

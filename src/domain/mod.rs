@@ -4,6 +4,7 @@ mod books;
 mod event;
 mod open;
 mod position;
+mod quarantine;
 mod scored;
 mod version;
 
@@ -11,6 +12,7 @@ pub use books::Books;
 pub use event::{Event, EventTime, Field, ImpressionId, Label, Role, Sample, Stage, UserId};
 pub use open::OpenImpression;
 pub use position::{Mark, Origin, PartitionIndex, PartitionPosition, Record, TopicPartition};
+pub use quarantine::Quarantine;
 pub use scored::ScoredSample;
 pub use version::Version;
 
@@ -67,11 +69,13 @@ pub enum DropReason {
     MissingOffset,
     /// Passed over unread by `rocketctl offsets reset`.
     SkippedByOperator,
+    /// Its time lies in a range that an operator has put into quarantine (`rocketctl rollback --rewind-trainer --quarantine`).
+    Quarantined,
 }
 
 impl DropReason {
     /// Every reason, for exhaustive counters.
-    pub const ALL: [DropReason; 8] = [
+    pub const ALL: [DropReason; 9] = [
         DropReason::Tombstone,
         DropReason::DuplicateImpression,
         DropReason::DuplicateClick,
@@ -80,6 +84,7 @@ impl DropReason {
         DropReason::NotSampled,
         DropReason::MissingOffset,
         DropReason::SkippedByOperator,
+        DropReason::Quarantined,
     ];
 
     /// The label in metrics, JSON and tables.
@@ -94,6 +99,7 @@ impl DropReason {
             DropReason::NotSampled => "not_sampled",
             DropReason::MissingOffset => "missing_offset",
             DropReason::SkippedByOperator => "skipped_by_operator",
+            DropReason::Quarantined => "quarantined",
         }
     }
 }

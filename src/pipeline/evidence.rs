@@ -33,6 +33,7 @@ pub(super) struct Collector {
     window: Window,
     pending: VecDeque<(u64, Vec<Arc<Kept>>)>,
     vouched: VecDeque<Arc<Kept>>,
+    vouched_by: u64,
 }
 
 /// A copy as of one moment.
@@ -40,12 +41,19 @@ pub(super) struct Collector {
 pub(super) struct EvidenceCopy {
     window: Vec<Arc<Kept>>,
     vouched: Vec<Arc<Kept>>,
+    vouched_by: u64,
 }
 
 impl Collector {
     /// Goes on from what was committed.
     pub(super) fn new(capacity: usize, evidence: Evidence) -> Self {
-        let mut collector = Collector { capacity, window: Window::default(), pending: VecDeque::new(), vouched: VecDeque::new() };
+        let mut collector = Collector {
+            capacity,
+            window: Window::default(),
+            pending: VecDeque::new(),
+            vouched: VecDeque::new(),
+            vouched_by: evidence.vouched_by,
+        };
         evidence.window.into_iter().filter_map(kept).for_each(|sample| collector.window.add(Arc::new(sample), capacity));
         let vouched: Vec<_> = evidence.vouched.into_iter().filter_map(kept).map(Arc::new).collect();
         collector.vouched.extend(vouched.into_iter().rev().take(capacity).rev());
@@ -57,7 +65,7 @@ impl Collector {
     }
 
     pub(super) fn copy(&self) -> EvidenceCopy {
-        EvidenceCopy { window: self.window.samples.clone(), vouched: self.vouched.iter().cloned().collect() }
+        EvidenceCopy { window: self.window.samples.clone(), vouched: self.vouched.iter().cloned().collect(), vouched_by: self.vouched_by }
     }
 
     /// The window so far is version `number`'s; the next begins.
@@ -68,11 +76,26 @@ impl Collector {
         }
     }
 
-    /// Version `number` was promoted: some of its window are vouched for now, the oldest of those before leave for them.
+    /// Version `number` was promoted: some of its window are vouched for now.
     pub(super) fn promoted(&mut self, number: u64) {
         let window = self.pending.iter_mut().find(|(pending, _)| *pending == number).map(|(_, window)| std::mem::take(window));
         self.pending.retain(|(pending, _)| *pending > number);
-        let Some(window) = window else { return };
+        if let Some(window) = window {
+            self.vouch(number, &window);
+        }
+    }
+
+    /// Version `number` is served, says the topic, and this was its window: a run before has promoted it and may have ended before that was
+    /// committed.
+    pub(super) fn served(&mut self, number: u64, window: Vec<EvidenceSample>) {
+        if number > self.vouched_by {
+            self.vouch(number, &window.into_iter().filter_map(kept).map(Arc::new).collect::<Vec<_>>());
+        }
+    }
+
+    /// The oldest of what is vouched for leave for these.
+    fn vouch(&mut self, number: u64, window: &[Arc<Kept>]) {
+        self.vouched_by = number;
         let part = if self.vouched.len() < self.capacity { self.capacity / FILLED } else { self.capacity / RENEWED };
         let wanted = part.clamp(1, window.len().max(1));
         self.vouched.extend((0..wanted).filter_map(|place| window.get(place * window.len() / wanted).cloned()));
@@ -84,7 +107,7 @@ impl Collector {
 impl EvidenceCopy {
     pub(super) fn written(&self) -> Evidence {
         let write = |samples: &[Arc<Kept>]| samples.iter().map(|sample| written(sample)).collect();
-        Evidence { window: write(&self.window), vouched: write(&self.vouched) }
+        Evidence { window: write(&self.window), vouched: write(&self.vouched), vouched_by: self.vouched_by }
     }
 }
 
@@ -185,6 +208,19 @@ mod tests {
         let versions: std::collections::BTreeSet<i64> = vouched.iter().map(|time| time / 1000).collect();
         assert_eq!(versions.len(), 64, "one of each");
         assert_eq!(collector.copy().written().window, [], "each version has a window of its own");
+    }
+
+    #[test]
+    fn a_version_that_was_promoted_just_before_the_end_of_a_run_vouches_in_the_next() {
+        let mut collector = Collector::new(64, Evidence::default());
+        (0..64).for_each(|n| collector.add(sample(n)));
+        let written = collector.copy().written();
+        let mut next = Collector::new(64, Evidence::default());
+        next.served(7, written.window.clone());
+        assert_eq!(next.copy().written().vouched.len(), 16);
+        let mut after = Collector::new(64, next.copy().written());
+        after.served(7, written.window);
+        assert_eq!(after.copy().written().vouched.len(), 16, "once");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::reader::Chunk;
 use super::seen::{Read, Seen};
 use super::shared::Shared;
 use crate::batch::{Batch, BatchBuilder, Ended, NegativeSampling, News};
-use crate::domain::{DropReason, Mark, Origin, PartitionPosition, Record, TopicPartition};
+use crate::domain::{DropReason, Mark, Origin, PartitionPosition, Quarantine, Record, TopicPartition};
 use crate::join::{JoinOutput, Joiner};
 use crate::stream::DeadLetter;
 use crate::wire::{Decoded, EventDecoder};
@@ -26,6 +26,8 @@ pub(super) struct Ingest {
     /// By partition.
     pub(super) seen: Vec<Seen>,
     pub(super) decoder: EventDecoder,
+    /// Skipped for good.
+    pub(super) quarantine: Quarantine,
     pub(super) joiner: Joiner,
     pub(super) negatives: NegativeSampling,
     pub(super) builder: BatchBuilder,
@@ -109,6 +111,10 @@ impl Ingest {
             }
             self.shared.count_read();
             match self.decoder.decode(&record) {
+                Ok(Decoded::Event(event)) if self.quarantine.holds(event.time) => {
+                    self.joiner.saw(record.origin.partition, now_ms);
+                    self.builder.end(Ended::Dropped(record.origin, DropReason::Quarantined), now_ms);
+                }
                 Ok(Decoded::Event(event)) => {
                     self.joiner.push(event, now_ms, &mut self.joined);
                     self.hand_on_joined()?;

@@ -19,7 +19,7 @@ use super::status::HeldBack;
 use super::teaching::School;
 use crate::checkpoint::{CheckpointStore, Commit, Draft, ProbeSample, PublishMark};
 use crate::config::SchemaConfig;
-use crate::domain::{ScoredSample, Version};
+use crate::domain::{Quarantine, ScoredSample, Version};
 use crate::evaluate::{Capture, Evaluator, Rise, UserLine, UserWriter};
 use crate::publish::{PublishError, Published, Publisher};
 use crate::store::{SledWriter, StoreError};
@@ -144,6 +144,8 @@ pub(super) struct Keeper {
     pub(super) exporting: Exporting,
     pub(super) config_hash: String,
     pub(super) schema: SchemaConfig,
+    /// Skipped for good: part of every commit.
+    pub(super) quarantine: Quarantine,
     pub(super) evaluations: Sender<Evaluation>,
     pub(super) publishing: Option<Publishing>,
     pub(super) in_publication: InPublication,
@@ -206,6 +208,7 @@ impl Keeper {
             config_hash: self.config_hash.clone(),
             created_ms: now_ms(),
             published: self.shared.published(),
+            quarantine: self.quarantine.clone(),
             publish_mark: job.publish_mark,
         };
         let mut needed = self.exporting.needed();

@@ -71,6 +71,7 @@ impl Recovery {
         let evaluator = Evaluator::new(&config.evaluate, Arc::new(users), aggregates)?;
         status.checkpoint = Some(Version(commit.number));
         status.checkpoint_ms = Some(commit.created_ms);
+        status.quarantine = commit.quarantine.clone();
         status.published = commit.published.map(|published| published.version);
         status.promoted = commit.published.is_some_and(|published| published.promoted);
         tracing::info!(checkpoint = commit.number, samples = commit.books.samples, "recovered");

@@ -13,12 +13,13 @@ use super::letters::Letters;
 use super::progress::Progress;
 use super::recover::{Durable, Recovery};
 use super::rolling::{Held, RollingOut};
+use super::schema_change::FieldsMoved;
 use super::shared::Shared;
 use super::teaching::Teaching;
 use super::trainer::{Checkpoints, Schedule, Trainer};
 use super::{Control, Status, reader};
 use crate::batch::{BatchBuilder, NegativeSampling, Pace};
-use crate::checkpoint::{CheckpointError, CheckpointStore};
+use crate::checkpoint::{self, CheckpointError, CheckpointStore};
 use crate::config::{Config, StreamMode};
 use crate::domain::PartitionPosition;
 use crate::evaluate::EvaluateError;
@@ -158,6 +159,7 @@ impl Running {
         status.table_rows = learner.table_rows() as u64;
         status.multiplications = learner.multiplications();
         status.ready = true;
+        let quarantine = status.quarantine.clone();
         let shared = Arc::new(Shared::new(status, evaluator.report()));
 
         let (chunks_in, chunks) = bounded(CHUNKS);
@@ -174,6 +176,7 @@ impl Running {
             partitions: source.partitions().to_vec(),
             seen: progress.seen(),
             decoder: EventDecoder::new(&config.schema).refusing_ahead(config.topics.ahead),
+            quarantine: quarantine.clone(),
             joiner: Joiner::new(config.topics.mode, &config.join, source.partitions().len(), memory),
             negatives: NegativeSampling::new(config.train.negatives.keep, config.train.seed),
             builder: BatchBuilder::new(spec.clone(), pace, config.publish.gates.every),
@@ -195,6 +198,15 @@ impl Running {
         let store = durable.as_ref().map(|durable| &durable.store);
         let schedule = Schedule::new(progress.books(), probes, store.and_then(CheckpointStore::latest));
         let (teaching, school) = Teaching::new(&config, &learner, store, served);
+        let mut evidence = Collector::new(config.publish.gates.samples, evidence);
+        if let Some(version) = served.filter(|_| store.is_some()) {
+            match checkpoint::evidence(&config.state.dir, version.0) {
+                Ok((judged, schema)) => {
+                    evidence.served(version.0, FieldsMoved::new(schema.as_ref(), &config.schema).evidence(judged).window);
+                }
+                Err(error) => tracing::debug!(%version, %error, "what the served version was judged on is not here"),
+            }
+        }
         let checkpoints = match durable.take() {
             None => None,
             Some(Durable { mut store, users }) => {
@@ -225,6 +237,7 @@ impl Running {
                     users,
                     config_hash: config.hash(),
                     schema: config.schema.clone(),
+                    quarantine,
                     evaluations: evaluations_in.clone(),
                     publishing,
                     in_publication,
@@ -243,7 +256,7 @@ impl Running {
         let measuring = Arc::clone(&shared);
         threads.spawn("evaluate", move || keeper::evaluate(evaluator, &evaluations, &questions, &measuring))?;
         let trainer = Trainer {
-            evidence: Collector::new(config.publish.gates.samples, evidence),
+            evidence,
             config,
             spec,
             learner,

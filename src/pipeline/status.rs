@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Books, PartitionPosition, Version};
+use crate::domain::{Books, PartitionPosition, Quarantine, Version};
 use crate::evaluate::Report;
 use crate::publish::Rollout;
 use crate::wire::snapshot::Verdict;
@@ -62,6 +62,9 @@ pub struct Status {
     pub teacher: Option<Version>,
     /// Why publishing failed or held back last time.
     pub publish_problem: Option<String>,
+    /// Input that is skipped for good, by event time.
+    #[serde(default)]
+    pub quarantine: Quarantine,
     /// Why metrics started afresh at the last start, if they did.
     #[serde(default)]
     pub metrics_restarted: Option<String>,

@@ -21,6 +21,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::domain::Quarantine;
+
 /// Longest path a Unix socket can have on Linux: `sun_path` holds 108 bytes, the last one a zero.
 const PATH_BYTES_MAX: usize = 107;
 /// The name a socket is bound under before it is moved into place; its length counts.
@@ -49,6 +51,14 @@ pub enum Request {
     Status,
     /// Commit a checkpoint and publish it now.
     SnapshotNow,
+    /// Drain, publishing nothing, go back to a kept checkpoint and go on from it.
+    Rewind {
+        /// Its number.
+        checkpoint: u64,
+        /// Ranges of event times, milliseconds, that are skipped from now on.
+        #[serde(default)]
+        quarantine: Quarantine,
+    },
     /// Metrics and the users that weigh most.
     Gauc {
         /// How many users.

@@ -17,7 +17,7 @@ use rocket_launching::features::FeatureSpec;
 use rocket_launching::serving::{Catalog, ServedModel};
 use rocket_launching::stream::LogRecord;
 use rocket_launching::wire::EventDecoder;
-use rocket_launching::wire::snapshot::{Envelope, Lease, Manifest, Pin, Pointer, TensorInfo, open, schema_hash};
+use rocket_launching::wire::snapshot::{Canary, Envelope, Lease, Manifest, Pin, Pointer, ServerReport, TensorInfo, open, schema_hash};
 use rocket_launching::{checkpoint, evaluate, store};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
@@ -88,9 +88,11 @@ fn payload(bytes: &[u8]) {
     let sealed = Envelope { payload_b64: STANDARD.encode(bytes), sigs: Vec::new() };
     let sealed = serde_json::to_vec(&sealed).expect("an envelope is plain data");
     let _pointer = open::<Pointer>("pointer", &sealed);
+    let _canary = open::<Canary>("canary", &sealed);
     let _pin = open::<Pin>("pin", &sealed);
     let _lease = open::<Lease>("lease", &sealed);
     let _manifest = open::<Manifest>("manifest", &sealed);
+    let _report = ServerReport::decode(b"host", bytes);
 }
 
 static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| Snapshot::new(1));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use rocket_launching::checkpoint::{Commit, Evidence, FileEntry, Loaded, ProbeSample};
 use rocket_launching::config::{self, ByteLength, Config, EmbeddingOptimizer, PublishConfig};
-use rocket_launching::domain::{Books, PartitionPosition, TopicPartition};
+use rocket_launching::domain::{Books, PartitionPosition, Quarantine, TopicPartition};
 use rocket_launching::evaluate::{AggregateState, HeadReport, Report};
 use rocket_launching::features::slot_key;
 use rocket_launching::train::{Course, DenseState, LearnerState, RowsState, TensorLayout};
@@ -138,6 +138,7 @@ pub fn commit(number: u64) -> Commit {
         config_hash: "c0ffee".to_owned(),
         published: None,
         publish_mark: None,
+        quarantine: Quarantine::default(),
         restores: None,
     }
 }
