@@ -163,8 +163,6 @@ fn values_that_cannot_be_are_named_with_their_place() {
         ("[publish]\nprobes = 257\n", &["publish.probes", "257", "1 to 256", "line 21"]),
         ("[publish]\nfull_every = 0\n", &["publish.full_every", "0", "1 to 128", "line 21"]),
         ("[publish]\nfull_every = 129\n", &["publish.full_every", "129", "1 to 128", "line 21"]),
-        ("[publish]\ncodec = \"lz4\"\n", &["publish.codec", "lz4", "zstd", "line 21"]),
-        ("[publish]\nrows = \"f64\"\n", &["publish.rows", "f64", "i8", "line 21"]),
         ("[publish]\nclaim_check = \"ftp://x/y\"\n", &["publish.claim_check", "ftp://x/y", "s3://bucket/prefix", "line 21"]),
         ("[publish]\nkeep = 1\n", &["publish.keep", "1", "at least 2", "line 21"]),
         ("[checkpoint]\nkeep = 0\n", &["checkpoint.keep", "0", "at least 1", "line 21"]),

@@ -138,7 +138,9 @@ fn an_object_that_is_not_the_manifests_is_refused() {
 fn a_server_that_is_told_no_store_says_so_and_serves_on_and_an_object_that_comes_late_is_taken() {
     let (dir, log) = (tempfile::tempdir().unwrap(), MemoryLog::default());
     let [store, empty] = ["store", "empty"].map(|name| dir.path().join(name));
-    [&store, &empty].map(|dir| std::fs::create_dir(dir).unwrap());
+    for dir in [&store, &empty] {
+        std::fs::create_dir(dir).unwrap();
+    }
     publish(&claim_checking(100), &log, files(&store), 1..=1);
     let lost = server(&dir, &log, Objects::default());
     let status = until(&lost, "a reason", |status| status.last_error.is_some());

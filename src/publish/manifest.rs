@@ -71,8 +71,9 @@ pub(super) fn prove(manifest: &mut Manifest, artifact: &[u8]) -> Result<ServedMo
     let bound = if loss.dtype == "F16" { F16_CHANGE_MAX } else { I8_CHANGE_MAX };
     for (index, (probe, logit)) in manifest.probes.iter_mut().zip(found).enumerate() {
         let change = (logit - probe.logit).abs();
-        // Written so that a NaN on either side fails.
-        if !(change <= bound * probe.logit.abs().max(1.0)) {
+        // Not so where either side is not a number.
+        let near = change <= bound * probe.logit.abs().max(1.0);
+        if !near {
             let (dtype, own) = (&loss.dtype, probe.logit);
             return Err(format!(
                 "probe {index}: with rows of {dtype} it gives {logit}, with the trainer's own {own}: more than {bound} apart"
