@@ -18,7 +18,7 @@ import numpy as np
 from features import NO_KEY, Example, Features
 
 EPSILON = np.float32(1e-5)
-DTYPES = {"F32": "<f4", "F16": "<f2", "U64": "<u8"}
+DTYPES = {"F32": "<f4", "F16": "<f2", "I8": "i1", "U64": "<u8"}
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -51,6 +51,8 @@ class Scorer:
         for dim in [self.architecture["embedding_dim"], *self.architecture.get("further_dims", [])]:
             name = "embedding" if dim == self.architecture["embedding_dim"] else f"embedding.{dim}"
             rows = self.tensors[f"{name}.rows"].astype(np.float32)
+            if f"{name}.scales" in self.tensors:
+                rows *= self.tensors[f"{name}.scales"][:, None]
             self.tables[dim] = dict(zip(self.tensors[f"{name}.keys"].tolist(), rows))
         self.counts = {}
         if self.features.click_rates:

@@ -58,6 +58,10 @@ struct Args {
     /// Topic of the reports; `MODEL.acks` unless given.
     #[arg(long, requires = "report")]
     acks_topic: Option<String>,
+    /// Columns that requests bear, separated by commas: a version that reads others is refused, and the one before is served on. Any, unless
+    /// given.
+    #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
+    columns: Vec<String>,
     /// Directory of the snapshots on disk, this scorer's own.
     #[arg(long, default_value = "scorer-cache")]
     cache: PathBuf,
@@ -235,6 +239,7 @@ fn follow(args: &Args) -> Result<Models, Failure> {
             trust: trust.clone(),
             host: host.clone(),
             group: args.group.clone(),
+            columns: (!args.columns.is_empty()).then(|| args.columns.iter().cloned().collect()),
             reports,
             keep: args.keep,
             objects: objects.clone(),

@@ -199,6 +199,7 @@ impl Follower {
 
     /// A verified model, from disk where this very snapshot is there, else from the topic.
     fn obtain(&self, manifest: &Manifest, catalog: &Catalog, reader: &mut dyn LogReader) -> Result<ServedModel, Refusal> {
+        self.refuse_unfed(manifest)?;
         if let Some(model) = self.load_cached(manifest) {
             return Ok(model);
         }
@@ -218,6 +219,21 @@ impl Follower {
             self.shared.rejected("cache", &error.to_string());
         }
         Ok(model)
+    }
+
+    /// Refuses a version that reads a column which requests do not bear.
+    fn refuse_unfed(&self, manifest: &Manifest) -> Result<(), ModelError> {
+        let Some(columns) = &self.config.columns else { return Ok(()) };
+        let read = manifest.schema.features.iter().filter(|feature| !feature.training_only);
+        let mut unfed =
+            read.filter_map(|feature| Some((&feature.name, feature.column()?))).filter(|(_, column)| !columns.contains(*column));
+        match unfed.next() {
+            None => Ok(()),
+            Some((name, column)) => {
+                let why = format!("feature {name} is read from column `{column}`, which requests to this server do not bear");
+                Err(ModelError::Schema { version: manifest.version, why })
+            }
+        }
     }
 
     /// A rollback's target is usually on disk still. `None`: fetch it.

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -43,6 +44,9 @@ pub struct SubscriberConfig {
     pub cache_dir: PathBuf,
     /// Snapshots kept there.
     pub keep: usize,
+    /// Columns that requests to this server bear: a version that reads another one is refused, since its feature would be missing from every
+    /// request. None: every version is served.
+    pub columns: Option<BTreeSet<String>>,
     /// Where this server tells how far it is; none: it does not.
     pub reports: Option<Reporting>,
     /// Largest artifact fetched, bytes.
@@ -70,6 +74,7 @@ impl SubscriberConfig {
             group: None,
             cache_dir: cache_dir.into(),
             keep: KEEP,
+            columns: None,
             reports: None,
             artifact_bytes_max: ARTIFACT_BYTES_MAX,
             objects: Objects::default(),
