@@ -321,9 +321,12 @@ fn topics_are_created_once_and_checked() {
             .collect()
     };
     assert_eq!(problems(&config), [("events", None), ("dead_letters", None), ("snapshots", None)]);
-    assert_eq!(create_topics(&config, 4, 1).unwrap().into_iter().collect::<BTreeSet<_>>().len(), 3);
+    assert_eq!(create_topics(&config, 4, 1).unwrap().into_iter().collect::<BTreeSet<_>>().len(), 4);
     assert_eq!(problems(&config), []);
-    assert_eq!(check_topics(&config).unwrap().iter().map(|check| check.partitions).collect::<Vec<_>>(), [Some(4), Some(1), Some(1)]);
+    assert_eq!(
+        check_topics(&config).unwrap().iter().map(|check| check.partitions).collect::<Vec<_>>(),
+        [Some(4), Some(1), Some(1), Some(1)]
+    );
     assert_eq!(create_topics(&config, 4, 1).unwrap(), Vec::<String>::new(), "what exists is left alone");
 
     config.publish.chunk = ByteLength(4 << 20);

@@ -145,7 +145,10 @@ fn topics_are_checked_as_far_as_this_broker_tells() {
     config.kafka.timeout = Span::from_secs(1);
     let checks = check_topics(&config).unwrap();
     assert!(checks.iter().all(|check| check.problems.is_empty()), "{checks:?}");
-    assert!(checks.iter().all(|check| check.notes.iter().any(|note| note.contains("does not tell its settings"))), "{checks:?}");
+    // Servers' reports are optional, and that topic is not there.
+    let there: Vec<_> = checks.iter().filter(|check| check.partitions.is_some()).collect();
+    assert_eq!(there.len(), 3);
+    assert!(there.iter().all(|check| check.notes.iter().any(|note| note.contains("does not tell its settings"))), "{checks:?}");
     config.topics.snapshots = "check.nowhere".to_owned();
     assert_eq!(check_topics(&config).unwrap()[2].partitions, None);
     assert!(matches!(KafkaLogWriter::open(&config.kafka, "check.nowhere").map(drop), Err(StreamError::MissingTopic { .. })));

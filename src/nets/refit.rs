@@ -134,6 +134,7 @@ mod tests {
             light: vec![light],
             booster: vec![3],
             booster_cross: BoosterCrossConfig { layers: 1 },
+            control: false,
             ..ModelConfig::default()
         };
         Layout::new(&model, Heads::Both, inputs)

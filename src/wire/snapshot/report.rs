@@ -136,7 +136,7 @@ mod tests {
         for (key, value) in [
             ("ad-2", good.to_owned()),
             ("ad-1", good.replace("refused", "dancing")),
-            ("ad-1", good.replace("\"proto\":1", "\"proto\":2")),
+            ("ad-1", good.replace("\"proto\":1", "\"proto\":99")),
             ("ad-1", good.replace("hash", &"x".repeat(REPORT_BYTES_MAX))),
             ("", good.replace("ad-1", "")),
             ("ad-1", "{}".to_owned()),
