@@ -16,6 +16,7 @@
 //! 6. Saving leaves the training state bit-equal ([`checkpoint`]).
 //! 7. The gradient block: the hint never moves the booster's head ([`nets`]).
 //! 8. Where keys are trusted, only what they have signed counts on the snapshot topic, each key in its role ([`keys`]).
+//! 9. The trainer promotes no version that a gate holds back, and remembers as good only what promoted versions were taught ([`publish`]).
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "trainer")]

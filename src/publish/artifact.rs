@@ -70,8 +70,8 @@ impl View for &Tensor {
 /// order its table knows them in.
 ///
 /// # Shapes
-/// `embedding.keys` U64 `[rows]`, `embedding.rows` `[rows, dim]` as `kind` says, `embedding.scales` F32 `[rows]` beside bytes, likewise of further tables ([`Architecture::tables`]), `shared.*` and
-/// `light.*` F32 as in the learner's layout; where the schema has click rates, `click_rates.keys` U64 `[keys]` and `click_rates.counts` F32
+/// `embedding.keys` U64 `[rows]`, `embedding.rows` `[rows, dim]` as `kind` says, `embedding.scales` F32 `[rows]` beside bytes, likewise of
+/// further tables ([`Architecture::tables`]), `shared.*` and `light.*` F32 as in the learner's layout; where the schema has click rates, `click_rates.keys` U64 `[keys]` and `click_rates.counts` F32
 /// `[keys, 2]`, the stream's own under key 0.
 pub(super) fn encode(learner: &LearnerState, kind: RowType) -> Result<LightArtifact, ArtifactError> {
     let mut tensors = served_layers(&learner.dense)?;

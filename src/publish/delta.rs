@@ -2,37 +2,14 @@
 //!
 //! Rows are compared bit by bit, so that a delta bears what has changed and nothing else, whoever changed it.
 
-use std::borrow::Cow;
-
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
+use super::artifact::Tensor;
 use crate::wire::snapshot::delta::{HEADER, gone_of, keys_of, table_of};
 
 /// Length of the number that says how long a header is.
 const LENGTH_BYTES: usize = 8;
-
-/// A tensor of the delta.
-struct Tensor {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl View for &Tensor {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
-}
 
 /// One table of an artifact.
 struct Table<'a> {
