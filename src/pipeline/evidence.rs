@@ -85,10 +85,15 @@ impl Collector {
         }
     }
 
-    /// Version `number` is served, says the topic, and this was its window: a run before has promoted it and may have ended before that was
-    /// committed.
+    /// Version `number` is served, says the topic, and has not vouched for its window yet: a run before has promoted it and may have ended
+    /// before that was committed.
+    pub(super) fn lacks(&self, number: u64) -> bool {
+        number > self.vouched_by
+    }
+
+    /// That window.
     pub(super) fn served(&mut self, number: u64, window: Vec<EvidenceSample>) {
-        if number > self.vouched_by {
+        if self.lacks(number) {
             self.vouch(number, &window.into_iter().filter_map(kept).map(Arc::new).collect::<Vec<_>>());
         }
     }

@@ -199,7 +199,7 @@ impl Running {
         let schedule = Schedule::new(progress.books(), probes, store.and_then(CheckpointStore::latest));
         let (teaching, school) = Teaching::new(&config, &learner, store, served);
         let mut evidence = Collector::new(config.publish.gates.samples, evidence);
-        if let Some(version) = served.filter(|_| store.is_some()) {
+        if let Some(version) = served.filter(|version| store.is_some() && evidence.lacks(version.0)) {
             match checkpoint::evidence(&config.state.dir, version.0) {
                 Ok((judged, schema)) => {
                     evidence.served(version.0, FieldsMoved::new(schema.as_ref(), &config.schema).evidence(judged).window);

@@ -183,6 +183,7 @@ impl Trainer {
     /// Keeps some of the samples as they came, for probes and for gates.
     fn keep_raw(&mut self, batch: &mut Batch, report: &StepReport) {
         let sampled = self.config.train.negatives.keep;
+        let judged = self.checkpoints.is_some() && self.config.publish.enabled && self.config.publish.gates.enabled;
         for (row, fields) in std::mem::take(&mut batch.raw) {
             let (time, fields): (_, Arc<[Field]>) = (batch.times[row], fields.into());
             if self.schedule.probes.len() >= self.config.publish.probes {
@@ -191,7 +192,7 @@ impl Trainer {
             self.schedule.probes.push_back((time, Arc::clone(&fields)));
             let Some(logit) = report.scores.light.as_ref().and_then(|logits| logits.get(row)) else { continue };
             // Early labels can still change: nothing is judged by them.
-            if batch.stages[row] == Stage::Final {
+            if judged && batch.stages[row] == Stage::Final {
                 let (label, user) = (batch.labels[row], batch.users[row].clone());
                 let weight = if label { 1.0 } else { 1.0 / sampled };
                 // From the odds of what was sampled to those of the stream.

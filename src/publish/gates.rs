@@ -23,14 +23,14 @@ use crate::wire::snapshot::Verdict;
 
 /// The verdict of every gate that had enough to go by.
 pub(super) fn judge(config: &GatesConfig, candidate: &ServedModel, served: &ServedModel, evidence: &Evidence) -> Vec<Verdict> {
-    let mine = Scores::of(candidate, candidate, &evidence.vouched);
-    let theirs = Scores::of(served, candidate, &evidence.vouched);
+    let mine = scores(candidate, candidate, &evidence.vouched);
+    let theirs = scores(served, candidate, &evidence.vouched);
     let vouched = pair(&evidence.vouched, &mine, &theirs);
     // The trainer's scores from before it learnt are the candidate's only fair ones where it has learnt since.
     let before: Vec<Option<f32>> = evidence.window.iter().map(|sample| Some(sample.logit)).collect();
-    let seen_by_served = Scores::of(served, candidate, &evidence.window);
-    let window = pair(&evidence.window, &Scores(before), &seen_by_served);
-    let after = pair(&evidence.window, &Scores::of(candidate, candidate, &evidence.window), &seen_by_served);
+    let by_served = scores(served, candidate, &evidence.window);
+    let window = pair(&evidence.window, &before, &by_served);
+    let after = pair(&evidence.window, &scores(candidate, candidate, &evidence.window), &by_served);
 
     let mut verdicts = Vec::new();
     if window.len() >= config.evidence {
@@ -48,20 +48,15 @@ pub(super) fn judge(config: &GatesConfig, candidate: &ServedModel, served: &Serv
     verdicts
 }
 
-/// A model's logits of samples; `None` where it cannot score one (another schema than the sample's).
-struct Scores(Vec<Option<f32>>);
-
-impl Scores {
-    /// `writer` is of the schema that the samples were written by.
-    fn of(model: &ServedModel, writer: &ServedModel, samples: &[EvidenceSample]) -> Self {
-        let columns = &writer.manifest().schema;
-        Scores(model.logits(columns, samples.iter().map(|sample| (sample.time_ms, sample.fields.as_slice()))).map(Result::ok).collect())
-    }
+/// A model's logits of samples that were written by the schema of `writer`; `None` where it cannot score one.
+fn scores(model: &ServedModel, writer: &ServedModel, samples: &[EvidenceSample]) -> Vec<Option<f32>> {
+    let columns = &writer.manifest().schema;
+    model.logits(columns, samples.iter().map(|sample| (sample.time_ms, sample.fields.as_slice()))).map(Result::ok).collect()
 }
 
-fn pair<'a>(samples: &'a [EvidenceSample], a: &Scores, b: &Scores) -> Vec<Paired<'a>> {
+fn pair<'a>(samples: &'a [EvidenceSample], a: &[Option<f32>], b: &[Option<f32>]) -> Vec<Paired<'a>> {
     let finite = |logit: &Option<f32>| logit.map(f64::from).filter(|logit| logit.is_finite());
-    let pairs = samples.iter().zip(&a.0).zip(&b.0).filter_map(|((sample, a), b)| {
+    let pairs = samples.iter().zip(a).zip(b).filter_map(|((sample, a), b)| {
         let logits = [finite(a)?, finite(b)?];
         Some(Paired { user: &sample.user, label: sample.label, weight: sample.weight, logits })
     });

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::bases::Bases;
 use super::package::{Limits, Package};
+use super::retention::Collected;
 use super::rollout::Promotion;
 use super::topic::{Entry, Exhausted, FetchError, Topic, entry};
 use super::{ReportTopic, artifact, gates, manifest, retention};
@@ -369,8 +370,7 @@ impl Publisher {
     }
 
     fn collect(&mut self, newest: Version, now_ms: i64) -> Result<(), StreamError> {
-        let (manifests, chunks) = retention::tombstones(self.topic.catalog(), self.config.keep, newest, now_ms);
-        let objects = retention::objects(self.topic.catalog(), self.config.keep, now_ms);
+        let Collected { manifests, chunks, objects } = retention::collected(self.topic.catalog(), self.config.keep, newest, now_ms);
         for entries in [manifests, chunks].iter().filter(|entries| !entries.is_empty()) {
             self.topic.append(entries)?;
         }

@@ -5,38 +5,44 @@ use std::collections::BTreeSet;
 use super::topic::{Entry, entry};
 use crate::domain::Version;
 use crate::serving::{Catalog, from_whole};
-use crate::wire::snapshot::{Act, Key};
+use crate::wire::snapshot::{Act, Key, Manifest};
 
 /// Versions last made current that stay whatever their age: where an operator looks first for one to go back to.
 const PROMOTED_KEPT: usize = 3;
 
+/// What goes.
+pub(super) struct Collected {
+    /// Tombstones of manifests.
+    pub(super) manifests: Vec<Entry>,
+    /// Tombstones of chunks.
+    pub(super) chunks: Vec<Entry>,
+    /// Objects of the object store, each by what it is.
+    pub(super) objects: Vec<(Version, &'static str)>,
+}
+
 /// Tombstones for the manifests, then for the chunks, of every version that nothing holds. Chunks below `newest` without a manifest go
-/// too: what a killed publisher or a killed collection left.
+/// too: what a killed publisher or a killed collection left. And the objects of those versions.
 ///
 /// The manifests' tombstones have to be acknowledged before those of the chunks are sent, so that no reader ever sees a manifest whose
 /// chunks are gone.
-pub(super) fn tombstones(catalog: &Catalog, keep: usize, newest: Version, now_ms: i64) -> (Vec<Entry>, Vec<Entry>) {
+pub(super) fn collected(catalog: &Catalog, keep: usize, newest: Version, now_ms: i64) -> Collected {
     let kept = kept(catalog, keep, now_ms);
-    let collected: Vec<Version> = catalog.manifests().keys().copied().filter(|version| !kept.contains(version)).collect();
-    let manifests = collected.iter().map(|version| entry(&Key::Manifest(*version), None)).collect();
+    let gone: Vec<&Manifest> = catalog.manifests().values().filter(|manifest| !kept.contains(&manifest.version)).collect();
     let chunks = catalog
         .chunks()
         .filter(|(version, _)| !kept.contains(version) && *version < newest)
         .map(|(version, index)| entry(&Key::Chunk(version, index), None))
         .collect();
-    (manifests, chunks)
-}
-
-/// Objects of every version that nothing holds, each with what it is.
-pub(super) fn objects(catalog: &Catalog, keep: usize, now_ms: i64) -> Vec<(Version, &'static str)> {
-    let kept = kept(catalog, keep, now_ms);
-    let collected = catalog.manifests().values().filter(|manifest| !kept.contains(&manifest.version));
-    let objects = collected.flat_map(|manifest| {
+    let objects = gone.iter().flat_map(|manifest| {
         let delta = manifest.delta.as_ref().and_then(|delta| delta.payload.object.as_ref());
         let parts = [(manifest.artifact.object.as_ref(), "artifact"), (delta, "delta")];
         parts.into_iter().filter_map(|(object, kind)| object.map(|_| (manifest.version, kind)))
     });
-    objects.collect()
+    Collected {
+        manifests: gone.iter().map(|manifest| entry(&Key::Manifest(manifest.version), None)).collect(),
+        chunks,
+        objects: objects.collect(),
+    }
 }
 
 /// The newest `keep` versions, all that may be gone back to, and whatever the deltas of these build on.
