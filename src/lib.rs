@@ -21,6 +21,8 @@
 
 #[cfg(feature = "trainer")]
 pub mod batch;
+#[cfg(feature = "trainer")]
+pub mod bench;
 #[cfg(feature = "capi")]
 pub mod capi;
 #[cfg(feature = "trainer")]

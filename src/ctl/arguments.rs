@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::output::Format;
-use super::{ablate, act, backtest, checkpoint, dlq, gauc, history, keys, migrate, offsets, replay, rollout, snapshot, store, topics};
+use super::{
+    ablate, act, backtest, bench, checkpoint, dlq, gauc, history, keys, migrate, offsets, replay, rollout, snapshot, store, topics,
+};
 
 /// Looks at and steers a Rocket Launching trainer and its snapshots.
 #[derive(Debug, Parser)]
@@ -74,6 +76,9 @@ pub(super) enum Command {
     Backtest(backtest::BacktestArgs),
     /// The arms of the learning rule on the same rows in the same order: what each part of it is worth.
     Ablate(ablate::AblateArgs),
+    /// The program's own speed on this machine.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// The users of the state directory, in a file; the daemon must not be running.
     #[command(subcommand)]
     Store(store::StoreCommand),

@@ -14,6 +14,7 @@ mod ablate;
 mod act;
 mod arguments;
 mod backtest;
+mod bench;
 mod checkpoint;
 mod consent;
 mod context;
@@ -60,9 +61,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: impl Into
 }
 
 fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<(), Failure> {
-    // Where keys are made there is often no configuration yet.
-    if let (Command::Keys(command), None) = (&arguments.command, &arguments.global.config) {
-        return keys::run(None, arguments.global.output, command);
+    if arguments.global.config.is_none() {
+        match &arguments.command {
+            // Where keys are made there is often no configuration yet.
+            Command::Keys(command) => return keys::run(None, arguments.global.output, command),
+            Command::Bench(command) => return bench::run(arguments.global.output, command),
+            _ => {}
+        }
     }
     let context = Context::new(arguments.global, environment)?;
     match arguments.command {
@@ -83,6 +88,7 @@ fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<
         Command::Replay(arguments) => replay::run(&context, arguments),
         Command::Backtest(arguments) => backtest::run(&context, arguments),
         Command::Ablate(arguments) => ablate::run(&context, arguments),
+        Command::Bench(command) => bench::run(context.format, &command),
         Command::Store(command) => store::run(&context, command),
         Command::Migrate(arguments) => migrate::run(&context, arguments),
     }

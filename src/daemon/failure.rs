@@ -2,6 +2,7 @@ use std::process::ExitCode;
 
 use tokio::task::JoinError;
 
+use crate::bench::BenchError;
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
 use crate::evaluate::EvaluateError;
@@ -113,6 +114,15 @@ impl From<TrainError> for Failure {
         match error {
             TrainError::Device { .. } => Failure::Config(error.into()),
             _ => Failure::Failed(error.into()),
+        }
+    }
+}
+
+impl From<BenchError> for Failure {
+    fn from(error: BenchError) -> Self {
+        match error {
+            BenchError::Train(error) => error.into(),
+            BenchError::Evaluate(error) => Failure::Failed(error.into()),
         }
     }
 }
