@@ -3,14 +3,23 @@
 //! One model stands behind all figures ([`Workload`]): 24 slots of 16 floats, 8 numbers, a booster 392-1024-512-256-1 and a light net
 //! 392-128-64-1, ids by Zipf's law. Run it on an idle machine: other load moves the figures by a factor of two.
 
+mod quantiles;
+mod score;
 mod train;
 mod workload;
 
+pub use quantiles::Quantiles;
+pub use score::{Phase, ScoreBench, ScoreFigures, ServiceBench, ServiceFigures, Shape, SwapFigures};
 pub use train::{TrainBench, TrainFigures};
 pub use workload::Workload;
 
+use crate::domain::Version;
 use crate::evaluate::EvaluateError;
+use crate::interchange::InterchangeError;
+use crate::serving::{ModelError, SubscriberError};
+use crate::stream::StreamError;
 use crate::train::TrainError;
+use crate::wire::DecodeError;
 
 /// Why there are no figures.
 #[derive(Debug, thiserror::Error)]
@@ -21,4 +30,33 @@ pub enum BenchError {
     /// GAUC.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    /// The model that is scored with.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A request's columns.
+    #[error(transparent)]
+    Columns(#[from] DecodeError),
+    /// A request's JSON.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// Files for other programs.
+    #[error(transparent)]
+    Interchange(#[from] InterchangeError),
+    /// The subscriber that is loaded.
+    #[error(transparent)]
+    Subscriber(#[from] SubscriberError),
+    /// Its topic.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// A version that does not come to be served.
+    #[error("version {version} is not served: {status}")]
+    NotServed {
+        /// Version.
+        version: Version,
+        /// The subscriber's status.
+        status: String,
+    },
+    /// Files and sockets.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
 }

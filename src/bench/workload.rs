@@ -10,7 +10,7 @@ const SLOTS: usize = 24;
 /// Numeric features.
 const NUMBERS: usize = 8;
 /// Popularity of ids and activity of users: a batch of 2048 has some 27,000 distinct ids of 49,000.
-const ZIPF: f64 = 1.05;
+pub(super) const ZIPF: f64 = 1.05;
 /// Share of clicks.
 const CLICKS: f64 = 0.2;
 /// The first event's time, 2026-01-05T08:00:00Z, and the time between two events.

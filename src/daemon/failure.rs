@@ -122,7 +122,7 @@ impl From<BenchError> for Failure {
     fn from(error: BenchError) -> Self {
         match error {
             BenchError::Train(error) => error.into(),
-            BenchError::Evaluate(error) => Failure::Failed(error.into()),
+            error => Failure::Failed(error.into()),
         }
     }
 }

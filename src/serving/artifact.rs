@@ -154,8 +154,7 @@ pub(super) fn read(version: Version, architecture: &Architecture, slots: &[SlotS
         } else {
             None
         };
-        let outputs = bias.len();
-        layers.push(Layer { inputs: weight.len() / outputs, outputs, weight, bias, hidden });
+        layers.push(Layer::new(&weight, &bias, hidden));
     }
     Ok(Parts { tables, layers })
 }

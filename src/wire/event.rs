@@ -1,10 +1,14 @@
+mod request;
+
 use std::borrow::Cow;
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::columns::{Columns, Raw};
 use crate::config::{FeatureKind, SchemaConfig, Span, TimeUnit};
-use crate::domain::{Event, EventTime, Field, ImpressionId, Label, Record, Role, UserId};
+use crate::domain::{Event, EventTime, Field, FieldRef, ImpressionId, Label, Record, Role, UserId};
+
+pub use request::RequestColumns;
 
 /// Longest event record, as long as Kafka's own default limit for a message.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
@@ -213,19 +217,20 @@ impl EventDecoder {
     }
 
     fn field(&self, shape: &Shape, raw: &Raw<'_>) -> Result<Field, DecodeError> {
+        self.read(shape, raw).map(Read::into_field)
+    }
+
+    fn read<'r>(&self, shape: &Shape, raw: &'r Raw<'_>) -> Result<Read<'r>, DecodeError> {
         if raw.is_missing() {
-            return Ok(Field::Missing);
+            return Ok(Read::Missing);
         }
         match shape {
-            Shape::Derived => Ok(Field::Missing),
-            Shape::Category { column } => match category(raw) {
-                Some(text) => Ok(Field::Text(text.into())),
-                None => Err(self.wrong(*column, raw, CATEGORY)),
-            },
-            Shape::Number { column } => raw.number().map(Field::Number).ok_or_else(|| self.wrong(*column, raw, NUMBER)),
+            Shape::Derived => Ok(Read::Missing),
+            Shape::Category { column } => category(raw).map(Read::Text).ok_or_else(|| self.wrong(*column, raw, CATEGORY)),
+            Shape::Number { column } => raw.number().map(Read::Number).ok_or_else(|| self.wrong(*column, raw, NUMBER)),
             Shape::List { column, separator } => {
                 let values = list(raw, separator).ok_or_else(|| self.wrong(*column, raw, LIST))?;
-                Ok(if values.is_empty() { Field::Missing } else { Field::List(values.into()) })
+                Ok(if values.is_empty() { Read::Missing } else { Read::List(values.into()) })
             }
         }
     }
@@ -291,6 +296,34 @@ impl EventDecoder {
 
     fn wrong(&self, column: usize, raw: &Raw<'_>, expected: &'static str) -> DecodeError {
         DecodeError::WrongType { column: self.columns.name(column).to_owned(), found: raw.describe(), expected }
+    }
+}
+
+/// A field as it was read, its text still where it was where that is possible.
+enum Read<'r> {
+    Missing,
+    Text(Cow<'r, str>),
+    Number(f64),
+    List(Box<[Box<str>]>),
+}
+
+impl Read<'_> {
+    fn into_field(self) -> Field {
+        match self {
+            Read::Missing => Field::Missing,
+            Read::Text(text) => Field::Text(text.into()),
+            Read::Number(number) => Field::Number(number),
+            Read::List(values) => Field::List(values),
+        }
+    }
+
+    fn view(&self) -> FieldRef<'_> {
+        match self {
+            Read::Missing => FieldRef::Missing,
+            Read::Text(text) => FieldRef::Text(text),
+            Read::Number(number) => FieldRef::Number(*number),
+            Read::List(values) => FieldRef::List(values),
+        }
     }
 }
 

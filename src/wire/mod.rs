@@ -4,4 +4,4 @@ mod columns;
 mod event;
 pub mod snapshot;
 
-pub use event::{DecodeError, Decoded, EVENT_BYTES_MAX, EventDecoder, LIST_VALUES_MAX, TEXT_BYTES_MAX};
+pub use event::{DecodeError, Decoded, EVENT_BYTES_MAX, EventDecoder, LIST_VALUES_MAX, RequestColumns, TEXT_BYTES_MAX};

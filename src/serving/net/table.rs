@@ -1,10 +1,6 @@
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::BuildHasherDefault;
-
 use half::f16;
 
-use super::KeyHasher;
+use super::index::{Index, Unfit};
 use crate::domain::Version;
 use crate::serving::ModelError;
 
@@ -12,7 +8,7 @@ use crate::serving::ModelError;
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     pub(super) dim: usize,
-    index: HashMap<u64, u32, BuildHasherDefault<KeyHasher>>,
+    pub(super) index: Index,
     rows: Rows,
 }
 
@@ -34,14 +30,17 @@ impl Table {
     /// # Errors
     /// [`ModelError::Artifact`] where a key stands twice.
     pub(super) fn new(version: Version, name: &str, dim: usize, keys: Vec<u64>, rows: Rows) -> Result<Self, ModelError> {
-        let mut index = HashMap::with_capacity_and_hasher(keys.len(), BuildHasherDefault::default());
-        for (row, key) in keys.into_iter().enumerate() {
-            let row = u32::try_from(row).map_err(|_| ModelError::Artifact { version, why: format!("more than {} rows", u32::MAX) })?;
-            match index.entry(key) {
-                Entry::Occupied(_) => return Err(ModelError::Artifact { version, why: format!("key {key} stands twice in {name}") }),
-                Entry::Vacant(place) => place.insert(row),
+        let (index, order) = Index::new(keys).map_err(|unfit| {
+            let why = match unfit {
+                Unfit::Twice(key) => format!("key {key} stands twice in {name}"),
+                Unfit::TooMany => format!("more than {} rows", u32::MAX),
             };
-        }
+            ModelError::Artifact { version, why }
+        })?;
+        let rows = match order {
+            Some(order) => rows.ordered(dim, &order),
+            None => rows,
+        };
         Ok(Table { dim, index, rows })
     }
 
@@ -49,10 +48,9 @@ impl Table {
         self.index.len()
     }
 
-    /// Adds the row of an id to `sum [dim]`; nothing where it has none.
-    pub(super) fn add(&self, id: u64, sum: &mut [f32]) {
-        let Some(row) = self.index.get(&id) else { return };
-        let (row, dim) = (*row as usize, self.dim);
+    /// Adds a row to `sum [dim]`.
+    pub(super) fn add(&self, row: u32, sum: &mut [f32]) {
+        let (row, dim) = (row as usize, self.dim);
         let place = row * dim..(row + 1) * dim;
         match &self.rows {
             Rows::F32(weights) => sum.iter_mut().zip(&weights[place]).for_each(|(sum, weight)| *sum += weight),
@@ -63,4 +61,19 @@ impl Table {
             }
         }
     }
+}
+
+impl Rows {
+    /// The rows in this order.
+    fn ordered(self, dim: usize, order: &[u32]) -> Self {
+        match self {
+            Rows::F32(weights) => Rows::F32(ordered(&weights, dim, order)),
+            Rows::F16(weights) => Rows::F16(ordered(&weights, dim, order)),
+            Rows::I8 { weights, scales } => Rows::I8 { weights: ordered(&weights, dim, order), scales: ordered(&scales, 1, order) },
+        }
+    }
+}
+
+fn ordered<T: Copy>(values: &[T], width: usize, order: &[u32]) -> Vec<T> {
+    order.iter().flat_map(|row| &values[*row as usize * width..][..width]).copied().collect()
 }

@@ -1,0 +1,90 @@
+use serde_json::{Map, Value};
+
+use super::{DecodeError, EventDecoder, Shape};
+use crate::domain::FieldRef;
+use crate::wire::columns::Raw;
+
+/// A request's columns by number: the context's, over them each candidate's own.
+#[derive(Debug)]
+pub struct RequestColumns<'a> {
+    /// One per column of the schema.
+    context: Vec<Option<&'a Value>>,
+    /// `[candidates, columns]`.
+    values: Vec<Option<&'a Value>>,
+    /// Columns that stand in any candidate.
+    own: Vec<bool>,
+}
+
+impl RequestColumns<'_> {
+    /// The columns that stand in any candidate; the others are the same for all of them.
+    #[must_use]
+    pub fn own(&self) -> &[bool] {
+        &self.own
+    }
+}
+
+impl EventDecoder {
+    /// Sorts the columns of a request; those that the schema does not have are left out.
+    #[must_use]
+    pub fn columns<'a>(&self, context: &'a Map<String, Value>, candidates: &'a [Map<String, Value>]) -> RequestColumns<'a> {
+        let count = self.columns.len();
+        let context: Vec<_> = (0..count).map(|column| context.get(self.columns.name(column))).collect();
+        let mut values = Vec::with_capacity(candidates.len() * count);
+        let mut own = vec![false; count];
+        // Candidates mostly bear the same names in the same order: each is compared with that of the candidate before, and seldom looked up.
+        let mut before: Vec<(&str, Option<usize>)> = Vec::new();
+        for candidate in candidates {
+            let start = values.len();
+            values.extend_from_slice(&context);
+            for (place, (name, value)) in candidate.iter().enumerate() {
+                let known = before.get(place).filter(|(held, _)| held == name).map(|(_, column)| *column);
+                let column = known.unwrap_or_else(|| {
+                    let column = self.columns.find(name);
+                    before.truncate(place);
+                    before.push((name, column));
+                    column
+                });
+                if let Some(column) = column {
+                    values[start + column] = Some(value);
+                    own[column] = true;
+                }
+            }
+        }
+        RequestColumns { context, values, own }
+    }
+
+    /// Whether a feature is read from one of these columns; one that is made of others is read from none.
+    #[must_use]
+    pub fn reads_any(&self, feature: usize, columns: &[bool]) -> bool {
+        self.features[feature].column().is_some_and(|column| columns[column])
+    }
+
+    /// Reads one feature's field of a candidate, or the context's where none is named, and hands it on.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for a column of a wrong type.
+    pub fn read_feature<T>(
+        &self,
+        feature: usize,
+        columns: &RequestColumns<'_>,
+        candidate: Option<usize>,
+        then: impl FnOnce(FieldRef<'_>) -> T,
+    ) -> Result<T, DecodeError> {
+        let shape = &self.features[feature];
+        let value = shape.column().and_then(|column| match candidate {
+            Some(candidate) => columns.values[candidate * self.columns.len() + column],
+            None => columns.context[column],
+        });
+        let raw = value.map_or(Raw::Null, Raw::from);
+        Ok(then(self.read(shape, &raw)?.view()))
+    }
+}
+
+impl Shape {
+    fn column(&self) -> Option<usize> {
+        match self {
+            Shape::Category { column } | Shape::List { column, .. } | Shape::Number { column } => Some(*column),
+            Shape::Derived => None,
+        }
+    }
+}
