@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::artifact::{HEADER_BYTES_MAX, listing, parse};
@@ -155,6 +157,14 @@ impl ServedModel {
     /// # Errors
     /// [`ModelError`].
     pub fn open(manifest: Manifest, artifact: &[u8]) -> Result<Self, ModelError> {
+        ServedModel::open_shared(manifest, Arc::new(artifact.to_vec()))
+    }
+
+    /// As [`ServedModel::open`], without a copy: embedding rows are read from the artifact for as long as the model lives.
+    ///
+    /// # Errors
+    /// [`ModelError`].
+    pub fn open_shared(manifest: Manifest, artifact: Arc<Vec<u8>>) -> Result<Self, ModelError> {
         let model = ServedModel::open_unprobed(manifest, artifact)?;
         model.probe()?;
         Ok(model)
@@ -164,7 +174,7 @@ impl ServedModel {
     ///
     /// # Errors
     /// [`ModelError`].
-    pub(crate) fn open_unprobed(manifest: Manifest, artifact: &[u8]) -> Result<Self, ModelError> {
+    pub(crate) fn open_unprobed(manifest: Manifest, artifact: Arc<Vec<u8>>) -> Result<Self, ModelError> {
         let version = manifest.version;
         let refuse = |why: String| ModelError::Artifact { version, why };
         let said = &manifest.artifact;
@@ -178,15 +188,15 @@ impl ServedModel {
         if said.bytes != artifact.len() as u64 {
             return Err(refuse(format!("artifact has {} bytes, its manifest says {}", artifact.len(), said.bytes)));
         }
-        if blake3::hash(artifact).to_hex().as_str() != said.blake3 {
+        if blake3::hash(&artifact).to_hex().as_str() != said.blake3 {
             return Err(ModelError::Hash { version, what: "artifact".to_owned() });
         }
         let spec = open_schema(&manifest)?;
-        let net = LightNet::from_artifact(version, &manifest.architecture, spec.slots(), artifact)?;
-        let click_rates = ClickRates::from_artifact(version, &spec, artifact)?;
+        let net = LightNet::from_artifact(version, &manifest.architecture, spec.slots(), &artifact)?;
+        let click_rates = ClickRates::from_artifact(version, &spec, &artifact)?;
         let mut tensors = said.tensors.clone();
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        if tensors != listing(&parse(version, artifact)?) {
+        if tensors != listing(&parse(version, &artifact)?) {
             return Err(refuse("the manifest lists other tensors than the artifact holds".to_owned()));
         }
         Ok(ServedModel {

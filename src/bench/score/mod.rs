@@ -6,6 +6,7 @@ mod shape;
 mod site;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -72,7 +73,7 @@ impl ScoreBench {
     /// [`BenchError`].
     pub fn run(&self) -> Result<ScoreFigures, BenchError> {
         let Published { manifest, artifact } = self.model(1);
-        let model = ServedModel::open(manifest, &artifact)?;
+        let model = ServedModel::open_shared(manifest, Arc::new(artifact))?;
         let bodies: Vec<_> = self.bodies().take(BODIES).collect();
         let mut spent: [Vec<Duration>; 4] = Default::default();
         for body in bodies.iter().cycle().take(WARM + self.requests) {
@@ -112,7 +113,7 @@ impl ScoreBench {
         let Request { context, candidates } = serde_json::from_slice(&body)?;
         std::fs::write(dir.join("model.onnx"), to_onnx(&manifest, &artifact)?)?;
         std::fs::write(dir.join("model.safetensors"), to_safetensors(&manifest, &artifact)?)?;
-        let model = ServedModel::open(manifest, &artifact)?;
+        let model = ServedModel::open_shared(manifest, Arc::new(artifact))?;
         let scores = model.score(TIME, &context, &candidates).map_err(|(_, error)| error)?;
         std::fs::write(dir.join("request.json"), body)?;
         let answer = serde_json::json!({ "version": model.version(), "scores": scores });

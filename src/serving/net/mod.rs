@@ -5,6 +5,7 @@ mod panel;
 mod table;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::ModelError;
 use super::artifact::{Parts, read};
@@ -20,7 +21,7 @@ use table::Table;
 pub(super) use gather::Part;
 pub(super) use index::{Index, Unfit};
 pub(super) use layer::{Hidden, Layer};
-pub(super) use table::Rows;
+pub(super) use table::{Rows, Weights};
 
 /// Examples that go through the layers together: with a few hundred inputs each, their input and activations stay in the L2 cache.
 pub(super) const EXAMPLES_PER_BLOCK: usize = 512;
@@ -52,11 +53,16 @@ impl LightNet {
     /// Reads a safetensors artifact of a net over these slots: of each table ([`Architecture::tables`]) keys U64 `[rows]`, rows F32, F16 or
     /// I8 `[rows, dim]` and, beside I8, scales F32 `[rows]`; `shared.{i}.weight` F32 `[in, out]`, `shared.{i}.bias` F32 `[out]`, `light.{i}.weight`, `light.{i}.bias` likewise, and as the
     /// architecture says `norm.scale`, `norm.shift`, `slope`, `mean`, `variance`, F32 `[out]`, for every layer but the last, which has
-    /// out = 1. Nothing else may be in it, and every key stands there once.
+    /// out = 1. Nothing else may be in it, and every key stands there once. Rows are read where they stand: the artifact is kept.
     ///
     /// # Errors
     /// [`ModelError::Artifact`], [`ModelError::NotFinite`].
-    pub fn from_artifact(version: Version, architecture: &Architecture, slots: &[SlotSpec], artifact: &[u8]) -> Result<Self, ModelError> {
+    pub fn from_artifact(
+        version: Version,
+        architecture: &Architecture,
+        slots: &[SlotSpec],
+        artifact: &Arc<Vec<u8>>,
+    ) -> Result<Self, ModelError> {
         let Parts { tables, layers } = read(version, architecture, slots, artifact)?;
         let tables = architecture.tables().zip(tables).map(|((dim, [name, ..]), (keys, rows))| Table::new(version, &name, dim, keys, rows));
         let tables = tables.collect::<Result<Vec<_>, _>>()?;

@@ -1,3 +1,6 @@
+use std::ops::Range;
+use std::sync::Arc;
+
 use half::f16;
 
 use super::index::{Index, Unfit};
@@ -12,16 +15,22 @@ pub(super) struct Table {
     rows: Rows,
 }
 
-/// Weights `[rows, dim]` as the artifact has them: made floats of only when they are read, so that small rows stay small in memory.
+/// Weights `[rows, dim]` where the artifact has them: made floats of only when they are read, so that a model takes little more memory than
+/// its artifact, and none while it is opened.
 #[derive(Debug, Clone)]
-pub(in crate::serving) enum Rows {
-    F32(Vec<f32>),
-    F16(Vec<f16>),
+pub(in crate::serving) struct Rows {
+    bytes: Arc<Vec<u8>>,
+    place: Range<usize>,
+    weights: Weights,
+}
+
+/// What a weight is, lowest byte first.
+#[derive(Debug, Clone)]
+pub(in crate::serving) enum Weights {
+    F32,
+    F16,
     /// Times the row's scale `[rows]`.
-    I8 {
-        weights: Vec<i8>,
-        scales: Vec<f32>,
-    },
+    I8(Vec<f32>),
 }
 
 impl Table {
@@ -50,30 +59,48 @@ impl Table {
 
     /// Adds a row to `sum [dim]`.
     pub(super) fn add(&self, row: u32, sum: &mut [f32]) {
-        let (row, dim) = (row as usize, self.dim);
-        let place = row * dim..(row + 1) * dim;
-        match &self.rows {
-            Rows::F32(weights) => sum.iter_mut().zip(&weights[place]).for_each(|(sum, weight)| *sum += weight),
-            Rows::F16(weights) => sum.iter_mut().zip(&weights[place]).for_each(|(sum, weight)| *sum += weight.to_f32()),
-            Rows::I8 { weights, scales } => {
-                let scale = scales[row];
-                sum.iter_mut().zip(&weights[place]).for_each(|(sum, weight)| *sum += f32::from(*weight) * scale);
-            }
-        }
+        self.rows.add(row as usize, self.dim, sum);
     }
 }
 
 impl Rows {
-    /// The rows in this order.
-    fn ordered(self, dim: usize, order: &[u32]) -> Self {
-        match self {
-            Rows::F32(weights) => Rows::F32(ordered(&weights, dim, order)),
-            Rows::F16(weights) => Rows::F16(ordered(&weights, dim, order)),
-            Rows::I8 { weights, scales } => Rows::I8 { weights: ordered(&weights, dim, order), scales: ordered(&scales, 1, order) },
+    /// In `place` of `bytes`.
+    pub(in crate::serving) fn new(bytes: Arc<Vec<u8>>, place: Range<usize>, weights: Weights) -> Self {
+        Rows { bytes, place, weights }
+    }
+
+    fn add(&self, row: usize, dim: usize, sum: &mut [f32]) {
+        let row_bytes = self.row(row, dim);
+        match &self.weights {
+            Weights::F32 => add(sum, row_bytes.as_chunks().0.iter().map(|weight| f32::from_le_bytes(*weight))),
+            Weights::F16 => add(sum, row_bytes.as_chunks().0.iter().map(|weight| f16::from_le_bytes(*weight).to_f32())),
+            Weights::I8(scales) => {
+                let scale = scales[row];
+                add(sum, row_bytes.iter().map(|weight| f32::from(weight.cast_signed()) * scale));
+            }
         }
+    }
+
+    fn row(&self, row: usize, dim: usize) -> &[u8] {
+        let width = dim * match self.weights {
+            Weights::F32 => 4,
+            Weights::F16 => 2,
+            Weights::I8(_) => 1,
+        };
+        &self.bytes[self.place.clone()][row * width..][..width]
+    }
+
+    /// The rows in this order, in bytes of their own.
+    fn ordered(self, dim: usize, order: &[u32]) -> Self {
+        let bytes: Vec<u8> = order.iter().flat_map(|row| self.row(*row as usize, dim)).copied().collect();
+        let weights = match self.weights {
+            Weights::I8(scales) => Weights::I8(order.iter().map(|row| scales[*row as usize]).collect()),
+            weights => weights,
+        };
+        Rows { place: 0..bytes.len(), bytes: Arc::new(bytes), weights }
     }
 }
 
-fn ordered<T: Copy>(values: &[T], width: usize, order: &[u32]) -> Vec<T> {
-    order.iter().flat_map(|row| &values[*row as usize * width..][..width]).copied().collect()
+fn add(sum: &mut [f32], weights: impl Iterator<Item = f32>) {
+    sum.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight);
 }
