@@ -54,32 +54,6 @@ pub enum Field {
     List(Box<[Box<str>]>),
 }
 
-/// A look at a [`Field`], or at what would be one: to be hashed, a value need not be owned.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum FieldRef<'a> {
-    /// Absent, null or empty.
-    Missing,
-    /// A categorical value.
-    Text(&'a str),
-    /// A number; always finite.
-    Number(f64),
-    /// A multi-valued feature.
-    List(&'a [Box<str>]),
-}
-
-impl Field {
-    /// A look at it.
-    #[must_use]
-    pub fn view(&self) -> FieldRef<'_> {
-        match self {
-            Field::Missing => FieldRef::Missing,
-            Field::Text(text) => FieldRef::Text(text),
-            Field::Number(number) => FieldRef::Number(*number),
-            Field::List(values) => FieldRef::List(values),
-        }
-    }
-}
-
 /// A decoded event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {

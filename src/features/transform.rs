@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::click_rate::CLICK_RATE_INPUTS;
 use super::hash::{joint_key, slot_key};
 use crate::config::{FeatureConfig, FeatureKind, Pooling, SchemaConfig};
-use crate::domain::{EventTime, Field, FieldRef};
+use crate::domain::{EventTime, Field};
 
 pub use sides::Side;
 
@@ -226,16 +226,15 @@ impl FeatureSpec {
         into.clear();
         let mut parts = Parts::default();
         for index in 0..self.steps.len() {
-            let field = fields.get(index).map_or(FieldRef::Missing, Field::view);
-            self.append(index, time, field, &mut parts, into);
+            self.append(index, time, fields.get(index).unwrap_or(&Field::Missing), &mut parts, into);
         }
     }
 
     /// Appends what the feature of this number makes of its field, as [`FeatureSpec::extract`] does of all, one after the other: features
     /// that are made of others come after them, and find their ids in `parts`.
-    pub fn append(&self, feature: usize, time: EventTime, field: FieldRef<'_>, parts: &mut Parts, into: &mut Features) {
+    pub fn append(&self, feature: usize, time: EventTime, field: &Field, parts: &mut Parts, into: &mut Features) {
         let step = &self.steps[feature];
-        let field = if self.serving && step.training_only { FieldRef::Missing } else { field };
+        let field = if self.serving && step.training_only { &Field::Missing } else { field };
         match &step.make {
             Make::Log1p => into.numbers.push(number(field).map_or(0.0, |x| narrow(x.signum() * x.abs().ln_1p()))),
             Make::Standardise { mean, std } => into.numbers.push(number(field).map_or(0.0, |x| narrow((x - mean) / std))),
@@ -278,15 +277,15 @@ impl Make {
     }
 
     /// Appends the ids of one example; kinds that give numbers have none.
-    fn ids(&self, time: EventTime, field: FieldRef<'_>, parts: &Parts, into: &mut Vec<u64>) {
+    fn ids(&self, time: EventTime, field: &Field, parts: &Parts, into: &mut Vec<u64>) {
         match self {
             Make::Ids { table, last } => match field {
-                FieldRef::Text(value) => into.push(slot_key(table, value)),
-                FieldRef::List(values) => {
+                Field::Text(value) => into.push(slot_key(table, value)),
+                Field::List(values) => {
                     let newest = &values[values.len().saturating_sub(*last)..];
                     into.extend(newest.iter().map(|value| slot_key(table, value)));
                 }
-                FieldRef::Missing | FieldRef::Number(_) => {}
+                Field::Missing | Field::Number(_) => {}
             },
             Make::Buckets { bounds, keys } => {
                 if let Some(x) = number(field) {
@@ -355,9 +354,9 @@ impl Parts {
     }
 }
 
-fn number(field: FieldRef<'_>) -> Option<f64> {
+fn number(field: &Field) -> Option<f64> {
     match field {
-        FieldRef::Number(x) if !x.is_nan() => Some(x),
+        Field::Number(x) if !x.is_nan() => Some(*x),
         _ => None,
     }
 }

@@ -303,7 +303,8 @@ impl ServedModel {
         into: &mut Features,
     ) -> Result<(), DecodeError> {
         for feature in &side.features {
-            self.decoder.read_feature(*feature, columns, candidate, |field| self.spec.append(*feature, time, field, parts, into))?;
+            let field = self.decoder.request_field(*feature, columns, candidate)?;
+            self.spec.append(*feature, time, &field, parts, into);
         }
         self.click_rates.append(&side.click_rates, &into.click_rates, &mut into.numbers);
         into.click_rates.clear();

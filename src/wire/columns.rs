@@ -114,11 +114,6 @@ impl Columns {
         number
     }
 
-    /// The number of a column that is known.
-    pub(super) fn find(&self, name: &str) -> Option<usize> {
-        self.numbers.get(name).copied()
-    }
-
     pub(super) fn len(&self) -> usize {
         self.names.len()
     }
@@ -198,7 +193,7 @@ impl Visitor<'_> for KeySeed<'_> {
     }
 
     fn visit_str<E: Error>(self, key: &str) -> Result<Option<usize>, E> {
-        Ok(self.0.find(key))
+        Ok(self.0.numbers.get(key).copied())
     }
 }
 

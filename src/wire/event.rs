@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::columns::{Columns, Raw};
 use crate::config::{FeatureKind, SchemaConfig, Span, TimeUnit};
-use crate::domain::{Event, EventTime, Field, FieldRef, ImpressionId, Label, Record, Role, UserId};
+use crate::domain::{Event, EventTime, Field, ImpressionId, Label, Record, Role, UserId};
 
 pub use request::RequestColumns;
 
@@ -217,20 +217,19 @@ impl EventDecoder {
     }
 
     fn field(&self, shape: &Shape, raw: &Raw<'_>) -> Result<Field, DecodeError> {
-        self.read(shape, raw).map(Read::into_field)
-    }
-
-    fn read<'r>(&self, shape: &Shape, raw: &'r Raw<'_>) -> Result<Read<'r>, DecodeError> {
         if raw.is_missing() {
-            return Ok(Read::Missing);
+            return Ok(Field::Missing);
         }
         match shape {
-            Shape::Derived => Ok(Read::Missing),
-            Shape::Category { column } => category(raw).map(Read::Text).ok_or_else(|| self.wrong(*column, raw, CATEGORY)),
-            Shape::Number { column } => raw.number().map(Read::Number).ok_or_else(|| self.wrong(*column, raw, NUMBER)),
+            Shape::Derived => Ok(Field::Missing),
+            Shape::Category { column } => match category(raw) {
+                Some(text) => Ok(Field::Text(text.into())),
+                None => Err(self.wrong(*column, raw, CATEGORY)),
+            },
+            Shape::Number { column } => raw.number().map(Field::Number).ok_or_else(|| self.wrong(*column, raw, NUMBER)),
             Shape::List { column, separator } => {
                 let values = list(raw, separator).ok_or_else(|| self.wrong(*column, raw, LIST))?;
-                Ok(if values.is_empty() { Read::Missing } else { Read::List(values.into()) })
+                Ok(if values.is_empty() { Field::Missing } else { Field::List(values.into()) })
             }
         }
     }
@@ -296,34 +295,6 @@ impl EventDecoder {
 
     fn wrong(&self, column: usize, raw: &Raw<'_>, expected: &'static str) -> DecodeError {
         DecodeError::WrongType { column: self.columns.name(column).to_owned(), found: raw.describe(), expected }
-    }
-}
-
-/// A field as it was read, its text still where it was where that is possible.
-enum Read<'r> {
-    Missing,
-    Text(Cow<'r, str>),
-    Number(f64),
-    List(Box<[Box<str>]>),
-}
-
-impl Read<'_> {
-    fn into_field(self) -> Field {
-        match self {
-            Read::Missing => Field::Missing,
-            Read::Text(text) => Field::Text(text.into()),
-            Read::Number(number) => Field::Number(number),
-            Read::List(values) => Field::List(values),
-        }
-    }
-
-    fn view(&self) -> FieldRef<'_> {
-        match self {
-            Read::Missing => FieldRef::Missing,
-            Read::Text(text) => FieldRef::Text(text),
-            Read::Number(number) => FieldRef::Number(*number),
-            Read::List(values) => FieldRef::List(values),
-        }
     }
 }
 

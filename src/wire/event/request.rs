@@ -1,7 +1,7 @@
 use serde_json::{Map, Value};
 
 use super::{DecodeError, EventDecoder, Shape};
-use crate::domain::FieldRef;
+use crate::domain::Field;
 use crate::wire::columns::Raw;
 
 /// A request's columns by number: the context's, over them each candidate's own.
@@ -59,24 +59,17 @@ impl EventDecoder {
         self.features[feature].column().is_some_and(|column| columns[column])
     }
 
-    /// Reads one feature's field of a candidate, or the context's where none is named, and hands it on.
+    /// One feature's field of a candidate, or of the context alone where none is named.
     ///
     /// # Errors
     /// [`DecodeError`] for a column of a wrong type.
-    pub fn read_feature<T>(
-        &self,
-        feature: usize,
-        columns: &RequestColumns<'_>,
-        candidate: Option<usize>,
-        then: impl FnOnce(FieldRef<'_>) -> T,
-    ) -> Result<T, DecodeError> {
+    pub fn request_field(&self, feature: usize, columns: &RequestColumns<'_>, candidate: Option<usize>) -> Result<Field, DecodeError> {
         let shape = &self.features[feature];
         let value = shape.column().and_then(|column| match candidate {
-            Some(candidate) => columns.values[candidate * self.columns.len() + column],
+            Some(candidate) => columns.values[candidate * columns.own.len() + column],
             None => columns.context[column],
         });
-        let raw = value.map_or(Raw::Null, Raw::from);
-        Ok(then(self.read(shape, &raw)?.view()))
+        self.field(shape, &value.map_or(Raw::Null, Raw::from))
     }
 }
 
