@@ -115,7 +115,7 @@ class Rocket(nn.Module):
             self.control.load_state_dict(self.light.state_dict())
 
     def forward(self, inputs: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Logits by head, and light's as the hint sees it. `shared_grad` says what of light reaches the trunk (src/nets/forward.rs)."""
+        """Logits by head, and light's as the hint sees it. `shared_grad` says what of light reaches the trunk (src/nets/model.rs)."""
         trunk = self.shared(inputs)
         stopped = trunk.detach()
         light = self.light(stopped if self.nets.shared_grad == "booster_only" else trunk)

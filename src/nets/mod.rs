@@ -1,4 +1,4 @@
-//! Trunk, heads and loss of the co-training step, in Burn.
+//! Trunk, heads and loss of the co-training step.
 //!
 //! ```text
 //! inputs X ─ shared dense layers ─ trunk ─┬─ booster ─ z    (attention over sequences beside its trunk)
@@ -11,31 +11,37 @@
 //! moments two more, so that an optimizer step is a dozen operations however many layers there are. A pass is: forward on the device, loss
 //! and its gradient by each logit on the host in f64 ([`loss`]), backward from those on the device.
 //!
-//! architecture invariant: Burn code and nothing else; the only room besides `train` that knows Burn.
+//! Two engines compute that. `graph` is Burn: its autodiff knows every layer, on every device. `towers` is written by hand for the CPU and for
+//! models whose layers are all products with ReLU and cross layers; tests hold each of its numbers to Burn's.
+//!
+//! architecture invariant: the only room besides `train` that knows Burn.
 
 mod adam;
 mod attention;
 mod cost;
 mod dense;
 mod early;
-mod forward;
+mod graph;
 mod inputs;
 mod interaction;
 mod layer;
 mod layout;
 mod loss;
+mod model;
 mod rate;
 mod refit;
 mod state;
 mod targets;
+mod towers;
+mod vector;
 
 pub use adam::Adam;
 pub use early::Delays;
-pub use forward::{Gradients, Nets, Pass};
 pub use inputs::{InputShape, Inputs, Sequence, SequenceShape};
 pub use layer::Part;
 pub use layout::{Layout, TensorLayout};
 pub use loss::{Hint, LogitGradients, Loss, Rule, Scores, logloss, loss};
+pub use model::{Gradients, Nets, Pass};
 pub use rate::LearningRate;
 pub use refit::{InputPlaces, Refitted, refit};
 pub use state::{DenseCopy, DenseError, DenseState};

@@ -1,5 +1,4 @@
-use burn::tensor::Tensor;
-
+use super::vector::Vector;
 use super::{Layout, TensorLayout};
 
 /// Dense parameters and Adam's state, flat, in the order of `layout`.
@@ -17,14 +16,13 @@ pub struct DenseState {
     pub steps: u64,
 }
 
-/// Dense parameters and Adam's state as they were when it was made, still on the device: making it copies nothing, since a step makes new
-/// tensors and leaves those alone that somebody else holds.
+/// Dense parameters and Adam's state as they were when it was made, still where they are computed: making it copies nothing, since a step
+/// leaves those numbers alone that somebody else holds.
 #[derive(Debug, Clone)]
 pub struct DenseCopy {
     pub(super) layout: Vec<TensorLayout>,
-    pub(super) params: Tensor<1>,
-    pub(super) m: Tensor<1>,
-    pub(super) v: Tensor<1>,
+    /// Parameters, first and second moments.
+    pub(super) vectors: [Vector; 3],
     pub(super) steps: u64,
 }
 
@@ -32,8 +30,7 @@ impl DenseCopy {
     /// Copies it to the host.
     #[must_use]
     pub fn state(self) -> DenseState {
-        let [params, m, v] =
-            [self.params, self.m, self.v].map(|tensor| tensor.try_into_vec_as::<f32>().expect("an f32 tensor reads as f32"));
+        let [params, m, v] = self.vectors.map(Vector::into_host);
         DenseState { layout: self.layout, params, m, v, steps: self.steps }
     }
 }

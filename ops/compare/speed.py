@@ -1,0 +1,121 @@
+"""One table of speed: ours, a peer's, their ratio, and the ratio that we want. `run` says how it is called."""
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from table import table
+
+HERE = Path(__file__).parent
+# Ours and the peer take turns, so that what else the machine does meets both; the median counts.
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Line:
+    """One comparison. `ratio`: how many times better ours is; `goal`: how many we want at least."""
+
+    item: str
+    ours: float
+    peer: float
+    peer_name: str
+    unit: str
+    ratio: float
+    goal: float
+
+
+def ours(*arguments: str) -> dict[str, Any]:
+    """Figures of `rocketctl bench`."""
+    return run([os.environ["ROCKETCTL"], "bench", *arguments, "-o", "json"])
+
+
+def run(command: list[str]) -> Any:
+    """What a command prints as JSON."""
+    print(f"ops/compare/run: {shlex.join(command[-8:])}", file=sys.stderr)
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def train() -> Iterator[Line]:
+    """Hashing, lookup, step and GAUC against PyTorch's step alone."""
+    peer = shlex.split(os.environ["TORCH"])
+    for threads in ("2", "1"):
+        for batch in ("512", "2048", "8192"):
+            load = ["--batch", batch, "--threads", threads, "--samples", "60000" if threads == "2" else "40000"]
+            rounds = [
+                (ours("train", *load)["samples_per_s"], run([*peer, str(HERE / "speed_torch.py"), *load])["samples_per_s"])
+                for _ in range(ROUNDS)
+            ]
+            mine, theirs = (statistics.median(side) for side in zip(*rounds, strict=True))
+            item = f"train, batch {batch}, {threads} thread{'s' if threads != '1' else ''}"
+            yield Line(item, mine, theirs, "PyTorch eager", "samples/s", mine / theirs, 1.25)
+
+
+ITEMS: dict[str, Callable[[], Iterator[Line]]] = {"train": train}
+
+
+def main() -> int:
+    """Measures what is asked for. Exit code 1 where something could not be measured; a missed goal is a figure, not an error."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("items", nargs="*", metavar="ITEM", help=", ".join(ITEMS))
+    parser.add_argument("-o", choices=["table", "json"], default="table")
+    arguments = parser.parse_args()
+    unknown = [item for item in arguments.items if item not in ITEMS]
+    if unknown:
+        parser.error(f"{unknown[0]} is not known; known are {', '.join(ITEMS)}")
+    begun, lines, failed = time.monotonic(), [], []
+    for item in arguments.items or ITEMS:
+        try:
+            lines += ITEMS[item]()
+        except (subprocess.CalledProcessError, OSError, ValueError, KeyError) as error:
+            failed.append({"item": item, "why": f"{type(error).__name__}: {error}"})
+    result = {"machine": machine(), "seconds": time.monotonic() - begun, "lines": [asdict(line) for line in lines], "failed": failed}
+    print(json.dumps(result, indent=2) if arguments.o == "json" else text(result))
+    return 1 if failed else 0
+
+
+def machine() -> str:
+    """Processor, cores and day."""
+    processor = next((line.split(":", 1)[1].strip() for line in cpuinfo() if line.startswith("model name")), platform.machine())
+    return f"{processor}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d', time.gmtime())}"
+
+
+def cpuinfo() -> list[str]:
+    """Lines that the kernel says of processors, where there are such."""
+    path = Path("/proc/cpuinfo")
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def text(result: dict[str, Any]) -> str:
+    """The table, and what has failed."""
+    rows = [
+        [
+            line["item"],
+            f"{line['ours']:,.3g}" if line["ours"] < 100 else f"{line['ours']:,.0f}",
+            f"{line['peer']:,.3g}" if line["peer"] < 100 else f"{line['peer']:,.0f}",
+            line["unit"],
+            line["peer_name"],
+            f"{line['ratio']:.2f}",
+            f"{line['goal']:.2f}",
+            "" if line["ratio"] >= line["goal"] else "missed",
+        ]
+        for line in result["lines"]
+    ]
+    parts = [table(["item", "ours", "peer's", "unit", "peer", "ratio", "goal", ""], rows)]
+    parts += [f"FAILED {failure['item']}: {failure['why']}" for failure in result["failed"]]
+    return "\n\n".join([*parts, f"{result['machine']}; {result['seconds']:.0f} s"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
