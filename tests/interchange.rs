@@ -169,8 +169,10 @@ fn onnx_runtime_and_python_give_the_scorers_numbers_for_every_form_of_hidden_lay
 fn a_candidate_scores_the_same_whatever_stands_in_the_context_or_beside_it() {
     let model = snapshot(HiddenConfig::default()).open();
     let (context, candidates) = request();
-    let score = |context: &Map<String, Value>, candidates: &[Map<String, Value>]| model.score(TIME, context, candidates).expect("good columns");
-    let nearly = |found: &[f32], expected: &[f32]| found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6);
+    let score =
+        |context: &Map<String, Value>, candidates: &[Map<String, Value>]| model.score(TIME, context, candidates).expect("good columns");
+    let nearly =
+        |found: &[f32], expected: &[f32]| found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6);
     let expected = score(&context, &candidates);
     let whole: Vec<Map<String, Value>> = candidates
         .iter()

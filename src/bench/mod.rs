@@ -3,11 +3,17 @@
 //! One model stands behind all figures ([`Workload`]): 24 slots of 16 floats, 8 numbers, a booster 392-1024-512-256-1 and a light net
 //! 392-128-64-1, ids by Zipf's law. Run it on an idle machine: other load moves the figures by a factor of two.
 
+mod feed;
+mod gauc;
+mod ingest;
 mod quantiles;
 mod score;
+mod timing;
 mod train;
 mod workload;
 
+pub use gauc::{GaucBench, GaucFigures};
+pub use ingest::{IngestBench, IngestFigures};
 pub use quantiles::Quantiles;
 pub use score::{Phase, ScoreBench, ScoreFigures, ServiceBench, ServiceFigures, Shape, SwapFigures};
 pub use train::{TrainBench, TrainFigures};
@@ -17,6 +23,7 @@ use crate::domain::Version;
 use crate::evaluate::EvaluateError;
 use crate::interchange::InterchangeError;
 use crate::serving::{ModelError, SubscriberError};
+use crate::store::StoreError;
 use crate::stream::StreamError;
 use crate::train::TrainError;
 use crate::wire::DecodeError;
@@ -30,6 +37,9 @@ pub enum BenchError {
     /// GAUC.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    /// The store of users.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The model that is scored with.
     #[error(transparent)]
     Model(#[from] ModelError),

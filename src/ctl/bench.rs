@@ -1,24 +1,28 @@
 //! `rocketctl bench`: the program's own speed on this machine. It needs no configuration: what is measured is [`crate::bench`]'s own.
 
-use std::path::PathBuf;
-
-use serde::Serialize;
+mod score;
 
 use super::output::{self, Format, View, pairs};
-use crate::bench::{Phase, Quantiles, ScoreBench, ScoreFigures, ServiceBench, ServiceFigures, Shape, TrainBench, TrainFigures, Workload};
-use crate::config::TrainConfig;
+use crate::bench::{GaucBench, GaucFigures, IngestBench, IngestFigures, TrainBench, TrainFigures, Workload};
+use crate::config::{EventFormat, TrainConfig};
 use crate::daemon::Failure;
 
 /// Rows of a batch and samples measured, unless told otherwise.
 const BATCH: u32 = 2048;
 const SAMPLES: u32 = 80_000;
+/// Events measured, unless told otherwise: 150 MB.
+const EVENTS: u32 = 500_000;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum BenchCommand {
     /// Training: hashing, lookup, one step of both nets and their tables, GAUC.
     Train(TrainArgs),
     /// Scoring through the library: one user and many candidates a request, on one thread.
-    Score(ScoreArgs),
+    Score(score::ScoreArgs),
+    /// Ingest on one core: events of 300 bytes from memory through decoding, validation, joining and hashing.
+    Ingest(IngestArgs),
+    /// GAUC of users in sled, and what share of the training it takes, which is measured first.
+    Gauc(GaucArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -41,45 +45,96 @@ pub(super) struct TrainArgs {
     /// Distinct users.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
     users: u32,
+    /// Begin with the bytes of events in this format, in memory: end to end.
+    #[arg(long, value_name = "FORMAT")]
+    from: Option<Written>,
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct ScoreArgs {
-    /// The net and its features: `light` is 392-128-64-1, `published` 576-200-80-1; both unless given.
-    #[arg(long, value_parser = Shape::ALL.map(|shape| shape.name))]
-    shape: Option<String>,
-    /// Candidates of a request.
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
-    candidates: u32,
-    /// Requests measured.
-    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
-    requests: u32,
-    /// Rows in the embedding tables.
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(100..))]
-    rows: u32,
-    /// Then also under a constant load of so many requests per second, through the library and over HTTP, with and without swaps.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    rate: Option<u32>,
-    /// Seconds of each such load.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
-    seconds: u32,
-    /// Also write the model, a request and our answer into this directory, for other programs to do the same.
-    #[arg(long, value_name = "DIR", requires = "shape")]
-    export: Option<PathBuf>,
+pub(super) struct IngestArgs {
+    /// What events are written in: as topics.format.
+    #[arg(long, default_value = "json")]
+    format: Written,
+    /// Rows of a batch.
+    #[arg(long, default_value_t = BATCH, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+    /// Events measured.
+    #[arg(long, default_value_t = EVENTS, value_parser = clap::value_parser!(u32).range(1..))]
+    events: u32,
+}
+
+/// As [`EventFormat`].
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Written {
+    Json,
+    Protobuf,
+}
+
+impl From<Written> for EventFormat {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Json => EventFormat::Json,
+            Written::Protobuf => EventFormat::Protobuf,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct GaucArgs {
+    /// Distinct users.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    users: u32,
+    /// Samples measured.
+    #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u32).range(1..))]
+    samples: u32,
+    /// Samples trained before, for the share.
+    #[arg(long, default_value_t = SAMPLES, value_parser = clap::value_parser!(u32).range(1..))]
+    trained: u32,
+}
+
+/// JSON of `bench gauc`.
+#[derive(Debug, serde::Serialize)]
+struct GaucShare {
+    #[serde(flatten)]
+    figures: GaucFigures,
+    /// Samples per second of `bench train` with one thread per core, which holds users in memory.
+    train_samples_per_s: f64,
+    /// GAUC's part of the time that a sample takes end to end on one thread after the other.
+    share: f64,
 }
 
 pub(super) fn run(format: Format, command: &BenchCommand) -> Result<(), Failure> {
     match command {
         BenchCommand::Train(arguments) => output::print(format, &train(arguments)?),
-        BenchCommand::Score(arguments) => output::print(format, &score(arguments)?),
+        BenchCommand::Score(arguments) => output::print(format, &score::score(arguments)?),
+        BenchCommand::Ingest(arguments) => output::print(format, &ingest(arguments)),
+        BenchCommand::Gauc(arguments) => output::print(format, &gauc(arguments)?),
     }
 }
 
 fn train(arguments: &TrainArgs) -> Result<TrainFigures, Failure> {
-    let &TrainArgs { batch, threads, ref device, samples, rows, users } = arguments;
+    let &TrainArgs { batch, threads, ref device, samples, rows, users, from } = arguments;
     let workload = Workload { rows: rows as usize, users: users as usize, ..Workload::default() };
     let train = TrainConfig { device: device.clone(), threads, ..TrainConfig::default() };
-    Ok(TrainBench { workload, batch: batch as usize, samples: samples as usize, train }.run()?)
+    Ok(TrainBench { workload, batch: batch as usize, samples: samples as usize, train, events: from.map(EventFormat::from) }.run()?)
+}
+
+fn ingest(arguments: &IngestArgs) -> IngestFigures {
+    let &IngestArgs { format, batch, events } = arguments;
+    IngestBench { workload: Workload::compact(), format: format.into(), batch: batch as usize, events: events as usize }.run()
+}
+
+fn gauc(arguments: &GaucArgs) -> Result<GaucShare, Failure> {
+    let &GaucArgs { users, samples, trained } = arguments;
+    let bench = GaucBench::default();
+    let workload = Workload { users: users as usize, ..Workload::default() };
+    let training = TrainBench { workload, batch: BATCH as usize, samples: trained as usize, train: TrainConfig::default(), events: None };
+    let training = training.run()?;
+    let workload = Workload { users: users as usize, ..bench.workload };
+    let figures = GaucBench { workload, samples: samples as usize, ..bench }.run()?;
+    let seconds = 1.0 / figures.samples_per_s;
+    let share = seconds / (seconds + 1.0 / training.samples_per_s);
+    Ok(GaucShare { figures, train_samples_per_s: training.samples_per_s, share })
 }
 
 impl View for TrainFigures {
@@ -88,6 +143,7 @@ impl View for TrainFigures {
         pairs([
             ("samples/s", format!("{:.0}", self.samples_per_s)),
             ("samples", format!("{} in batches of {}", self.samples, self.batch)),
+            ("events", self.events.map_or_else(|| "none: samples".to_owned(), |format| format!("{format:?}, decoded and joined"))),
             ("table rows", self.table_rows.to_string()),
             ("device", format!("{}, {} threads", self.device, self.threads)),
             ("seconds", format!("{:.2}", self.seconds)),
@@ -98,67 +154,32 @@ impl View for TrainFigures {
     }
 }
 
-/// Of every shape.
-#[derive(Debug, Serialize)]
-struct Scored {
-    shapes: Vec<ScoreFigures>,
-    /// Under load, where that was asked for.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    services: Vec<ServiceFigures>,
-}
-
-fn score(arguments: &ScoreArgs) -> Result<Scored, Failure> {
-    let &ScoreArgs { ref shape, candidates, requests, rows, rate, seconds, ref export } = arguments;
-    let wanted = Shape::ALL.into_iter().filter(|known| shape.as_ref().is_none_or(|shape| shape == known.name));
-    let mut scored = Scored { shapes: Vec::new(), services: Vec::new() };
-    for shape in wanted {
-        let score = ScoreBench { shape, rows: rows as usize, candidates: candidates as usize, requests: requests as usize };
-        export.as_ref().map_or(Ok(()), |dir| score.export(dir))?;
-        scored.shapes.push(score.run()?);
-        if let Some(rate_per_s) = rate {
-            scored.services.push(ServiceBench { score, rate_per_s, seconds }.run()?);
-        }
-    }
-    Ok(scored)
-}
-
-impl View for Scored {
+impl View for IngestFigures {
     fn text(&self) -> String {
-        let shapes = self.shapes.iter().map(shape_text);
-        shapes.chain(self.services.iter().map(service_text)).collect::<Vec<_>>().join("\n\n")
+        let of = |ns: f64| format!("{ns:.0} ns per event");
+        pairs([
+            ("events/s", format!("{:.0} on one core", self.events_per_s)),
+            ("events", format!("{} of {:.0} bytes, {:?}, {} features", self.events, self.event_bytes, self.format, self.features)),
+            ("seconds", format!("{:.2}", self.seconds)),
+            ("decoding", of(self.decode_ns)),
+            ("joining", of(self.join_ns)),
+            ("hashing", of(self.hash_ns)),
+        ])
     }
 }
 
-fn shape_text(figures: &ScoreFigures) -> String {
-    pairs([
-        ("shape", format!("{}, {} inputs, {} rows", figures.shape, figures.inputs, figures.rows)),
-        ("requests", format!("{} of {} candidates", figures.requests, figures.candidates)),
-        ("request ms", quantiles(&figures.request_ms)),
-        ("features ms", quantiles(&figures.features_ms)),
-        ("look-up ms", quantiles(&figures.look_up_ms)),
-        ("net ms", quantiles(&figures.net_ms)),
-    ])
-}
-
-fn service_text(figures: &ServiceFigures) -> String {
-    let phase = |phase: &Phase| {
-        let Phase { requests, failed, swaps, latency_ms } = phase;
-        format!("{}; {requests} requests, {failed} failed, {swaps} swaps", quantiles(latency_ms))
-    };
-    let swaps = &figures.swaps;
-    let [one, fifty, hundred] = swaps.after_mib;
-    pairs([
-        ("load", format!("{} requests/s of {} candidates, {}", figures.rate_per_s, figures.candidates, figures.shape)),
-        ("library ms", phase(&figures.library)),
-        ("... swapping", phase(&figures.library_swapping)),
-        ("http ms", phase(&figures.http)),
-        ("... swapping", phase(&figures.http_swapping)),
-        ("swaps in a row", phase(&swaps.load)),
-        ("resident MiB", format!("{one:.1} after 1 swap, {fifty:.1} after 50, {hundred:.1} after 100")),
-        ("... at most", format!("{:.1}, {:.2} models of {:.1}", swaps.peak_mib, swaps.peak_models, swaps.artifact_mib)),
-    ])
-}
-
-fn quantiles(spent: &Quantiles) -> String {
-    format!("p50 {:.3}, p99 {:.3}, p99.9 {:.3}, max {:.3}", spent.p50, spent.p99, spent.p999, spent.max)
+impl View for GaucShare {
+    fn text(&self) -> String {
+        let figures = &self.figures;
+        pairs([
+            ("samples/s", format!("{:.0} on one core", figures.samples_per_s)),
+            ("samples", format!("{} of {} users", figures.samples, figures.users)),
+            ("observing", format!("{:.0} ns per sample", figures.observe_ns)),
+            ("commits", format!("{:.0} ns per sample, one every {}", figures.commit_ns, figures.commit_every)),
+            ("on disk", format!("{:.0} bytes per user, of which {:.0} live", figures.disk_bytes_per_user, figures.live_bytes_per_user)),
+            ("in memory", format!("{} users after the last commit", figures.cached_users)),
+            ("training", format!("{:.0} samples/s", self.train_samples_per_s)),
+            ("share", format!("{:.1} % of the time end to end", 100.0 * self.share)),
+        ])
+    }
 }

@@ -122,6 +122,8 @@ impl From<BenchError> for Failure {
     fn from(error: BenchError) -> Self {
         match error {
             BenchError::Train(error) => error.into(),
+            BenchError::Store(error) => error.into(),
+            BenchError::Stream(error) => error.into(),
             error => Failure::Failed(error.into()),
         }
     }

@@ -54,7 +54,10 @@ impl Site {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(async {
                 let metrics = PrometheusBuilder::new().build_recorder().handle();
-                serve(TcpListener::from_std(listener)?, service, metrics, async { drop(stopped.await) }).await
+                serve(TcpListener::from_std(listener)?, service, metrics, async {
+                    let _ = stopped.await;
+                })
+                .await
             })
         })?;
         let mut site = Site { log, seq: 0, subscriber, dir, address, stop: Some(stop), server: Some(server) };

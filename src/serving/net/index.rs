@@ -70,6 +70,9 @@ impl Index {
     pub(in crate::serving) fn find_all(&self, keys: &[u64], ranges: &mut Vec<Range<u32>>, into: &mut Vec<Option<u32>>) {
         ranges.clear();
         ranges.extend(keys.iter().map(|key| self.range(*key)));
+        // They come from memory together, since none has to be compared before the next is asked for.
+        let touched = ranges.iter().filter_map(|range| self.keys.get(range.start as usize));
+        std::hint::black_box(touched.fold(0, |all, key| all ^ key));
         into.clear();
         into.extend(keys.iter().zip(&*ranges).map(|(key, range)| self.search(*key, range.clone()).map(|place| place as u32)));
     }

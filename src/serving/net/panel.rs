@@ -125,10 +125,10 @@ impl Write<'_> {
             let x: [&[f32]; ROWS] = std::array::from_fn(|r| &x[(row + r) * stride + run.column..][..weights.len()]);
             for (input, lanes) in weights.iter().enumerate() {
                 let lanes = vectors::<S, VECTORS>(lanes);
-                for r in 0..ROWS {
-                    let x = simd.splat_f32s(x[r][input]);
-                    for v in 0..VECTORS {
-                        sums[r][v] = simd.mul_add_e_f32s(x, lanes[v], sums[r][v]);
+                for (sums, x) in sums.iter_mut().zip(&x) {
+                    let x = simd.splat_f32s(x[input]);
+                    for (sum, lanes) in sums.iter_mut().zip(lanes) {
+                        *sum = simd.mul_add_e_f32s(x, lanes, *sum);
                     }
                 }
             }

@@ -57,6 +57,15 @@ impl Table {
         self.index.len()
     }
 
+    /// Reads a little of each row: they come from memory together, and not each when it is added.
+    pub(super) fn touch(&self, rows: &[Option<u32>]) {
+        let ends = |row: &u32| {
+            let row = self.rows.row(*row as usize, self.dim);
+            row[0] ^ row[row.len() - 1]
+        };
+        std::hint::black_box(rows.iter().flatten().map(ends).fold(0, |all, ends| all ^ ends));
+    }
+
     /// Adds a row to `sum [dim]`.
     pub(super) fn add(&self, row: u32, sum: &mut [f32]) {
         self.rows.add(row as usize, self.dim, sum);
@@ -82,11 +91,12 @@ impl Rows {
     }
 
     fn row(&self, row: usize, dim: usize) -> &[u8] {
-        let width = dim * match self.weights {
-            Weights::F32 => 4,
-            Weights::F16 => 2,
-            Weights::I8(_) => 1,
-        };
+        let width = dim
+            * match self.weights {
+                Weights::F32 => 4,
+                Weights::F16 => 2,
+                Weights::I8(_) => 1,
+            };
         &self.bytes[self.place.clone()][row * width..][..width]
     }
 

@@ -1,6 +1,6 @@
 use serde_json::{Map, Value};
 
-use super::{DecodeError, EventDecoder, Shape};
+use super::{DecodeError, EventDecoder, Shape, field};
 use crate::domain::Field;
 use crate::wire::columns::Raw;
 
@@ -31,22 +31,15 @@ impl EventDecoder {
         let context: Vec<_> = (0..count).map(|column| context.get(self.columns.name(column))).collect();
         let mut values = Vec::with_capacity(candidates.len() * count);
         let mut own = vec![false; count];
-        // Candidates mostly bear the same names in the same order: each is compared with that of the candidate before, and seldom looked up.
-        let mut before: Vec<(&str, Option<usize>)> = Vec::new();
         for candidate in candidates {
             let start = values.len();
             values.extend_from_slice(&context);
-            for (place, (name, value)) in candidate.iter().enumerate() {
-                let known = before.get(place).filter(|(held, _)| held == name).map(|(_, column)| *column);
-                let column = known.unwrap_or_else(|| {
-                    let column = self.columns.find(name);
-                    before.truncate(place);
-                    before.push((name, column));
-                    column
-                });
-                if let Some(column) = column {
+            let mut before = None;
+            for (name, value) in candidate {
+                if let Some(column) = self.columns.find(name.as_bytes(), before) {
                     values[start + column] = Some(value);
                     own[column] = true;
+                    before = Some(column);
                 }
             }
         }
@@ -65,11 +58,13 @@ impl EventDecoder {
     /// [`DecodeError`] for a column of a wrong type.
     pub fn request_field(&self, feature: usize, columns: &RequestColumns<'_>, candidate: Option<usize>) -> Result<Field, DecodeError> {
         let shape = &self.features[feature];
-        let value = shape.column().and_then(|column| match candidate {
+        let Some(column) = shape.column() else { return Ok(Field::Missing) };
+        let value = match candidate {
             Some(candidate) => columns.values[candidate * columns.own.len() + column],
             None => columns.context[column],
-        });
-        self.field(shape, &value.map_or(Raw::Null, Raw::from))
+        };
+        let raw = value.map_or(Raw::Null, Raw::from);
+        field(shape, &raw).map_err(|expected| self.wrong(column, &raw, expected))
     }
 }
 
