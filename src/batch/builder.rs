@@ -119,7 +119,7 @@ mod tests {
     }
 
     fn sample(n: i64) -> Sample {
-        let tags = (0..n % 3).map(|t| t.to_string().into_boxed_str()).collect();
+        let tags = (0..n % 3).map(|t| t.to_string().into()).collect();
         Sample {
             origins: vec![origin(n)],
             time: EventTime(n),

@@ -5,13 +5,16 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 use serde::{Deserialize, Serialize};
 
+use super::feed::{Stages, records};
+use super::timing::timed;
 use super::{BenchError, Workload};
 use crate::batch::{Batch, BatchBuilder, Pace};
-use crate::config::{EvaluateConfig, TrainConfig};
+use crate::config::{EvaluateConfig, EventFormat, TrainConfig};
 use crate::domain::{Head, Sample, ScoredSample};
 use crate::evaluate::{AggregateState, EvaluateError, Evaluator, MemoryUsers};
 use crate::features::FeatureSpec;
 use crate::train::{Learner, StepReport};
+use crate::wire::encode;
 
 /// Batches between two stages, as in the daemon.
 const BATCHES: usize = 2;
@@ -21,7 +24,7 @@ const WARM_STEPS: usize = 3;
 /// Training: hashing, lookup, one step of both nets and their tables, and GAUC.
 ///
 /// With one thread one stage follows the other on it; with more, hashing and GAUC have threads of their own beside the `threads` that
-/// compute, as in the daemon. Samples are drawn before the clock starts.
+/// compute, as in the daemon. Samples are drawn before the clock starts; where they come as events, these lie in memory then.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainBench {
     /// The stream.
@@ -32,11 +35,15 @@ pub struct TrainBench {
     pub samples: usize,
     /// The learning rule, its device and its threads; the batch is that above.
     pub train: TrainConfig,
+    /// Samples come as events in this format, which are decoded and joined beside the hashing: end to end.
+    pub events: Option<EventFormat>,
 }
 
 /// What [`TrainBench::run`] measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainFigures {
+    /// What events are written in, where they are decoded and joined too.
+    pub events: Option<EventFormat>,
     /// `train.device`.
     pub device: String,
     /// `train.threads`.
@@ -53,7 +60,7 @@ pub struct TrainFigures {
     pub seconds: f64,
     /// ... of which steps.
     pub step_seconds: f64,
-    /// ... hashing and batches; beside the steps where there are threads for it.
+    /// ... decoding and joining, where there is any, hashing and batches; beside the steps where there are threads for it.
     pub hash_seconds: f64,
     /// ... GAUC; likewise.
     pub gauc_seconds: f64,
@@ -79,8 +86,15 @@ impl TrainBench {
             let report = learner.step(&batch);
             evaluator.observe(&scored(batch, &report))?;
         }
-        let samples: Vec<Sample> = drawn.take(self.samples.max(self.batch)).collect();
-        let count = samples.len();
+        let count = self.samples.max(self.batch);
+        let samples: Samples = match self.events {
+            None => Box::new(drawn.take(count).collect::<Vec<_>>().into_iter()),
+            Some(format) => {
+                let events = self.workload.events().skip(self.batch * WARM_STEPS).take(count);
+                let payloads: Vec<Vec<u8>> = events.map(|event| encode(format, &event)).collect();
+                Box::new(Stages::new(&self.workload.schema(), format).samples(records(payloads)))
+            }
+        };
         let begun = Instant::now();
         let spent = if self.train.threads == 1 {
             in_turn(builder(), samples, &mut learner, &mut evaluator)?
@@ -91,6 +105,7 @@ impl TrainBench {
         let mut steps = spent.steps;
         steps.sort_unstable();
         Ok(TrainFigures {
+            events: self.events,
             device: self.train.device.clone(),
             threads: self.train.threads,
             batch: self.batch,
@@ -106,6 +121,8 @@ impl TrainBench {
     }
 }
 
+type Samples = Box<dyn Iterator<Item = Sample> + Send>;
+
 #[derive(Default)]
 struct Spent {
     hash: Duration,
@@ -113,7 +130,7 @@ struct Spent {
     gauc: Duration,
 }
 
-fn in_turn(builder: BatchBuilder, samples: Vec<Sample>, learner: &mut Learner, evaluator: &mut Evaluator) -> Result<Spent, EvaluateError> {
+fn in_turn(builder: BatchBuilder, samples: Samples, learner: &mut Learner, evaluator: &mut Evaluator) -> Result<Spent, EvaluateError> {
     let mut spent = Spent::default();
     let mut batches = batches(builder, samples);
     while let Some(batch) = timed(&mut spent.hash, || batches.next()) {
@@ -124,12 +141,7 @@ fn in_turn(builder: BatchBuilder, samples: Vec<Sample>, learner: &mut Learner, e
     Ok(spent)
 }
 
-fn side_by_side(
-    builder: BatchBuilder,
-    samples: Vec<Sample>,
-    learner: &mut Learner,
-    evaluator: &mut Evaluator,
-) -> Result<Spent, EvaluateError> {
+fn side_by_side(builder: BatchBuilder, samples: Samples, learner: &mut Learner, evaluator: &mut Evaluator) -> Result<Spent, EvaluateError> {
     let (batches_in, ready) = bounded(BATCHES);
     let (scored_in, to_observe) = bounded::<Vec<ScoredSample>>(BATCHES);
     thread::scope(|scope| {
@@ -184,23 +196,16 @@ fn scored(batch: Batch, report: &StepReport) -> Vec<ScoredSample> {
     scored.collect()
 }
 
-fn timed<T>(sum: &mut Duration, work: impl FnOnce() -> T) -> T {
-    let begun = Instant::now();
-    let done = work();
-    *sum += begun.elapsed();
-    done
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_sample_is_trained_with_one_thread_and_with_more() {
-        for threads in [1, 2] {
+        for (threads, events) in [(1, None), (2, None), (1, Some(EventFormat::Protobuf)), (2, Some(EventFormat::Json))] {
             let train = TrainConfig { threads, ..TrainConfig::default() };
-            let workload = Workload { rows: 240, users: 10, seed: 1 };
-            let figures = TrainBench { workload, batch: 64, samples: 150, train }.run().expect("a good configuration");
+            let workload = Workload { rows: 240, users: 10, ..Workload::default() };
+            let figures = TrainBench { workload, batch: 64, samples: 150, train, events }.run().expect("a good configuration");
             assert_eq!((figures.samples, figures.table_rows, figures.threads), (150, 240, threads));
             assert!(figures.samples_per_s > 0.0 && figures.step_p50_ms > 0.0 && figures.step_seconds > 0.0);
             assert!(figures.hash_seconds > 0.0 && figures.gauc_seconds > 0.0);

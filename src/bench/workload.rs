@@ -1,14 +1,20 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Zipf};
+use serde_json::{Map, Value};
 
 use crate::config::{FeatureConfig, FeatureKind, ModelConfig, SchemaConfig};
 use crate::domain::{EventTime, Field, Sample, Stage, UserId};
+use crate::wire::snapshot::field_to_json;
 
 /// Categorical features, one slot each.
 const SLOTS: usize = 24;
 /// Numeric features.
 const NUMBERS: usize = 8;
+/// As many of both as 300 bytes of JSON hold.
+const COMPACT: (usize, usize) = (15, 6);
+/// Numbers have four decimals, as prices and shares have.
+const DECIMALS: f64 = 1e4;
 /// Popularity of ids and activity of users: a batch of 2048 has some 27,000 distinct ids of 49,000.
 const ZIPF: f64 = 1.05;
 /// Share of clicks.
@@ -26,21 +32,32 @@ pub struct Workload {
     pub users: usize,
     /// Of everything drawn.
     pub seed: u64,
+    /// Categorical features, one slot each.
+    pub slots: usize,
+    /// Numeric features.
+    pub numbers: usize,
 }
 
 impl Default for Workload {
     fn default() -> Self {
-        Workload { rows: 1_000_000, users: 1_000_000, seed: 1 }
+        Workload { rows: 1_000_000, users: 1_000_000, seed: 1, slots: SLOTS, numbers: NUMBERS }
     }
 }
 
 impl Workload {
+    /// With 15 categorical features and 6 numbers: events of 300 bytes.
+    #[must_use]
+    pub fn compact() -> Self {
+        let (slots, numbers) = COMPACT;
+        Workload { slots, numbers, ..Workload::default() }
+    }
+
     /// Labelled events.
     #[must_use]
     pub fn schema(&self) -> SchemaConfig {
-        let categorical = (0..SLOTS).map(|slot| FeatureConfig::new(&format!("c{slot}"), FeatureKind::Categorical));
+        let categorical = (0..self.slots).map(|slot| FeatureConfig::new(&format!("c{slot}"), FeatureKind::Categorical));
         let number = |number| FeatureConfig::new(&format!("n{number}"), FeatureKind::Standardise { mean: 0.5, std: 0.3 });
-        SchemaConfig::labelled(categorical.chain((0..NUMBERS).map(number)).collect())
+        SchemaConfig::labelled(categorical.chain((0..self.numbers).map(number)).collect())
     }
 
     /// Booster 392-1024-512-256-1, light 392-128-64-1.
@@ -51,25 +68,43 @@ impl Workload {
 
     /// Samples in the order of event time, the same for the same seed.
     pub fn samples(&self) -> impl Iterator<Item = Sample> + use<> {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        let Workload { rows, users, seed, slots, numbers } = *self;
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let zipf = |n: usize| Zipf::new(n.max(1) as f64, ZIPF).expect("at least one, and an exponent above zero");
-        let (id, user) = (zipf(self.rows / SLOTS), zipf(self.users));
+        let (id, user) = (zipf(rows / slots), zipf(users));
         (0i64..).map(move |number| {
-            let ids: [u64; SLOTS] = std::array::from_fn(|_| id.sample(&mut rng) as u64);
-            let numbers: [f64; NUMBERS] = std::array::from_fn(|_| rng.random());
-            sample(number, user.sample(&mut rng) as u64, rng.random_bool(CLICKS), ids, numbers)
+            let ids: Vec<u64> = (0..slots).map(|_| id.sample(&mut rng) as u64).collect();
+            let numbers: Vec<f64> = (0..numbers).map(|_| (rng.random::<f64>() * DECIMALS).round() / DECIMALS).collect();
+            sample(number, user.sample(&mut rng) as u64, rng.random_bool(CLICKS), &ids, &numbers)
         })
     }
 
     /// Samples that bear every id once: what they train has a row.
     pub fn every_id(&self) -> impl Iterator<Item = Sample> + use<> {
-        let users = self.users.max(1) as u64;
-        (1..=(self.rows / SLOTS) as u64).map(move |id| sample(0, id % users, id.is_multiple_of(5), [id; SLOTS], [0.5; NUMBERS]))
+        let Workload { rows, users, slots, numbers, .. } = *self;
+        let users = users.max(1) as u64;
+        (1..=(rows / slots) as u64).map(move |id| sample(0, id % users, id.is_multiple_of(5), &vec![id; slots], &vec![0.5; numbers]))
+    }
+
+    /// The events that these samples are read from, in columns of [`Workload::schema`]: the item is the first feature's id.
+    pub fn events(&self) -> impl Iterator<Item = Map<String, Value>> + use<> {
+        let schema = self.schema();
+        self.samples().map(move |sample| {
+            let columns = schema.features.iter().zip(&sample.fields).map(|(feature, field)| (feature.name.clone(), field_to_json(field)));
+            let item = sample.fields.first().map_or(Value::Null, field_to_json);
+            let roles = [
+                (schema.time.clone(), sample.time.0.into()),
+                (schema.user.clone(), (*sample.user.0).into()),
+                (schema.item.clone(), item),
+                (schema.label.clone(), u8::from(sample.label).into()),
+            ];
+            roles.into_iter().chain(columns).collect()
+        })
     }
 }
 
-fn sample(number: i64, user: u64, label: bool, ids: [u64; SLOTS], numbers: [f64; NUMBERS]) -> Sample {
-    let ids = ids.map(|id| Field::Text(id.to_string().into())).into_iter();
+fn sample(number: i64, user: u64, label: bool, ids: &[u64], numbers: &[f64]) -> Sample {
+    let ids = ids.iter().map(|id| Field::Text(id.to_string().into()));
     Sample {
         origins: Vec::new(),
         time: EventTime(EPOCH_MS + number * GAP_MS),
@@ -77,7 +112,7 @@ fn sample(number: i64, user: u64, label: bool, ids: [u64; SLOTS], numbers: [f64;
         user: UserId(format!("u{user}").into()),
         label,
         stage: Stage::Final,
-        fields: ids.chain(numbers.map(Field::Number)).collect(),
+        fields: ids.chain(numbers.iter().copied().map(Field::Number)).collect(),
     }
 }
 

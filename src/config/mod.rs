@@ -21,9 +21,9 @@ pub use model::{
     ModelConfig,
 };
 pub use runtime::{
-    AdminConfig, CanaryConfig, CheckpointConfig, Codec, EarlyLabels, Emit, EvaluateConfig, JoinConfig, KafkaConfig, KeysConfig, LogConfig,
-    LogFormat, Mismatch, OWNED_KAFKA_PROPERTIES, PublishConfig, RowType, StartAt, StateConfig, StreamMode, TopicsConfig,
-    USER_IMPRESSIONS_CAP, may_be_secret,
+    AdminConfig, CanaryConfig, CheckpointConfig, Codec, EarlyLabels, Emit, EvaluateConfig, EventFormat, JoinConfig, KafkaConfig,
+    KeysConfig, LogConfig, LogFormat, Mismatch, OWNED_KAFKA_PROPERTIES, PublishConfig, RowType, StartAt, StateConfig, StreamMode,
+    TopicsConfig, USER_IMPRESSIONS_CAP, may_be_secret,
 };
 pub use schema::{FeatureFault, SchemaConfig, TimeUnit};
 pub use train::{

@@ -101,6 +101,8 @@ impl std::fmt::Debug for KafkaConfig {
 pub struct TopicsConfig {
     /// Labelled events, or impressions and clicks apart.
     pub mode: StreamMode,
+    /// What events are written in.
+    pub format: EventFormat,
     /// Labelled events.
     pub events: String,
     /// Impressions.
@@ -123,6 +125,7 @@ impl Default for TopicsConfig {
     fn default() -> Self {
         TopicsConfig {
             mode: StreamMode::Labelled,
+            format: EventFormat::Json,
             events: String::new(),
             impressions: String::new(),
             clicks: String::new(),
@@ -144,6 +147,17 @@ pub enum StreamMode {
     Labelled,
     /// Impressions and clicks are joined on the impression id.
     Joined,
+}
+
+/// What events are written in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventFormat {
+    /// A JSON object.
+    #[default]
+    Json,
+    /// A `rocket.v1.Columns` message.
+    Protobuf,
 }
 
 /// Where a first start begins.

@@ -10,11 +10,11 @@ use serde::Serialize;
 use super::context::Context;
 use super::output::{self, View};
 use super::progress::Progress;
-use crate::config::{Config, StreamMode};
+use crate::config::{Config, EventFormat, StreamMode};
 use crate::daemon::Failure;
 use crate::domain::{Origin, PartitionIndex, Record, Role};
 use crate::stream::{FileRows, KafkaProducer, RowError, SplitRow, StreamError, split_row};
-use crate::wire::{Decoded, EventDecoder};
+use crate::wire::{Decoded, EventDecoder, encode};
 
 /// Rows between two looks at progress: seldom enough to cost nothing.
 const LOOK_EVERY: u64 = 256;
@@ -116,6 +116,7 @@ pub(super) fn run(context: &Context, arguments: ReplayArgs) -> Result<(), Failur
 /// topic's retention at once.
 struct Sender {
     producer: KafkaProducer,
+    format: EventFormat,
     decoder: EventDecoder,
     role: Role,
     events_topic: String,
@@ -144,7 +145,8 @@ impl Sender {
         };
         Ok(Sender {
             producer: KafkaProducer::open(&config.kafka)?,
-            decoder: EventDecoder::new(&config.schema),
+            format: config.topics.format,
+            decoder: EventDecoder::new(&config.schema).reading(config.topics.format),
             role,
             events_topic,
             clicks_topic: config.clicks_topic(),
@@ -156,7 +158,7 @@ impl Sender {
     }
 
     fn row(&mut self, split: SplitRow) -> Result<(), Failure> {
-        let payload = serde_json::to_vec(&split.event)?;
+        let payload = encode(self.format, &split.event);
         if !self.waiting.is_empty()
             && let Some(time_ms) = self.time_ms(&payload, self.role)
         {
@@ -165,7 +167,7 @@ impl Sender {
         send(&self.producer, &self.events_topic, &split.key, &payload)?;
         self.events += 1;
         let Some(click) = split.click else { return Ok(()) };
-        let payload = serde_json::to_vec(&click)?;
+        let payload = encode(self.format, &click);
         // A click without a readable time goes at once: the daemon has the last word on it.
         match self.time_ms(&payload, Role::Click) {
             Some(time_ms) if self.delay_ms > 0 => {

@@ -123,6 +123,7 @@ impl From<BenchError> for Failure {
         match error {
             BenchError::Train(error) => error.into(),
             BenchError::Evaluate(error) => Failure::Failed(error.into()),
+            BenchError::Store(error) => error.into(),
         }
     }
 }

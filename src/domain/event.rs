@@ -1,5 +1,8 @@
 use super::position::Origin;
 
+/// An id or a value as text. Up to 23 bytes lie in it: ids of most streams need no memory of their own.
+pub type Text = smol_str::SmolStr;
+
 /// Event time: milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
@@ -8,7 +11,7 @@ pub struct EventTime(pub i64);
 /// A user, as the event names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
-pub struct UserId(pub Box<str>);
+pub struct UserId(pub Text);
 
 /// XXH3-128 of the impression id: what the join and its memory are keyed by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -47,11 +50,11 @@ pub enum Field {
     /// Absent, null or empty.
     Missing,
     /// A categorical value.
-    Text(Box<str>),
+    Text(Text),
     /// A number; always finite (decoders refuse the others).
     Number(f64),
     /// A multi-valued feature.
-    List(Box<[Box<str>]>),
+    List(Box<[Text]>),
 }
 
 /// A decoded event.

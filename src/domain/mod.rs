@@ -9,7 +9,7 @@ mod scored;
 mod version;
 
 pub use books::Books;
-pub use event::{Event, EventTime, Field, ImpressionId, Label, Role, Sample, Stage, UserId};
+pub use event::{Event, EventTime, Field, ImpressionId, Label, Role, Sample, Stage, Text, UserId};
 pub use open::OpenImpression;
 pub use position::{Mark, Origin, PartitionIndex, PartitionPosition, Record, TopicPartition};
 pub use quarantine::Quarantine;

@@ -175,7 +175,7 @@ impl Running {
         let ingest = Ingest {
             partitions: source.partitions().to_vec(),
             seen: progress.seen(),
-            decoder: EventDecoder::new(&config.schema).refusing_ahead(config.topics.ahead),
+            decoder: EventDecoder::new(&config.schema).reading(config.topics.format).refusing_ahead(config.topics.ahead),
             quarantine: quarantine.clone(),
             joiner: Joiner::new(config.topics.mode, &config.join, source.partitions().len(), memory),
             negatives: NegativeSampling::new(config.train.negatives.keep, config.train.seed),

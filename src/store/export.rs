@@ -138,7 +138,7 @@ impl Export {
             }
             let id = self.bytes(length.into())?;
             let id = String::from_utf8(id).map_err(|_| self.fault("a user id is no UTF-8"))?;
-            visit(UserId(id.into_boxed_str()), self.field()?)?;
+            visit(UserId(id.into()), self.field()?)?;
             users += 1;
         }
         if self.long()? != users {

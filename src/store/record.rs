@@ -7,6 +7,8 @@
 //! Flag bit 0: there is a previous value; bit 1: the record holds the user id. The checksum covers the key and everything but itself, so
 //! that a value under a wrong key is found too.
 
+use crate::domain::Text;
+
 /// First byte of every record.
 pub(super) const RECORD_FORMAT: u8 = 1;
 /// Flag: there is a previous value.
@@ -25,7 +27,7 @@ pub(super) struct Value {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     /// The user id, if it is longer than a key may be.
-    pub(super) id: Option<Box<str>>,
+    pub(super) id: Option<Text>,
     pub(super) current: Value,
     pub(super) previous: Option<Value>,
 }
@@ -102,7 +104,7 @@ fn fields(mut body: &[u8]) -> Option<Result<Record, RecordError>> {
         return None;
     }
     let id = match id.map(String::from_utf8).transpose() {
-        Ok(id) => id.map(String::into_boxed_str),
+        Ok(id) => id.map(Text::from),
         Err(_) => return Some(Err(RecordError::Id)),
     };
     Some(Ok(Record { id, current, previous }))
@@ -152,7 +154,7 @@ mod tests {
     fn record() -> impl Strategy<Value = Record> {
         let value = || (any::<u64>(), prop::collection::vec(any::<u8>(), 0..20)).prop_map(|(tag, bytes)| Value { tag, bytes });
         (prop::option::of(".{0,8}"), value(), prop::option::of(value())).prop_map(|(id, current, previous)| Record {
-            id: id.map(String::into_boxed_str),
+            id: id.map(Text::from),
             current,
             previous,
         })

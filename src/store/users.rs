@@ -200,7 +200,7 @@ impl Store {
         let (key, mut record) = self.decode(entry)?;
         let id = match record.id.take() {
             Some(id) => id,
-            None => String::from_utf8(key.to_vec()).map_err(|_| self.corrupt(&key, "its key is no UTF-8"))?.into_boxed_str(),
+            None => String::from_utf8(key.to_vec()).map_err(|_| self.corrupt(&key, "its key is no UTF-8"))?.into(),
         };
         let value = self.as_of(&key, record)?;
         Ok(value.map(|value| User { key, id: UserId(id), value }))

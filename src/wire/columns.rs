@@ -2,8 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use smol_str::ToSmolStr;
+
+use super::event::TEXT_BYTES_MAX;
+use super::json;
+use crate::domain::Text;
 
 /// Integers up to this magnitude have a double of their own; a number written with a point or exponent beyond it may have lost digits.
 const EXACT_INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
@@ -11,6 +17,8 @@ const EXACT_INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
 /// One value as JSON has it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Raw<'a> {
+    /// Not in the object.
+    Absent,
     Null,
     Bool(bool),
     Signed(i64),
@@ -25,24 +33,25 @@ impl Raw<'_> {
     /// Null and empty text stand for no value.
     pub(super) fn is_missing(&self) -> bool {
         match self {
-            Raw::Null => true,
+            Raw::Absent | Raw::Null => true,
             Raw::Text(text) => text.is_empty(),
             _ => false,
         }
     }
 
     /// The text that ids and categorical values are known by (the specification stands at [`crate::features::slot_key`]); `None` for
-    /// lists, objects and numbers that may have lost digits on the way.
-    pub(super) fn canonical(&self) -> Option<Cow<'_, str>> {
+    /// lists, objects, numbers that may have lost digits on the way, and text of more than [`TEXT_BYTES_MAX`] bytes.
+    pub(super) fn canonical(&self) -> Option<Text> {
         match self {
-            Raw::Bool(value) => Some(Cow::Borrowed(if *value { "true" } else { "false" })),
-            Raw::Signed(value) => Some(value.to_string().into()),
-            Raw::Unsigned(value) => Some(value.to_string().into()),
+            Raw::Text(text) => (text.len() <= TEXT_BYTES_MAX).then(|| Text::new(text)),
+            Raw::Bool(value) => Some(Text::new_static(if *value { "true" } else { "false" })),
+            Raw::Signed(value) => Some(value.to_smolstr()),
+            Raw::Unsigned(value) => Some(value.to_smolstr()),
             Raw::Float(x) if x.abs() >= EXACT_INTEGER_MAX || !x.is_finite() => None,
-            Raw::Float(x) if x.fract() == 0.0 => Some((*x as i64).to_string().into()),
-            Raw::Float(x) => Some(x.to_string().into()),
-            Raw::Text(text) => Some(Cow::Borrowed(text)),
-            Raw::Null | Raw::List(_) | Raw::Object => None,
+            Raw::Float(x) if x.fract() == 0.0 => Some((*x as i64).to_smolstr()),
+            // No double below that takes as many digits as would be refused.
+            Raw::Float(x) => Some(x.to_smolstr()),
+            Raw::Absent | Raw::Null | Raw::List(_) | Raw::Object => None,
         }
     }
 
@@ -53,7 +62,7 @@ impl Raw<'_> {
             Raw::Unsigned(value) => *value as f64,
             Raw::Float(x) => *x,
             Raw::Text(text) => text.trim().parse().ok()?,
-            Raw::Null | Raw::Bool(_) | Raw::List(_) | Raw::Object => return None,
+            Raw::Absent | Raw::Null | Raw::Bool(_) | Raw::List(_) | Raw::Object => return None,
         };
         number.is_finite().then_some(number)
     }
@@ -62,7 +71,7 @@ impl Raw<'_> {
     pub(super) fn describe(&self) -> String {
         const CHARS_SHOWN: usize = 40;
         match self {
-            Raw::Null => "null".to_owned(),
+            Raw::Absent | Raw::Null => "null".to_owned(),
             Raw::Bool(value) => value.to_string(),
             Raw::Signed(value) => value.to_string(),
             Raw::Unsigned(value) => value.to_string(),
@@ -96,21 +105,35 @@ impl<'a> From<&'a serde_json::Value> for Raw<'a> {
 }
 
 /// The distinct columns of a schema, by number.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Columns {
     names: Vec<String>,
-    numbers: HashMap<String, usize>,
+    /// Each as JSON has it before its value.
+    members: Vec<Vec<u8>>,
+    numbers: HashMap<Vec<u8>, usize>,
+    /// Which column came after each in the object read last, and (the last) which came first: producers write columns in one order.
+    followers: Vec<AtomicUsize>,
+}
+
+impl Clone for Columns {
+    fn clone(&self) -> Self {
+        let followers = self.followers.iter().map(|follower| AtomicUsize::new(follower.load(Ordering::Relaxed)));
+        let Columns { names, members, numbers, .. } = self;
+        Columns { names: names.clone(), members: members.clone(), numbers: numbers.clone(), followers: followers.collect() }
+    }
 }
 
 impl Columns {
     /// The number of this column; a new one if it was not known.
     pub(super) fn number(&mut self, name: &str) -> usize {
-        if let Some(number) = self.numbers.get(name) {
+        if let Some(number) = self.numbers.get(name.as_bytes()) {
             return *number;
         }
         let number = self.names.len();
         self.names.push(name.to_owned());
-        self.numbers.insert(name.to_owned(), number);
+        self.members.push([serde_json::Value::from(name).to_string().as_bytes(), b":"].concat());
+        self.numbers.insert(name.as_bytes().to_vec(), number);
+        self.followers.resize_with(self.names.len() + 1, AtomicUsize::default);
         number
     }
 
@@ -118,8 +141,39 @@ impl Columns {
         &self.names[number]
     }
 
+    /// The column that is likely to come after `before` (`None`: first) in an object, and what JSON has before its value.
+    #[inline]
+    pub(super) fn likely(&self, before: Option<usize>) -> (usize, &[u8]) {
+        let likely = self.follower(before).load(Ordering::Relaxed);
+        (likely, &self.members[likely])
+    }
+
+    /// The number of the column of this name, which came after `before`, if the schema has it.
+    #[inline]
+    pub(super) fn find(&self, name: &[u8], before: Option<usize>) -> Option<usize> {
+        let likely = self.follower(before).load(Ordering::Relaxed);
+        if self.names[likely].as_bytes() == name {
+            return Some(likely);
+        }
+        let found = *self.numbers.get(name)?;
+        self.follower(before).store(found, Ordering::Relaxed);
+        Some(found)
+    }
+
+    fn follower(&self, before: Option<usize>) -> &AtomicUsize {
+        &self.followers[before.unwrap_or(self.names.len())]
+    }
+
     /// Reads one JSON object. A schema column that stands in it twice is reported by number.
-    pub(super) fn read<'a>(&self, json: &'a [u8]) -> Result<Row<'a>, serde_json::Error> {
+    pub(super) fn read_json<'a>(&self, json: &'a [u8]) -> Result<Row<'a>, serde_json::Error> {
+        if let Some(row) = json::read(self, json) {
+            return Ok(row);
+        }
+        self.read_any_json(json)
+    }
+
+    /// Likewise; knows all of JSON, and takes its time.
+    pub(super) fn read_any_json<'a>(&self, json: &'a [u8]) -> Result<Row<'a>, serde_json::Error> {
         let mut deserializer = serde_json::Deserializer::from_slice(json);
         let row = RowSeed(self).deserialize(&mut deserializer)?;
         deserializer.end()?;
@@ -127,11 +181,35 @@ impl Columns {
     }
 }
 
-/// The values of one object, by column number; absent ones are null.
+/// The values of one object, by column number.
+#[derive(Debug, PartialEq)]
 pub(super) struct Row<'a> {
+    /// Absent ones are null.
     pub(super) values: Vec<Raw<'a>>,
     /// The first schema column that stood in the object twice.
     pub(super) twice: Option<usize>,
+}
+
+impl<'a> Row<'a> {
+    /// Without values.
+    pub(super) fn new(columns: &Columns) -> Self {
+        let mut values = Vec::new();
+        values.resize_with(columns.names.len(), || Raw::Absent);
+        Row { values, twice: None }
+    }
+
+    fn holds(&self, column: usize) -> bool {
+        !matches!(self.values[column], Raw::Absent)
+    }
+
+    /// A column that was read; the first value counts.
+    #[inline]
+    pub(super) fn put(&mut self, column: usize, value: Raw<'a>) {
+        match &mut self.values[column] {
+            absent @ Raw::Absent => *absent = value,
+            _ => drop(self.twice.get_or_insert(column)),
+        }
+    }
 }
 
 struct RowSeed<'c>(&'c Columns);
@@ -152,21 +230,17 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Row<'de>, A::Error> {
-        let mut values: Vec<Option<Raw<'de>>> = vec![None; self.0.names.len()];
-        let mut twice = None;
+        let mut row = Row::new(self.0);
         while let Some(column) = map.next_key_seed(KeySeed(self.0))? {
             match column {
-                Some(column) if values[column].is_some() => {
-                    twice.get_or_insert(column);
+                Some(column) if !row.holds(column) => row.put(column, map.next_value_seed(RawSeed)?),
+                again => {
                     map.next_value::<IgnoredAny>()?;
-                }
-                Some(column) => values[column] = Some(map.next_value_seed(RawSeed)?),
-                None => {
-                    map.next_value::<IgnoredAny>()?;
+                    row.twice = row.twice.or(again);
                 }
             }
         }
-        Ok(Row { values: values.into_iter().map(|value| value.unwrap_or(Raw::Null)).collect(), twice })
+        Ok(row)
     }
 }
 
@@ -189,7 +263,7 @@ impl Visitor<'_> for KeySeed<'_> {
     }
 
     fn visit_str<E: Error>(self, key: &str) -> Result<Option<usize>, E> {
-        Ok(self.0.numbers.get(key).copied())
+        Ok(self.0.numbers.get(key.as_bytes()).copied())
     }
 }
 

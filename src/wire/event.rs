@@ -1,10 +1,11 @@
-use std::borrow::Cow;
+use std::borrow::Borrow;
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::columns::{Columns, Raw};
-use crate::config::{FeatureKind, SchemaConfig, Span, TimeUnit};
-use crate::domain::{Event, EventTime, Field, ImpressionId, Label, Record, Role, UserId};
+use super::protobuf;
+use crate::config::{EventFormat, FeatureKind, SchemaConfig, Span, TimeUnit};
+use crate::domain::{Event, EventTime, Field, ImpressionId, Label, Record, Role, Text, UserId};
 
 /// Longest event record, as long as Kafka's own default limit for a message.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
@@ -28,10 +29,13 @@ pub enum DecodeError {
     /// Not a JSON object.
     #[error("not a JSON object: {0}")]
     NotJson(String),
+    /// Not a message of the kind that `topics.format` says.
+    #[error("not a rocket.v1.Columns message: {0}")]
+    NotProtobuf(&'static str),
     /// Longer than [`EVENT_BYTES_MAX`].
     #[error("a record of {0} bytes; at most {EVENT_BYTES_MAX} are allowed")]
     TooLong(usize),
-    /// A column of the schema stands in the object twice; which one counts would be a guess.
+    /// A column of the schema stands in the event twice; which one counts would be a guess.
     #[error("column `{0}` stands in the object twice")]
     DuplicateColumn(String),
     /// A column the schema needs is absent, null or empty.
@@ -63,12 +67,22 @@ impl DecodeError {
     pub fn class(&self) -> &'static str {
         match self {
             DecodeError::NotJson(_) => "DecodeError::NotJson",
+            DecodeError::NotProtobuf(_) => "DecodeError::NotProtobuf",
             DecodeError::TooLong(_) => "DecodeError::TooLong",
             DecodeError::DuplicateColumn(_) => "DecodeError::DuplicateColumn",
             DecodeError::MissingColumn(_) => "DecodeError::MissingColumn",
             DecodeError::WrongType { .. } => "DecodeError::WrongType",
             DecodeError::Ahead { .. } => "DecodeError::Ahead",
         }
+    }
+}
+
+/// An event, or any of its parts, as producers write it in this format. Objects within it, which no column can be, are null in Protobuf.
+#[must_use]
+pub fn encode(format: EventFormat, columns: &serde_json::Map<String, serde_json::Value>) -> Vec<u8> {
+    match format {
+        EventFormat::Json => serde_json::to_vec(columns).expect("a map with text keys is JSON"),
+        EventFormat::Protobuf => protobuf::write(columns),
     }
 }
 
@@ -84,6 +98,7 @@ pub enum Decoded {
 /// Decodes events as a schema says.
 #[derive(Debug, Clone)]
 pub struct EventDecoder {
+    format: EventFormat,
     columns: Columns,
     time: usize,
     time_unit: TimeUnit,
@@ -114,7 +129,7 @@ enum Shape {
 }
 
 impl EventDecoder {
-    /// For this schema.
+    /// For this schema; events are JSON.
     #[must_use]
     pub fn new(schema: &SchemaConfig) -> Self {
         let mut columns = Columns::default();
@@ -131,6 +146,7 @@ impl EventDecoder {
             })
             .collect();
         EventDecoder {
+            format: EventFormat::Json,
             time: columns.number(&schema.time),
             time_unit: schema.time_unit,
             ahead_ms: i64::MAX,
@@ -149,7 +165,13 @@ impl EventDecoder {
         EventDecoder { ahead_ms: ahead.as_millis(), ..self }
     }
 
-    /// Decodes one record. Numbers may come as JSON numbers or text; lists as arrays or separated text; ids as text or integers.
+    /// Likewise, and events come in this format.
+    #[must_use]
+    pub fn reading(self, format: EventFormat) -> Self {
+        EventDecoder { format, ..self }
+    }
+
+    /// Decodes one record. Numbers may come as numbers or text; lists as arrays or separated text; ids as text or integers.
     ///
     /// | role | needed | read where there |
     /// |---|---|---|
@@ -164,18 +186,21 @@ impl EventDecoder {
         if payload.len() > EVENT_BYTES_MAX {
             return Err(DecodeError::TooLong(payload.len()));
         }
-        let row = self.columns.read(payload).map_err(|e| DecodeError::NotJson(e.to_string()))?;
+        let row = match self.format {
+            EventFormat::Json => self.columns.read_json(payload).map_err(|e| DecodeError::NotJson(e.to_string()))?,
+            EventFormat::Protobuf => protobuf::read(&self.columns, payload).map_err(DecodeError::NotProtobuf)?,
+        };
         if let Some(column) = row.twice {
             return Err(DecodeError::DuplicateColumn(self.columns.name(column).to_owned()));
         }
-        let values: Vec<&Raw<'_>> = row.values.iter().collect();
-        let time = self.time(&values)?;
+        let values = row.values.as_slice();
+        let time = self.time(values)?;
         self.refuse_ahead(time, record.timestamp_ms)?;
-        let impression = self.impression(&values, record.role)?;
+        let impression = self.impression(values, record.role)?;
         let (user, label, fields) = match record.role {
             Role::Click => (UserId("".into()), None, Box::default()),
-            Role::Impression => (self.viewer(&values)?, None, self.all_fields(&values)?),
-            Role::Labelled => (self.viewer(&values)?, Some(self.label(&values)?), self.all_fields(&values)?),
+            Role::Impression => (self.viewer(values)?, None, self.all_fields(|column| &values[column])?),
+            Role::Labelled => (self.viewer(values)?, Some(self.label(values)?), self.all_fields(|column| &values[column])?),
         };
         Ok(Decoded::Event(Event { origin: record.origin, role: record.role, time, impression, user, label, fields }))
     }
@@ -193,44 +218,27 @@ impl EventDecoder {
             let name = self.columns.name(column);
             item.get(name).or_else(|| context.get(name)).map_or(Raw::Null, Raw::from)
         };
-        self.features
-            .iter()
-            .map(|shape| match shape {
-                Shape::Derived => Ok(Field::Missing),
-                Shape::Category { column } | Shape::List { column, .. } | Shape::Number { column } => self.field(shape, &value(*column)),
-            })
-            .collect()
+        self.all_fields(value)
     }
 
-    fn all_fields(&self, values: &[&Raw<'_>]) -> Result<Box<[Field]>, DecodeError> {
-        self.features
-            .iter()
-            .map(|shape| match shape {
-                Shape::Derived => Ok(Field::Missing),
-                Shape::Category { column } | Shape::List { column, .. } | Shape::Number { column } => self.field(shape, values[*column]),
-            })
-            .collect()
-    }
-
-    fn field(&self, shape: &Shape, raw: &Raw<'_>) -> Result<Field, DecodeError> {
-        if raw.is_missing() {
-            return Ok(Field::Missing);
+    /// One per feature of the schema. `value` gives a column's.
+    fn all_fields<'a, V: Borrow<Raw<'a>>>(&self, value: impl Fn(usize) -> V) -> Result<Box<[Field]>, DecodeError> {
+        // Of this length from the beginning: it is made for every event.
+        let mut fields = Vec::with_capacity(self.features.len());
+        for shape in &self.features {
+            fields.push(match shape {
+                Shape::Derived => Field::Missing,
+                Shape::Category { column } | Shape::List { column, .. } | Shape::Number { column } => {
+                    let value = value(*column);
+                    let raw = value.borrow();
+                    field(shape, raw).map_err(|expected| self.wrong(*column, raw, expected))?
+                }
+            });
         }
-        match shape {
-            Shape::Derived => Ok(Field::Missing),
-            Shape::Category { column } => match category(raw) {
-                Some(text) => Ok(Field::Text(text.into())),
-                None => Err(self.wrong(*column, raw, CATEGORY)),
-            },
-            Shape::Number { column } => raw.number().map(Field::Number).ok_or_else(|| self.wrong(*column, raw, NUMBER)),
-            Shape::List { column, separator } => {
-                let values = list(raw, separator).ok_or_else(|| self.wrong(*column, raw, LIST))?;
-                Ok(if values.is_empty() { Field::Missing } else { Field::List(values.into()) })
-            }
-        }
+        Ok(fields.into())
     }
 
-    fn time(&self, values: &[&Raw<'_>]) -> Result<EventTime, DecodeError> {
+    fn time(&self, values: &[Raw<'_>]) -> Result<EventTime, DecodeError> {
         let raw = self.needed(values, self.time)?;
         match time_ms(raw, self.time_unit).filter(|ms| (0..=TIME_MS_MAX).contains(ms)) {
             Some(ms) => Ok(EventTime(ms)),
@@ -244,7 +252,7 @@ impl EventDecoder {
         if ahead_ms > self.ahead_ms { Err(DecodeError::Ahead { ahead_ms, allowed_ms: self.ahead_ms }) } else { Ok(()) }
     }
 
-    fn impression(&self, values: &[&Raw<'_>], role: Role) -> Result<Option<ImpressionId>, DecodeError> {
+    fn impression(&self, values: &[Raw<'_>], role: Role) -> Result<Option<ImpressionId>, DecodeError> {
         let optional = role == Role::Labelled;
         match self.impression {
             None if optional => Ok(None),
@@ -254,12 +262,12 @@ impl EventDecoder {
         }
     }
 
-    fn viewer(&self, values: &[&Raw<'_>]) -> Result<UserId, DecodeError> {
+    fn viewer(&self, values: &[Raw<'_>]) -> Result<UserId, DecodeError> {
         self.id(values, self.item)?;
-        Ok(UserId(self.id(values, self.user)?.into()))
+        Ok(UserId(self.id(values, self.user)?))
     }
 
-    fn label(&self, values: &[&Raw<'_>]) -> Result<Label, DecodeError> {
+    fn label(&self, values: &[Raw<'_>]) -> Result<Label, DecodeError> {
         let raw = self.needed(values, self.label)?;
         let label = match raw {
             Raw::Bool(label) => Some(*label),
@@ -274,18 +282,18 @@ impl EventDecoder {
         label.ok_or_else(|| self.wrong(self.label, raw, LABEL))
     }
 
-    fn id<'r>(&self, values: &[&'r Raw<'_>], column: usize) -> Result<Cow<'r, str>, DecodeError> {
+    fn id(&self, values: &[Raw<'_>], column: usize) -> Result<Text, DecodeError> {
         let raw = self.needed(values, column)?;
         let whole = match raw {
             Raw::Bool(_) => false,
             Raw::Float(x) => x.fract() == 0.0,
             _ => true,
         };
-        category(raw).filter(|_| whole).ok_or_else(|| self.wrong(column, raw, ID))
+        raw.canonical().filter(|_| whole).ok_or_else(|| self.wrong(column, raw, ID))
     }
 
-    fn needed<'r, 'a>(&self, values: &[&'r Raw<'a>], column: usize) -> Result<&'r Raw<'a>, DecodeError> {
-        let raw = values[column];
+    fn needed<'r, 'a>(&self, values: &'r [Raw<'a>], column: usize) -> Result<&'r Raw<'a>, DecodeError> {
+        let raw = &values[column];
         if raw.is_missing() { Err(DecodeError::MissingColumn(self.columns.name(column).to_owned())) } else { Ok(raw) }
     }
 
@@ -294,26 +302,36 @@ impl EventDecoder {
     }
 }
 
-fn category<'r>(raw: &'r Raw<'_>) -> Option<Cow<'r, str>> {
-    raw.canonical().filter(|text| text.len() <= TEXT_BYTES_MAX)
+/// `Err`: what the column should hold.
+fn field(shape: &Shape, raw: &Raw<'_>) -> Result<Field, &'static str> {
+    if raw.is_missing() {
+        return Ok(Field::Missing);
+    }
+    match shape {
+        Shape::Derived => Ok(Field::Missing),
+        Shape::Category { .. } => raw.canonical().map(Field::Text).ok_or(CATEGORY),
+        Shape::Number { .. } => raw.number().map(Field::Number).ok_or(NUMBER),
+        Shape::List { separator, .. } => {
+            let values = list(raw, separator).ok_or(LIST)?;
+            Ok(if values.is_empty() { Field::Missing } else { Field::List(values.into()) })
+        }
+    }
 }
 
 /// The values of a bag; `None` if it has too many, or values that no category can be.
-fn list(raw: &Raw<'_>, separator: &str) -> Option<Vec<Box<str>>> {
-    let values: Vec<Box<str>> = match raw {
+fn list(raw: &Raw<'_>, separator: &str) -> Option<Vec<Text>> {
+    let values: Vec<Text> = match raw {
         Raw::List(values) if values.len() > LIST_VALUES_MAX => return None,
-        Raw::List(values) => {
-            values.iter().filter(|value| !value.is_missing()).map(|value| category(value).map(Into::into)).collect::<Option<_>>()?
-        }
+        Raw::List(values) => values.iter().filter(|value| !value.is_missing()).map(Raw::canonical).collect::<Option<_>>()?,
         Raw::Text(text) => {
             let parts = text.split(separator).map(str::trim).filter(|part| !part.is_empty());
-            let values: Vec<Box<str>> = parts.take(LIST_VALUES_MAX + 1).map(Into::into).collect();
+            let values: Vec<Text> = parts.take(LIST_VALUES_MAX + 1).map(Into::into).collect();
             if values.len() > LIST_VALUES_MAX || values.iter().any(|value| value.len() > TEXT_BYTES_MAX) {
                 return None;
             }
             values
         }
-        _ => vec![category(raw)?.into()],
+        _ => vec![raw.canonical()?],
     };
     Some(values)
 }

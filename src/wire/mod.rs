@@ -2,6 +2,8 @@
 
 mod columns;
 mod event;
+mod json;
+mod protobuf;
 pub mod snapshot;
 
-pub use event::{DecodeError, Decoded, EVENT_BYTES_MAX, EventDecoder, LIST_VALUES_MAX, TEXT_BYTES_MAX};
+pub use event::{DecodeError, Decoded, EVENT_BYTES_MAX, EventDecoder, LIST_VALUES_MAX, TEXT_BYTES_MAX, encode};

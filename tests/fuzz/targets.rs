@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
-use rocket_launching::config::{self, SchemaConfig};
+use rocket_launching::config::{self, EventFormat, SchemaConfig};
 use rocket_launching::domain::{Origin, PartitionIndex, Record, Role};
 use rocket_launching::features::FeatureSpec;
 use rocket_launching::serving::{Catalog, ServedModel};
@@ -29,6 +29,7 @@ type Target = fn(&[u8]);
 /// By name.
 const TARGETS: &[(&str, Target)] = &[
     ("event", event),
+    ("protobuf", protobuf),
     ("record", record),
     ("payload", payload),
     ("manifest", manifest),
@@ -62,12 +63,22 @@ fn schema() -> SchemaConfig {
     demo
 }
 
+static PROTOBUF_DECODER: LazyLock<EventDecoder> = LazyLock::new(|| EventDecoder::new(&schema()).reading(EventFormat::Protobuf));
+
 fn event(bytes: &[u8]) {
+    decode(&DECODER, bytes);
+}
+
+fn protobuf(bytes: &[u8]) {
+    decode(&PROTOBUF_DECODER, bytes);
+}
+
+fn decode(decoder: &EventDecoder, bytes: &[u8]) {
     let Some((role, payload)) = bytes.split_first() else { return };
     let role = [Role::Labelled, Role::Impression, Role::Click][usize::from(role % 3)];
     let origin = Origin { partition: PartitionIndex(0), offset: 0 };
     let record = Record { origin, role, key: None, payload: Some(payload.to_vec()), timestamp_ms: None };
-    if let Err(error) = DECODER.decode(&record) {
+    if let Err(error) = decoder.decode(&record) {
         assert!(error.to_string().len() < 4096, "it quotes its input at length: {error}");
     }
 }

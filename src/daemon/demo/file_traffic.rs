@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::generator::Columns;
 use super::traffic::{Message, Offer, group};
-use crate::config::{SchemaConfig, StreamMode};
+use crate::config::{EventFormat, SchemaConfig, StreamMode, TopicsConfig};
 use crate::daemon::Failure;
 use crate::domain::{Origin, PartitionIndex, Record, Role};
 use crate::stream::{FileRows, split_row};
-use crate::wire::{Decoded, EventDecoder};
+use crate::wire::{Decoded, EventDecoder, encode};
 
 /// The rows of a file in their order.
 pub(super) struct FileTraffic {
@@ -17,6 +17,7 @@ pub(super) struct FileTraffic {
     row_number: u64,
     schema: SchemaConfig,
     mode: StreamMode,
+    format: EventFormat,
     decoder: EventDecoder,
     /// The click of the row before.
     click: Option<Message>,
@@ -24,9 +25,10 @@ pub(super) struct FileTraffic {
 
 impl FileTraffic {
     /// At most `rows` of them.
-    pub(super) fn open(path: &Path, rows: u64, schema: &SchemaConfig, mode: StreamMode) -> Result<Self, Failure> {
-        let decoder = EventDecoder::new(schema);
-        Ok(FileTraffic { rows: FileRows::open(path)?, rows_left: rows, row_number: 0, schema: schema.clone(), mode, decoder, click: None })
+    pub(super) fn open(path: &Path, rows: u64, schema: &SchemaConfig, topics: &TopicsConfig) -> Result<Self, Failure> {
+        let &TopicsConfig { mode, format, .. } = topics;
+        let (rows, rows_left, decoder) = (FileRows::open(path)?, rows, EventDecoder::new(schema).reading(format));
+        Ok(FileTraffic { rows, rows_left, row_number: 0, schema: schema.clone(), mode, format, decoder, click: None })
     }
 
     fn row(&mut self) -> Option<Result<Message, Failure>> {
@@ -42,23 +44,21 @@ impl FileTraffic {
             Err(error) => return Some(Err(Failure::failed(format!("{}: {error}", self.rows.place())))),
         };
         let role = if self.mode == StreamMode::Joined { Role::Impression } else { Role::Labelled };
-        let Ok(payload) = serde_json::to_vec(&split.event) else {
-            return Some(Err(Failure::failed(format!("{}: the row cannot be written as JSON", self.rows.place()))));
-        };
+        let payload = encode(self.format, &split.event);
         let message = Message { role, key: split.key.clone(), payload: Some(payload), offer: None };
-        let offer = self.offer(&message, split.click.is_some());
-        self.click = split.click.and_then(|click| {
-            Some(Message { role: Role::Click, key: split.key, payload: Some(serde_json::to_vec(&click).ok()?), offer: None })
+        let offer = self.offer(&message, split.event, split.click.is_some());
+        self.click = split.click.map(|click| {
+            let payload = encode(self.format, &click);
+            Message { role: Role::Click, key: split.key, payload: Some(payload), offer: None }
         });
         Some(Ok(Message { offer, ..message }))
     }
 
     /// `None` for a row that the decoder refuses: it goes to the dead letters, and no ad server would have asked for it.
-    fn offer(&self, message: &Message, clicked: bool) -> Option<Offer> {
+    fn offer(&self, message: &Message, mut context: Columns, clicked: bool) -> Option<Offer> {
         let origin = Origin { partition: PartitionIndex(0), offset: 0 };
         let record = Record { origin, role: message.role, key: None, payload: message.payload.clone(), timestamp_ms: None };
         let Ok(Decoded::Event(event)) = self.decoder.decode(&record) else { return None };
-        let mut context: Columns = serde_json::from_slice(message.payload.as_deref()?).ok()?;
         // A labelled event holds what the scorer must not see.
         context.remove(&self.schema.label);
         Some(Offer {
@@ -94,7 +94,8 @@ mod tests {
         let path = dir.path().join("rows.tsv");
         std::fs::write(&path, "ts\tu\ti\tlabel\n10\ta\tx\t1\n20\tb\ty\t0\nsoon\tc\tz\t0\n30\td\tz\t1\n").expect("write");
         let config = parse(SCHEMA, "test", std::iter::empty()).expect("config");
-        FileTraffic::open(&path, 3, &config.schema, mode).expect("opens").map(|message| message.expect("a message")).collect()
+        let topics = TopicsConfig { mode, ..config.topics };
+        FileTraffic::open(&path, 3, &config.schema, &topics).expect("opens").map(|message| message.expect("a message")).collect()
     }
 
     #[test]

@@ -122,9 +122,11 @@ fn open_traffic(options: &Options, config: &Config) -> Result<Traffic, Failure> 
     Ok(match &options.data {
         Some(path) => {
             let rows = options.rows.unwrap_or(u64::MAX);
-            Traffic::File(Box::new(FileTraffic::open(path, rows, &config.schema, config.topics.mode)?))
+            Traffic::File(Box::new(FileTraffic::open(path, rows, &config.schema, &config.topics)?))
         }
-        None => Traffic::Synthetic(Box::new(Synthetic::new(options.seed, options.rows.unwrap_or(ROWS), &config.join))),
+        None => {
+            Traffic::Synthetic(Box::new(Synthetic::new(options.seed, options.rows.unwrap_or(ROWS), &config.join, config.topics.format)))
+        }
     })
 }
 

@@ -8,8 +8,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::generator::{Columns, Impression, World};
 use super::ranking::Scored;
-use crate::config::JoinConfig;
+use crate::config::{EventFormat, JoinConfig};
 use crate::domain::{Books, DropReason, Role};
+use crate::wire::encode;
 
 /// Shares of impressions with a fault, about 3 % in all. A late click needs an impression without one, a duplicate click one with.
 const BROKEN: f64 = 0.005;
@@ -53,6 +54,7 @@ pub(super) fn group(user: &str) -> u64 {
 pub(super) struct Synthetic {
     world: World,
     join: JoinConfig,
+    format: EventFormat,
     rows_left: u64,
     now_ms: i64,
     waiting: BinaryHeap<Reverse<Waiting>>,
@@ -90,10 +92,11 @@ impl Ord for Waiting {
 
 impl Synthetic {
     /// `rows` impressions and what belongs to them, for a joiner of this configuration.
-    pub(super) fn new(seed: u64, rows: u64, join: &JoinConfig) -> Self {
+    pub(super) fn new(seed: u64, rows: u64, join: &JoinConfig, format: EventFormat) -> Self {
         Synthetic {
             world: World::new(seed, join.window.as_millis()),
             join: join.clone(),
+            format,
             rows_left: rows,
             now_ms: i64::MIN,
             waiting: BinaryHeap::new(),
@@ -123,7 +126,7 @@ impl Synthetic {
         });
         self.expected.samples += 1;
         self.expected.trained += 1;
-        let payload = to_json(&impression.event());
+        let payload = encode(self.format, &impression.event());
         let shown = Message {
             role: Role::Impression,
             key: impression.user.clone(),
@@ -144,7 +147,7 @@ impl Synthetic {
         let plain = |role, payload| Message { role, key: user.clone(), payload, offer: None };
         if self.world.chance() < BROKEN {
             self.expected.dead_lettered += 1;
-            let broken = broken(self.expected.dead_lettered, impression);
+            let broken = broken(self.expected.dead_lettered, impression, self.format);
             self.send(time_ms, plain(Role::Impression, Some(broken)));
         }
         if self.world.chance() < DUPLICATE_IMPRESSION {
@@ -175,7 +178,8 @@ impl Synthetic {
     }
 
     fn send_click(&mut self, impression: &str, user: &str, time_ms: i64) {
-        let payload = json!({ "impression_id": impression, "ts_ms": time_ms }).to_string().into_bytes();
+        let click = [("impression_id", json!(impression)), ("ts_ms", json!(time_ms))];
+        let payload = encode(self.format, &click.map(|(name, value)| (name.to_owned(), value)).into_iter().collect());
         self.send(time_ms, Message { role: Role::Click, key: user.to_owned(), payload: Some(payload), offer: None });
     }
 
@@ -212,30 +216,26 @@ fn offer(impression: &Impression) -> Offer {
     }
 }
 
-/// Broken in turn: cut off, without a user, with a time that is none, no JSON at all.
-fn broken(turn: u64, impression: &Impression) -> Vec<u8> {
+/// Broken in turn: cut off, without a user, with a time that is none, no event at all.
+fn broken(turn: u64, impression: &Impression, format: EventFormat) -> Vec<u8> {
     let mut event = impression.event();
     event.insert("impression_id".to_owned(), json!(format!("broken-{turn}")));
     match turn % 4 {
         0 => {
-            let mut text = to_json(&event);
+            let mut text = encode(format, &event);
             text.truncate(text.len() / 2);
             text
         }
         1 => {
             event.remove("user_id");
-            to_json(&event)
+            encode(format, &event)
         }
         2 => {
             event.insert("ts_ms".to_owned(), json!("yesterday"));
-            to_json(&event)
+            encode(format, &event)
         }
         _ => b"not json".to_vec(),
     }
-}
-
-fn to_json(columns: &Columns) -> Vec<u8> {
-    serde_json::to_vec(columns).expect("a map with text keys is JSON")
 }
 
 #[cfg(test)]
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     fn all(seed: u64, rows: u64) -> (Vec<Message>, Books) {
-        let mut traffic = Synthetic::new(seed, rows, &JoinConfig::default());
+        let mut traffic = Synthetic::new(seed, rows, &JoinConfig::default(), EventFormat::Json);
         let messages = traffic.by_ref().collect();
         (messages, traffic.expected().clone())
     }

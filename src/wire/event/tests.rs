@@ -255,6 +255,45 @@ proptest! {
     }
 
     #[test]
+    fn an_event_is_the_same_in_every_format(
+        values in proptest::collection::vec(prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (0..2i64).prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            proptest::num::f64::ANY.prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+            "-?[0-9]{1,3}(\\.[0-9]{1,3})?".prop_map(Value::from),
+            proptest::collection::vec(prop_oneof![Just(Value::Null), "[a-c|]{0,3}".prop_map(Value::from), any::<i32>().prop_map(Value::from)], 0..4)
+                .prop_map(Value::from),
+        ], 7),
+        bad in any::<prop::sample::Index>(),
+        role in prop_oneof![Just(Role::Labelled), Just(Role::Impression), Just(Role::Click)],
+    ) {
+        // One column that may be anything, the others good: else most events are refused for the first of them.
+        let names = ["ts", "user", "item", "label", "imp", "tags", "price"];
+        let mut event = whole();
+        let place = bad.index(names.len());
+        event[names[place]] = values[place].clone();
+        let in_format = |format| {
+            let payload = encode(format, event.as_object().unwrap());
+            let origin = Origin { partition: PartitionIndex(3), offset: 17 };
+            let record = Record { origin, role, key: None, payload: Some(payload), timestamp_ms: None };
+            EventDecoder::new(&schema(TimeUnit::Ms)).reading(format).decode(&record)
+        };
+        match (in_format(EventFormat::Json), in_format(EventFormat::Protobuf)) {
+            (Err(json), Err(protobuf)) => {
+                prop_assert_eq!(json.class(), protobuf.class());
+                // What was found is told as the format has it.
+                let column = |error: &DecodeError| error.to_string().split('`').nth(1).map(str::to_owned);
+                prop_assert_eq!(column(&json), column(&protobuf));
+            }
+            (json, protobuf) => prop_assert_eq!(json, protobuf),
+        }
+    }
+
+    #[test]
     fn a_cut_event_is_an_error(cut in 0usize..100) {
         let text = whole().to_string();
         let cut = cut.min(text.len() - 1);

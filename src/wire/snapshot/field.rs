@@ -1,15 +1,15 @@
 use serde_json::Value;
 
-use crate::domain::Field;
+use crate::domain::{Field, Text};
 
 /// A field as JSON, for probes: null, text, number, array of texts.
 #[must_use]
 pub fn field_to_json(field: &Field) -> Value {
     match field {
         Field::Missing => Value::Null,
-        Field::Text(text) => Value::from(text.as_ref()),
+        Field::Text(text) => Value::from(text.as_str()),
         Field::Number(number) => Value::from(*number),
-        Field::List(items) => items.iter().map(|item| Value::from(item.as_ref())).collect(),
+        Field::List(items) => items.iter().map(|item| Value::from(item.as_str())).collect(),
     }
 }
 
@@ -20,7 +20,7 @@ pub fn field_from_json(value: &Value) -> Option<Field> {
         Value::Null => Some(Field::Missing),
         Value::String(text) => Some(Field::Text(text.as_str().into())),
         Value::Number(number) => number.as_f64().filter(|number| number.is_finite()).map(Field::Number),
-        Value::Array(items) => items.iter().map(|item| item.as_str().map(Box::from)).collect::<Option<_>>().map(Field::List),
+        Value::Array(items) => items.iter().map(|item| item.as_str().map(Text::from)).collect::<Option<_>>().map(Field::List),
         Value::Bool(_) | Value::Object(_) => None,
     }
 }
@@ -37,7 +37,7 @@ mod tests {
             Just(Field::Missing),
             ".{0,12}".prop_map(|text| Field::Text(text.into())),
             any::<f64>().prop_filter("fields hold finite numbers", |number| number.is_finite()).prop_map(Field::Number),
-            proptest::collection::vec(".{0,6}".prop_map(Box::from), 0..5).prop_map(|items| Field::List(items.into())),
+            proptest::collection::vec(".{0,6}".prop_map(Text::from), 0..5).prop_map(|items| Field::List(items.into())),
         ]
     }
 
