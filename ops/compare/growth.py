@@ -12,10 +12,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from table import table
 
-Figures = dict[str, float]
+Figures = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ GROWTHS = (
     Growth(
         "candidates",
         (10, 50, 500, 5000),
-        lambda size: ["score", "--candidates", str(size)],
-        lambda figures: figures["p50_ms"] * 1e3,
+        lambda size: ["score", "--shape", "published", "--candidates", str(size)],
+        lambda figures: figures["shapes"][0]["request_ms"]["p50"] * 1e3,
         "µs per request",
     ),
 )

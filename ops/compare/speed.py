@@ -46,6 +46,13 @@ def run(command: list[str]) -> Any:
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
+def lines_of(command: list[str]) -> list[Any]:
+    """What a command prints as JSON, one value a line."""
+    print(f"ops/compare/run: {shlex.join(command[-8:])}", file=sys.stderr)
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return [json.loads(line) for line in printed.splitlines()]
+
+
 def train() -> Iterator[Line]:
     """Hashing, lookup, step and GAUC against PyTorch's step alone."""
     peer = shlex.split(os.environ["TORCH"])
@@ -61,7 +68,35 @@ def train() -> Iterator[Line]:
             yield Line(item, mine, theirs, "PyTorch eager", "samples/s", mine / theirs, 1.25)
 
 
-ITEMS: dict[str, Callable[[], Iterator[Line]]] = {"train": train}
+def score() -> Iterator[Line]:
+    """A request's lookups and nets against ONNX Runtime's nets alone, and the slowest requests against a millisecond."""
+    command = [*shlex.split(os.environ["ONNX"]), str(HERE / "score_onnx.py"), "--rocketctl", os.environ["ROCKETCTL"]]
+    found = {line["item"]: line for line in lines_of(command)}
+    for shape in ("published", "light"):
+        for item, what in (("looked_up_p50", "lookups and nets"), ("request_p50", "whole request")):
+            line = found[f"{shape}.{item}"]
+            yield Line(f"score 500, {shape}: {what}", line["ours"], line["peer"], "ONNX Runtime, nets alone", "ms, median", line["ratio"], 2.0)
+        p99 = found[f"{shape}.request_p99"]["ours"]
+        yield Line(f"score 500, {shape}: whole request", p99, 1.0, "limit", "ms, p99", 1.0 / p99, 1.0)
+
+
+def ingest() -> Iterator[Line]:
+    """Events of 300 bytes from memory to batches on one core; and all the way through training beside training alone."""
+    for form, goal in (("json", 400_000), ("protobuf", 1_000_000)):
+        rate = statistics.median(ours("ingest", "--format", form)["events_per_s"] for _ in range(ROUNDS))
+        yield Line(f"ingest, {form}, one core", rate, goal, "goal", "events/s", rate / goal, 1.0)
+    rounds = [[ours("train", *source)["samples_per_s"] for source in (["--from", "json"], [])] for _ in range(ROUNDS)]
+    whole, alone = (statistics.median(side) for side in zip(*rounds, strict=True))
+    yield Line("JSON to trained nets", whole, alone, "bench train", "samples/s", whole / alone, 0.85)
+
+
+def gauc() -> Iterator[Line]:
+    """GAUC of a million users in sled, as a share of what a sample takes end to end."""
+    share = ours("gauc")["share"]
+    yield Line("GAUC in sled, 1 M users", 100 * share, 10.0, "limit", "% of the time", 0.1 / share, 1.0)
+
+
+ITEMS: dict[str, Callable[[], Iterator[Line]]] = {"train": train, "score": score, "ingest": ingest, "gauc": gauc}
 
 
 def main() -> int:

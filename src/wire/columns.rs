@@ -31,6 +31,7 @@ pub(super) enum Raw<'a> {
 
 impl Raw<'_> {
     /// Null and empty text stand for no value.
+    #[inline]
     pub(super) fn is_missing(&self) -> bool {
         match self {
             Raw::Absent | Raw::Null => true,
@@ -41,6 +42,7 @@ impl Raw<'_> {
 
     /// The text that ids and categorical values are known by (the specification stands at [`crate::features::slot_key`]); `None` for
     /// lists, objects, numbers that may have lost digits on the way, and text of more than [`TEXT_BYTES_MAX`] bytes.
+    #[inline]
     pub(super) fn canonical(&self) -> Option<Text> {
         match self {
             Raw::Text(text) => (text.len() <= TEXT_BYTES_MAX).then(|| Text::new(text)),
@@ -56,6 +58,7 @@ impl Raw<'_> {
     }
 
     /// A finite number, also where it comes as text.
+    #[inline]
     pub(super) fn number(&self) -> Option<f64> {
         let number = match self {
             Raw::Signed(value) => *value as f64,
@@ -164,6 +167,7 @@ impl Columns {
         Some(found)
     }
 
+    #[inline]
     fn follower(&self, before: Option<usize>) -> &AtomicUsize {
         &self.followers[before.unwrap_or(self.names.len())]
     }
@@ -196,6 +200,7 @@ pub(super) struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// Without values.
+    #[inline]
     pub(super) fn new(columns: &Columns) -> Self {
         let mut values = Vec::new();
         values.resize_with(columns.names.len(), || Raw::Absent);

@@ -307,6 +307,7 @@ impl EventDecoder {
 }
 
 /// `Err`: what the column should hold.
+#[inline]
 fn field(shape: &Shape, raw: &Raw<'_>) -> Result<Field, &'static str> {
     if raw.is_missing() {
         return Ok(Field::Missing);

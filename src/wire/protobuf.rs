@@ -10,6 +10,9 @@ const FIXED64: u64 = 1;
 const BYTES: u64 = 2;
 const FIXED32: u64 = 5;
 
+/// Of the last of them one bit is left to 64.
+const VARINT_BYTES_MAX: usize = 10;
+
 /// Columns.columns; a map's name and value; List.values.
 const COLUMNS: u64 = 1;
 const NAME: u64 = 1;
@@ -33,51 +36,78 @@ pub(super) fn read<'a>(columns: &Columns, message: &'a [u8]) -> Result<Row<'a>, 
     let mut row = Row::new(columns);
     let mut before = None;
     let mut fields = Fields(message);
-    while let Some(field) = fields.next()? {
-        let (COLUMNS, Content::Bytes(entry)) = field else { continue };
-        let (mut name, mut value) = (&[][..], None);
-        let mut parts = Fields(entry);
-        while let Some(part) = parts.next()? {
-            match part {
-                (NAME, Content::Bytes(bytes)) => name = bytes,
-                (VALUE, Content::Bytes(bytes)) => value = Some(bytes),
-                (NAME | VALUE, _) => return Err("a column is no name and value"),
-                _ => {}
-            }
+    loop {
+        let entry = match fields.short(COLUMNS) {
+            Some(entry) => entry,
+            None => match fields.next()? {
+                None => break,
+                Some((COLUMNS, Content::Bytes(entry))) => entry,
+                Some((COLUMNS, _)) => return Err("its columns are none"),
+                Some(_) => continue,
+            },
+        };
+        let (name, value) = name_and_value(entry)?;
+        if let Some(column) = columns.find(name, before) {
+            before = Some(column);
+            row.put(column, merged(value, true)?);
         }
-        let Some(column) = columns.find(name, before) else { continue };
-        before = Some(column);
-        let mut read = Raw::Null;
-        merge(&mut read, value.unwrap_or_default(), true)?;
-        row.put(column, read);
     }
     Ok(row)
 }
 
-/// Reads a Value. The values within lists in lists are left out: no column holds any.
-fn merge<'a>(value: &mut Raw<'a>, message: &'a [u8], outermost: bool) -> Result<(), Malformed> {
+/// An entry of a map: its name, its value. Either is empty where it is left out.
+fn name_and_value(entry: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    let mut parts = Fields(entry);
+    let (mut name, mut value) = (parts.short(NAME).unwrap_or_default(), parts.short(VALUE).unwrap_or_default());
+    while let Some(part) = parts.next()? {
+        match part {
+            (NAME, Content::Bytes(bytes)) => name = bytes,
+            (VALUE, Content::Bytes(bytes)) => value = bytes,
+            (NAME | VALUE, _) => return Err("a column is no name and value"),
+            _ => {}
+        }
+    }
+    Ok((name, value))
+}
+
+/// Reads a Value. Lists in lists are left empty: no column holds any, and they could be as deep as they are long.
+fn merged(message: &[u8], outermost: bool) -> Result<Raw<'_>, Malformed> {
     let mut fields = Fields(message);
+    let mut value = match fields.short(TEXT) {
+        Some(text) => Raw::Text(utf8(text)?.into()),
+        None => Raw::Null,
+    };
     while let Some(field) = fields.next()? {
-        *value = match field {
-            (TEXT, Content::Bytes(text)) => Raw::Text(std::str::from_utf8(text).map_err(|_| NO_UTF8)?.into()),
+        value = match field {
+            (TEXT, Content::Bytes(text)) => Raw::Text(utf8(text)?.into()),
             (NUMBER, Content::Fixed64(bits)) => Raw::Float(f64::from_bits(bits)),
             (INTEGER, Content::Varint(zigzag)) => Raw::Signed((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64)),
             (FLAG, Content::Varint(flag)) => Raw::Bool(flag != 0),
             (LIST, Content::Bytes(list)) => {
-                let mut values = if let Raw::List(values) = value { std::mem::take(values) } else { Vec::new() };
-                let mut elements = Fields(if outermost { list } else { &[] });
-                while let Some(element) = elements.next()? {
-                    if let (VALUES, Content::Bytes(element)) = element {
-                        let mut read = Raw::Null;
-                        merge(&mut read, element, false)?;
-                        values.push(read);
-                    }
+                let mut values = if let Raw::List(values) = value { values } else { Vec::new() };
+                if outermost {
+                    append(&mut values, list)?;
                 }
                 Raw::List(values)
             }
             (TEXT..=LIST, _) => return Err("a value is not of its kind"),
             _ => continue,
         };
+    }
+    Ok(value)
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, Malformed> {
+    std::str::from_utf8(bytes).map_err(|_| NO_UTF8)
+}
+
+/// Reads a List.
+fn append<'a>(values: &mut Vec<Raw<'a>>, list: &'a [u8]) -> Result<(), Malformed> {
+    let mut elements = Fields(list);
+    while let Some(element) = elements.next()? {
+        if let (VALUES, Content::Bytes(element)) = element {
+            values.push(merged(element, false)?);
+        }
     }
     Ok(())
 }
@@ -94,13 +124,28 @@ enum Content<'a> {
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
+    /// The next field, where it is of this number, of bytes and short. So is nearly all that is read.
+    #[inline]
+    fn short(&mut self, number: u64) -> Option<&'a [u8]> {
+        let (&[key, length], rest) = self.0.split_first_chunk()?;
+        if u64::from(key) != number << 3 | BYTES || length >= 0x80 {
+            return None;
+        }
+        let (bytes, rest) = rest.split_at_checked(usize::from(length))?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
     /// The next field's number and content; `None` at the end.
+    #[inline]
     fn next(&mut self) -> Result<Option<(u64, Content<'a>)>, Malformed> {
         if self.0.is_empty() {
             return Ok(None);
         }
         let key = self.varint()?;
-        let number = key >> 3;
+        if !(8..=u64::from(u32::MAX)).contains(&key) {
+            return Err("a field has no number");
+        }
         let content = match key & 7 {
             VARINT => Content::Varint(self.varint()?),
             FIXED64 => Content::Fixed64(u64::from_le_bytes(self.fixed()?)),
@@ -116,14 +161,24 @@ impl<'a> Fields<'a> {
             }
             _ => return Err("a field has a wire type that is not used here"),
         };
-        if number == 0 || key > u64::from(u32::MAX) { Err("a field has no number") } else { Ok(Some((number, content))) }
+        Ok(Some((key >> 3, content)))
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, Malformed> {
+        match self.0.split_first() {
+            Some((byte @ ..0x80, rest)) => {
+                self.0 = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0;
-        for (place, byte) in self.0.iter().enumerate().take(10) {
-            // Of the tenth byte one bit is left.
-            if place == 9 && *byte > 1 {
+        for (place, byte) in self.0.iter().enumerate().take(VARINT_BYTES_MAX) {
+            if place + 1 == VARINT_BYTES_MAX && *byte > 1 {
                 break;
             }
             value |= u64::from(byte & 0x7F) << (7 * place);
@@ -132,7 +187,7 @@ impl<'a> Fields<'a> {
                 return Ok(value);
             }
         }
-        Err(if self.0.len() < 10 { CUT } else { "a number takes more than 64 bits" })
+        Err(if self.0.len() < VARINT_BYTES_MAX { CUT } else { "a number takes more than 64 bits" })
     }
 
     fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
@@ -260,6 +315,18 @@ mod tests {
         for bytes in [&[0x0B][..], &[0x02, 0x00], &[0x88; 12], &[0x0A, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x02]] {
             assert!(values(bytes).is_err(), "{bytes:?}");
         }
+        let (mut deep, mut outer) = (Vec::new(), Vec::new());
+        for _ in 0..1000 {
+            let mut list = Vec::new();
+            put(&mut list, VALUES, &deep);
+            deep = encoded(&json!("text"));
+            put(&mut deep, LIST, &list);
+        }
+        put(&mut outer, NAME, b"tags");
+        put(&mut outer, VALUE, &deep);
+        deep.clear();
+        put(&mut deep, COLUMNS, &outer);
+        assert_eq!(values(&deep).unwrap()[2], Raw::List(vec![Raw::List(Vec::new())]));
         let mut wrong_kind = Vec::new();
         put(&mut wrong_kind, COLUMNS, &[NAME as u8 * 8 + 2, 2, b't', b's', VALUE as u8 * 8 + 2, 2, TEXT as u8 * 8, 1]);
         assert!(values(&wrong_kind).is_err());
