@@ -166,6 +166,49 @@ fn onnx_runtime_and_python_give_the_scorers_numbers_for_every_form_of_hidden_lay
 }
 
 #[test]
+fn a_candidate_scores_the_same_whatever_stands_in_the_context_or_beside_it() {
+    let model = snapshot(HiddenConfig::default()).open();
+    let (context, candidates) = request();
+    let score =
+        |context: &Map<String, Value>, candidates: &[Map<String, Value>]| model.score(TIME, context, candidates).expect("good columns");
+    let nearly =
+        |found: &[f32], expected: &[f32]| found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6);
+    let expected = score(&context, &candidates);
+    let whole: Vec<Map<String, Value>> = candidates
+        .iter()
+        .map(|candidate| context.iter().chain(candidate).map(|(name, value)| (name.clone(), value.clone())).collect())
+        .collect();
+    // Nothing shared, and all of it; far more candidates than go through the net at a time, in any order, most of them twice.
+    assert!(nearly(&score(&Map::new(), &whole), &expected));
+    for (candidate, expected) in whole.iter().zip(&expected) {
+        assert!(nearly(&score(candidate, &[Map::new(), Map::new()]), &[*expected; 2]));
+    }
+    let order = |n: usize| n * 7 % candidates.len();
+    let many: Vec<_> = (0..1300).map(|n| candidates[order(n)].clone()).collect();
+    assert!(nearly(&score(&context, &many), &(0..1300).map(|n| expected[order(n)]).collect::<Vec<_>>()));
+    // Columns of another request, then those of the first again, in the same memory.
+    assert!(nearly(&score(&context, &candidates), &expected));
+    assert_eq!(score(&context, &[]), Vec::<f32>::new());
+}
+
+#[test]
+fn a_column_of_a_wrong_type_is_told_by_the_candidate_that_has_it() {
+    let model = snapshot(HiddenConfig::default()).open();
+    let object = |value: Value| value.as_object().expect("an object").clone();
+    let index = |context: Value, candidates: Vec<Value>| {
+        let candidates: Vec<_> = candidates.into_iter().map(object).collect();
+        model.score(TIME, &object(context), &candidates).map_err(|(index, error)| (index, error.to_string()))
+    };
+    let (dear, good) = (json!({ "price": "dear" }), json!({ "price": 3 }));
+    let (at, why) = index(json!({}), vec![good.clone(), json!({}), dear.clone()]).expect_err("no number");
+    assert_eq!((at, why.contains("`price`")), (2, true), "{why}");
+    // In the context it is everybody's who has none of his own.
+    assert_eq!(index(dear.clone(), vec![json!({}), json!({})]).expect_err("no number").0, 0);
+    assert_eq!(index(dear.clone(), vec![good.clone(), json!({})]).expect_err("no number").0, 1);
+    assert_eq!(index(dear, vec![good; 3]).expect("all have their own").len(), 3);
+}
+
+#[test]
 fn a_row_that_differs_is_seen() {
     let dir = tempfile::tempdir().expect("tempdir");
     let plain = snapshot(HiddenConfig::default());

@@ -6,18 +6,27 @@
 mod feed;
 mod gauc;
 mod ingest;
+mod quantiles;
+mod score;
 mod timing;
 mod train;
 mod workload;
 
 pub use gauc::{GaucBench, GaucFigures};
 pub use ingest::{IngestBench, IngestFigures};
+pub use quantiles::Quantiles;
+pub use score::{Phase, ScoreBench, ScoreFigures, ServiceBench, ServiceFigures, Shape, SwapFigures};
 pub use train::{TrainBench, TrainFigures};
 pub use workload::Workload;
 
+use crate::domain::Version;
 use crate::evaluate::EvaluateError;
+use crate::interchange::InterchangeError;
+use crate::serving::{ModelError, SubscriberError};
 use crate::store::StoreError;
+use crate::stream::StreamError;
 use crate::train::TrainError;
+use crate::wire::DecodeError;
 
 /// Why there are no figures.
 #[derive(Debug, thiserror::Error)]
@@ -31,4 +40,33 @@ pub enum BenchError {
     /// The store of users.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The model that is scored with.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A request's columns.
+    #[error(transparent)]
+    Columns(#[from] DecodeError),
+    /// A request's JSON.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// Files for other programs.
+    #[error(transparent)]
+    Interchange(#[from] InterchangeError),
+    /// The subscriber that is loaded.
+    #[error(transparent)]
+    Subscriber(#[from] SubscriberError),
+    /// Its topic.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// A version that does not come to be served.
+    #[error("version {version} is not served: {status}")]
+    NotServed {
+        /// Version.
+        version: Version,
+        /// The subscriber's status.
+        status: String,
+    },
+    /// Files and sockets.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
 }

@@ -16,7 +16,7 @@ const COMPACT: (usize, usize) = (15, 6);
 /// Numbers have four decimals, as prices and shares have.
 const DECIMALS: f64 = 1e4;
 /// Popularity of ids and activity of users: a batch of 2048 has some 27,000 distinct ids of 49,000.
-const ZIPF: f64 = 1.05;
+pub(super) const ZIPF: f64 = 1.05;
 /// Share of clicks.
 const CLICKS: f64 = 0.2;
 /// The first event's time, 2026-01-05T08:00:00Z, and the time between two events.

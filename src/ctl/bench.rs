@@ -1,5 +1,7 @@
 //! `rocketctl bench`: the program's own speed on this machine. It needs no configuration: what is measured is [`crate::bench`]'s own.
 
+mod score;
+
 use super::output::{self, Format, View, pairs};
 use crate::bench::{GaucBench, GaucFigures, IngestBench, IngestFigures, TrainBench, TrainFigures, Workload};
 use crate::config::{EventFormat, TrainConfig};
@@ -15,6 +17,8 @@ const EVENTS: u32 = 500_000;
 pub(super) enum BenchCommand {
     /// Training: hashing, lookup, one step of both nets and their tables, GAUC.
     Train(TrainArgs),
+    /// Scoring through the library: one user and many candidates a request, on one thread.
+    Score(score::ScoreArgs),
     /// Ingest on one core: events of 300 bytes from memory through decoding, validation, joining and hashing.
     Ingest(IngestArgs),
     /// GAUC of users in sled, and what share of the training it takes, which is measured first.
@@ -102,6 +106,7 @@ struct GaucShare {
 pub(super) fn run(format: Format, command: &BenchCommand) -> Result<(), Failure> {
     match command {
         BenchCommand::Train(arguments) => output::print(format, &train(arguments)?),
+        BenchCommand::Score(arguments) => output::print(format, &score::score(arguments)?),
         BenchCommand::Ingest(arguments) => output::print(format, &ingest(arguments)),
         BenchCommand::Gauc(arguments) => output::print(format, &gauc(arguments)?),
     }

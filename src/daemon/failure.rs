@@ -122,8 +122,9 @@ impl From<BenchError> for Failure {
     fn from(error: BenchError) -> Self {
         match error {
             BenchError::Train(error) => error.into(),
-            BenchError::Evaluate(error) => Failure::Failed(error.into()),
             BenchError::Store(error) => error.into(),
+            BenchError::Stream(error) => error.into(),
+            error => Failure::Failed(error.into()),
         }
     }
 }

@@ -1,7 +1,13 @@
+mod sides;
+
+use std::ops::Range;
+
 use super::click_rate::CLICK_RATE_INPUTS;
 use super::hash::{joint_key, slot_key};
 use crate::config::{FeatureConfig, FeatureKind, Pooling, SchemaConfig};
 use crate::domain::{EventTime, Field};
+
+pub use sides::Side;
 
 /// Numeric inputs are clamped to ± this. Squared and summed over a layer it is still far below the largest f32, so that no event can
 /// make a loss infinite.
@@ -109,6 +115,17 @@ pub struct Features {
     pub click_rates: Vec<u64>,
 }
 
+impl Features {
+    /// Those of no slot so far.
+    pub fn clear(&mut self) {
+        self.ids.clear();
+        self.bounds.clear();
+        self.numbers.clear();
+        self.click_rates.clear();
+        self.bounds.push(0);
+    }
+}
+
 /// A schema that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("schema.features.{feature}: {why}")]
@@ -206,33 +223,35 @@ impl FeatureSpec {
     ///
     /// A bag keeps its values' order and repetitions.
     pub fn extract(&self, time: EventTime, fields: &[Field], into: &mut Features) {
-        into.ids.clear();
-        into.bounds.clear();
-        into.numbers.clear();
-        into.click_rates.clear();
-        into.bounds.push(0);
+        into.clear();
         let mut parts = Parts::default();
-        for (index, step) in self.steps.iter().enumerate() {
-            let hidden = self.serving && step.training_only;
-            let field = fields.get(index).filter(|_| !hidden).unwrap_or(&Field::Missing);
-            match &step.make {
-                Make::Log1p => into.numbers.push(number(field).map_or(0.0, |x| narrow(x.signum() * x.abs().ln_1p()))),
-                Make::Standardise { mean, std } => into.numbers.push(number(field).map_or(0.0, |x| narrow((x - mean) / std))),
-                Make::ClickRate { slot, of } => {
-                    let mut keys = parts.joint_keys(slot, of);
-                    into.click_rates.push(keys.next().unwrap_or(NO_KEY));
+        for index in 0..self.steps.len() {
+            self.append(index, time, fields.get(index).unwrap_or(&Field::Missing), &mut parts, into);
+        }
+    }
+
+    /// Appends what the feature of this number makes of its field, as [`FeatureSpec::extract`] does of all, one after the other: features
+    /// that are made of others come after them, and find their ids in `parts`.
+    pub fn append(&self, feature: usize, time: EventTime, field: &Field, parts: &mut Parts, into: &mut Features) {
+        let step = &self.steps[feature];
+        let field = if self.serving && step.training_only { &Field::Missing } else { field };
+        match &step.make {
+            Make::Log1p => into.numbers.push(number(field).map_or(0.0, |x| narrow(x.signum() * x.abs().ln_1p()))),
+            Make::Standardise { mean, std } => into.numbers.push(number(field).map_or(0.0, |x| narrow((x - mean) / std))),
+            Make::ClickRate { slot, of } => {
+                let mut keys = parts.joint_keys(slot, of);
+                into.click_rates.push(keys.next().unwrap_or(NO_KEY));
+            }
+            make => {
+                let start = into.ids.len();
+                make.ids(time, field, parts, &mut into.ids);
+                if step.is_part {
+                    parts.push(feature, &into.ids[start..]);
                 }
-                make => {
-                    let start = into.ids.len();
-                    make.ids(time, field, &parts, &mut into.ids);
-                    if step.is_part {
-                        parts.ids.push((index, into.ids[start..].to_vec()));
-                    }
-                    if step.embed {
-                        into.bounds.push(into.ids.len() as u32);
-                    } else {
-                        into.ids.truncate(start);
-                    }
+                if step.embed {
+                    into.bounds.push(into.ids.len() as u32);
+                } else {
+                    into.ids.truncate(start);
                 }
             }
         }
@@ -284,19 +303,54 @@ impl Make {
     }
 }
 
-/// The ids that one example has of the features that others are made of, by feature.
-#[derive(Debug, Default)]
-struct Parts {
-    ids: Vec<(usize, Vec<u64>)>,
+/// The ids that one example has of the features that others are made of.
+#[derive(Debug, Clone, Default)]
+pub struct Parts {
+    /// Features, and where their ids stand.
+    of: Vec<(usize, Range<usize>)>,
+    ids: Vec<u64>,
 }
 
 impl Parts {
+    /// How many features are held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.of.len()
+    }
+
+    /// No feature is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.of.is_empty()
+    }
+
+    /// Forgets all but the first `features`.
+    pub fn truncate(&mut self, features: usize) {
+        self.of.truncate(features);
+        self.ids.truncate(self.of.last().map_or(0, |(_, ids)| ids.end));
+    }
+
+    fn push(&mut self, feature: usize, ids: &[u64]) {
+        let start = self.ids.len();
+        self.ids.extend_from_slice(ids);
+        self.of.push((feature, start..self.ids.len()));
+    }
+
+    fn get(&self, feature: usize) -> &[u64] {
+        self.of.iter().find(|(held, _)| *held == feature).map_or(&[], |(_, ids)| &self.ids[ids.clone()])
+    }
+
     /// The joint keys of the features `of`: one, or as many as the bag among them has ids; none where a part is missing.
     fn joint_keys<'a>(&'a self, slot: &'a str, of: &'a [usize]) -> impl Iterator<Item = u64> + 'a {
-        let ids = move |part: &usize| self.ids.iter().find(|(feature, _)| feature == part).map_or(&[][..], |(_, ids)| ids);
-        let is_missing = of.iter().any(|part| ids(part).is_empty());
-        let count = if is_missing { 0 } else { of.iter().map(|part| ids(part).len()).max().unwrap_or(0) };
-        (0..count).map(move |i| joint_key(slot, of.iter().map(|part| ids(part)[i.min(ids(part).len() - 1)])))
+        let is_missing = of.iter().any(|part| self.get(*part).is_empty());
+        let count = if is_missing { 0 } else { of.iter().map(|part| self.get(*part).len()).max().unwrap_or(0) };
+        (0..count).map(move |i| {
+            let key = |part: &usize| {
+                let ids = self.get(*part);
+                ids[i.min(ids.len() - 1)]
+            };
+            joint_key(slot, of.iter().map(key))
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Commit, checkpoint and artifact → manifest.
 
+use std::sync::Arc;
+
 use super::artifact::LightArtifact;
 use crate::checkpoint::{Commit, ProbeSample};
 use crate::config::{PublishConfig, SchemaConfig};
@@ -65,7 +67,7 @@ pub(super) fn prove(manifest: &mut Manifest, artifact: &[u8]) -> Result<ServedMo
     if manifest.rows_loss.is_none() {
         return ServedModel::open(manifest.clone(), artifact).map_err(refused);
     }
-    let model = ServedModel::open_unprobed(manifest.clone(), artifact).map_err(refused)?;
+    let model = ServedModel::open_unprobed(manifest.clone(), Arc::new(artifact.to_vec())).map_err(refused)?;
     let found = model.probed().map_err(refused)?;
     let Some(loss) = &mut manifest.rows_loss else { return Ok(model) };
     let bound = if loss.dtype == "F16" { F16_CHANGE_MAX } else { I8_CHANGE_MAX };

@@ -1,5 +1,6 @@
 //! Both ends of the snapshot topic and the fold between them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -185,7 +186,7 @@ impl Topic {
     /// Fetches a version and opens it as a subscriber would.
     pub(super) fn open_version(&mut self, version: Version) -> Result<ServedModel, FetchError> {
         let (manifest, artifact) = self.fetch(version)?;
-        ServedModel::open(manifest, &artifact).map_err(|error| FetchError::damaged(version, &error.to_string()))
+        ServedModel::open_shared(manifest, Arc::new(artifact)).map_err(|error| FetchError::damaged(version, &error.to_string()))
     }
 }
 

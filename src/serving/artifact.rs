@@ -1,10 +1,11 @@
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use half::f16;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use super::net::{Hidden, Layer, Rows};
+use super::net::{Hidden, Layer, Rows, Weights};
 use super::{ModelError, click_rates};
 use crate::domain::Version;
 use crate::features::SlotSpec;
@@ -106,7 +107,12 @@ pub(super) fn listing(tensors: &SafeTensors<'_>) -> Vec<TensorInfo> {
 ///
 /// # Errors
 /// [`ModelError::HeaderBomb`], [`ModelError::Artifact`], [`ModelError::NotFinite`].
-pub(super) fn read(version: Version, architecture: &Architecture, slots: &[SlotSpec], artifact: &[u8]) -> Result<Parts, ModelError> {
+pub(super) fn read(
+    version: Version,
+    architecture: &Architecture,
+    slots: &[SlotSpec],
+    artifact: &Arc<Vec<u8>>,
+) -> Result<Parts, ModelError> {
     let refuse = |why: String| ModelError::Artifact { version, why };
     let tensors = parse(version, artifact)?;
     let view = |name: &str| tensors.tensor(name).map_err(|_| refuse(format!("tensor {name} is missing")));
@@ -129,15 +135,17 @@ pub(super) fn read(version: Version, architecture: &Architecture, slots: &[SlotS
 
     let mut tables = Vec::new();
     for (_, [key_name, row_name, scale_name]) in architecture.tables() {
-        let weights = view(&row_name)?;
-        let rows = match weights.dtype() {
-            Dtype::F16 => Rows::F16(halves(version, &row_name, &weights)?),
-            Dtype::I8 => Rows::I8 {
-                weights: weights.data().iter().map(|byte| byte.cast_signed()).collect(),
-                scales: floats(version, &scale_name, &view(&scale_name)?)?,
-            },
-            _ => Rows::F32(floats(version, &row_name, &weights)?),
+        let tensor = view(&row_name)?;
+        let weights = match tensor.dtype() {
+            Dtype::F16 => Weights::F16,
+            Dtype::I8 => Weights::I8(floats(version, &scale_name, &view(&scale_name)?)?),
+            _ => Weights::F32,
         };
+        if !is_finite(&weights, tensor.data()) {
+            return Err(ModelError::NotFinite { version, tensor: row_name });
+        }
+        let start = tensor.data().as_ptr().addr() - artifact.as_ptr().addr();
+        let rows = Rows::new(Arc::clone(artifact), start..start + tensor.data().len(), weights);
         tables.push((keys(&view(&key_name)?).collect(), rows));
     }
     let mut numbers = Vec::with_capacity(dense.len());
@@ -154,8 +162,7 @@ pub(super) fn read(version: Version, architecture: &Architecture, slots: &[SlotS
         } else {
             None
         };
-        let outputs = bias.len();
-        layers.push(Layer { inputs: weight.len() / outputs, outputs, weight, bias, hidden });
+        layers.push(Layer::new(&weight, &bias, hidden));
     }
     Ok(Parts { tables, layers })
 }
@@ -175,12 +182,11 @@ pub(super) fn floats(version: Version, name: &str, view: &TensorView<'_>) -> Res
     Err(ModelError::NotFinite { version, tensor: name.to_owned() })
 }
 
-/// The numbers of an F16 tensor.
-fn halves(version: Version, name: &str, view: &TensorView<'_>) -> Result<Vec<f16>, ModelError> {
-    let (chunks, _) = view.data().as_chunks::<2>();
-    let halves: Vec<f16> = chunks.iter().map(|bytes| f16::from_le_bytes(*bytes)).collect();
-    if halves.iter().all(|half| half.is_finite()) {
-        return Ok(halves);
+/// Whether every weight is a number that is finite, those of bytes by nature.
+fn is_finite(weights: &Weights, data: &[u8]) -> bool {
+    match weights {
+        Weights::F32 => data.as_chunks().0.iter().all(|weight| f32::from_le_bytes(*weight).is_finite()),
+        Weights::F16 => data.as_chunks().0.iter().all(|weight| f16::from_le_bytes(*weight).is_finite()),
+        Weights::I8(_) => true,
     }
-    Err(ModelError::NotFinite { version, tensor: name.to_owned() })
 }

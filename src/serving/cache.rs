@@ -1,6 +1,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -136,7 +137,7 @@ impl SnapshotCache {
 
     fn open_model(&self, version: Version) -> Result<ServedModel, CacheError> {
         match self.load(version)? {
-            Some((manifest, artifact)) => Ok(ServedModel::open(manifest, &artifact)?),
+            Some((manifest, artifact)) => Ok(ServedModel::open_shared(manifest, Arc::new(artifact))?),
             None => Err(CacheError::Corrupt { path: self.path(version, MANIFEST), why: "vanished while it was being read".to_owned() }),
         }
     }

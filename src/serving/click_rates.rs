@@ -1,11 +1,8 @@
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
-
 use safetensors::Dtype;
 
 use super::ModelError;
 use super::artifact::{floats, keys, parse};
-use super::net::KeyHasher;
+use super::net::{Index, Unfit};
 use crate::domain::Version;
 use crate::features::{Counts, FeatureSpec, NO_KEY, click_rate_inputs};
 
@@ -18,7 +15,8 @@ const COUNTS: &str = "click_rates.counts";
 #[derive(Debug, Clone, Default)]
 pub(super) struct ClickRates {
     priors: Vec<f32>,
-    counts: HashMap<u64, Counts, BuildHasherDefault<KeyHasher>>,
+    index: Index,
+    counts: Vec<Counts>,
     stream: Counts,
 }
 
@@ -44,26 +42,33 @@ impl ClickRates {
             let shapes = format!("{} {:?} and {} {:?}", keyed.dtype(), keyed.shape(), counted.dtype(), counted.shape());
             return Err(refuse(format!("tensors {KEYS} and {COUNTS} are {shapes}; expected U64 [keys] and F32 [keys, 2]")));
         }
-        let mut counts = HashMap::with_capacity_and_hasher(keyed.shape()[0], BuildHasherDefault::default());
+        let mut counts = Vec::with_capacity(keyed.shape()[0]);
         for (key, pair) in keys(&keyed).zip(floats(version, COUNTS, &counted)?.chunks_exact(2)) {
             let [impressions, clicks] = [pair[0], pair[1]];
             if !(0.0..=impressions).contains(&clicks) {
                 return Err(refuse(format!("{COUNTS}: {clicks} clicks of {impressions} impressions under key {key}")));
             }
-            if counts.insert(key, Counts { impressions, clicks }).is_some() {
-                return Err(refuse(format!("key {key} stands twice in {KEYS}")));
-            }
+            counts.push(Counts { impressions, clicks });
         }
-        let stream = counts.get(&NO_KEY).copied().unwrap_or_default();
-        counts.remove(&NO_KEY);
-        Ok(ClickRates { priors: spec.click_rates().iter().map(|rate| rate.prior).collect(), counts, stream })
+        let (index, order) = Index::new(keys(&keyed).collect()).map_err(|unfit| {
+            refuse(match unfit {
+                Unfit::Twice(key) => format!("key {key} stands twice in {KEYS}"),
+                Unfit::TooMany => format!("more than {} keys in {KEYS}", u32::MAX),
+            })
+        })?;
+        if let Some(order) = order {
+            counts = order.into_iter().map(|place| counts[place as usize]).collect();
+        }
+        let stream = index.find(NO_KEY).map_or_else(Counts::default, |place| counts[place]);
+        Ok(ClickRates { priors: spec.click_rates().iter().map(|rate| rate.prior).collect(), index, counts, stream })
     }
 
-    /// Appends the inputs of the click rates counted under `keys` `[click rates]`.
-    pub(super) fn append(&self, keys: &[u64], numbers: &mut Vec<f32>) {
-        for (key, prior) in keys.iter().zip(&self.priors) {
-            let counts = self.counts.get(key).copied().unwrap_or_default();
-            numbers.extend(click_rate_inputs(counts, self.stream, *prior));
+    /// Appends the inputs of those click rates of the schema that are `rates`, counted under `keys`, one each.
+    pub(super) fn append(&self, rates: &[usize], keys: &[u64], numbers: &mut Vec<f32>) {
+        for (rate, key) in rates.iter().zip(keys) {
+            let place = self.index.find(*key).filter(|_| *key != NO_KEY);
+            let counts = place.map_or_else(Counts::default, |place| self.counts[place]);
+            numbers.extend(click_rate_inputs(counts, self.stream, self.priors[*rate]));
         }
     }
 }
@@ -102,9 +107,9 @@ mod tests {
     fn an_unknown_key_says_nothing_and_a_known_one_what_was_counted() {
         let rates = ClickRates::from_artifact(VERSION, &spec(true), &artifact(&[NO_KEY, 7], &[10.0, 5.0, 4.0, 3.0])).unwrap();
         let mut numbers = vec![9.0];
-        rates.append(&[7], &mut numbers);
-        rates.append(&[8], &mut numbers);
-        rates.append(&[NO_KEY], &mut numbers);
+        rates.append(&[0], &[7], &mut numbers);
+        rates.append(&[0], &[8], &mut numbers);
+        rates.append(&[0], &[NO_KEY], &mut numbers);
         let (seven, stream) = (Counts { impressions: 4.0, clicks: 3.0 }, Counts { impressions: 10.0, clicks: 5.0 });
         let [distance, sure] = click_rate_inputs(seven, stream, 2.0);
         assert_eq!(numbers, [9.0, distance, sure, 0.0, 0.0, 0.0, 0.0]);

@@ -212,8 +212,8 @@ impl Follower {
             stopping: &|| self.shared.is_stopping(),
             noted: &mut |error| self.shared.rejected(error.reason(), &error.to_string()),
         };
-        let artifact = fetch.artifact(manifest)?;
-        let model = ServedModel::open(manifest.clone(), &artifact)?;
+        let artifact = Arc::new(fetch.artifact(manifest)?);
+        let model = ServedModel::open_shared(manifest.clone(), Arc::clone(&artifact))?;
         // A full disk is no reason to serve an old model; it costs the next boot.
         if let Err(error) = self.cache.save(manifest, &artifact) {
             self.shared.rejected("cache", &error.to_string());
@@ -239,7 +239,7 @@ impl Follower {
     /// A rollback's target is usually on disk still. `None`: fetch it.
     fn load_cached(&self, manifest: &Manifest) -> Option<ServedModel> {
         let loaded = self.cache.load(manifest.version).and_then(|found| match found {
-            Some((held, artifact)) if held == *manifest => Ok(Some(ServedModel::open(held, &artifact)?)),
+            Some((held, artifact)) if held == *manifest => Ok(Some(ServedModel::open_shared(held, Arc::new(artifact))?)),
             _ => Ok(None),
         });
         loaded.unwrap_or_else(|error| {

@@ -39,11 +39,11 @@ mod follower;
 pub mod grpc;
 #[cfg(feature = "scorer")]
 pub mod http;
-mod matmul;
 mod model;
 mod net;
 mod objects;
 mod reports;
+mod scratch;
 #[cfg(feature = "scorer")]
 pub mod service;
 mod shared;
@@ -54,6 +54,8 @@ pub use cache::{Boot, CacheError, Seen, SnapshotCache};
 pub use catalog::{Catalog, CatalogError, Marks};
 #[cfg(feature = "trainer")]
 pub(crate) use fetch::{Fetch, FetchLimits, Unobtained, from_whole};
+#[cfg(feature = "trainer")]
+pub(crate) use model::ScoreStage;
 pub use model::{Candidate, ModelError, ServedModel};
 pub use net::LightNet;
 pub use objects::{ObjectError, Objects};

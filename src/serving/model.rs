@@ -1,13 +1,16 @@
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::artifact::{HEADER_BYTES_MAX, listing, parse};
 use super::click_rates::ClickRates;
 use super::net::{EXAMPLES_PER_BLOCK, LightNet};
+use super::scratch::{Scratch, Scratches};
 use crate::config::SchemaConfig;
 use crate::domain::{EventTime, Field, Version};
-use crate::features::{CLICK_RATE_INPUTS, FeatureSpec, Features};
+use crate::features::{CLICK_RATE_INPUTS, FeatureSpec, Features, Parts, Side};
 use crate::wire::snapshot::{Manifest, field_from_json, schema_hash};
-use crate::wire::{DecodeError, EventDecoder};
+use crate::wire::{DecodeError, EventDecoder, RequestColumns};
 
 /// Why a snapshot cannot be served. Each variant is a value of `snapshot_rejected_total{reason}`.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -130,7 +133,21 @@ pub struct ServedModel {
     decoder: EventDecoder,
     spec: FeatureSpec,
     click_rates: ClickRates,
+    /// Every click rate of the schema.
+    all_rates: Vec<usize>,
     net: LightNet,
+    scratches: Scratches,
+}
+
+/// What scoring a request consists of, in this order; look-ups and the net take turns where candidates are many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ScoreStage {
+    /// Columns are read and hashed.
+    Features,
+    /// Embedding rows are looked up and pooled.
+    LookUp,
+    /// The dense layers.
+    Net,
 }
 
 impl ServedModel {
@@ -140,6 +157,14 @@ impl ServedModel {
     /// # Errors
     /// [`ModelError`].
     pub fn open(manifest: Manifest, artifact: &[u8]) -> Result<Self, ModelError> {
+        ServedModel::open_shared(manifest, Arc::new(artifact.to_vec()))
+    }
+
+    /// As [`ServedModel::open`], without a copy: embedding rows are read from the artifact for as long as the model lives.
+    ///
+    /// # Errors
+    /// [`ModelError`].
+    pub fn open_shared(manifest: Manifest, artifact: Arc<Vec<u8>>) -> Result<Self, ModelError> {
         let model = ServedModel::open_unprobed(manifest, artifact)?;
         model.probe()?;
         Ok(model)
@@ -149,7 +174,7 @@ impl ServedModel {
     ///
     /// # Errors
     /// [`ModelError`].
-    pub(crate) fn open_unprobed(manifest: Manifest, artifact: &[u8]) -> Result<Self, ModelError> {
+    pub(crate) fn open_unprobed(manifest: Manifest, artifact: Arc<Vec<u8>>) -> Result<Self, ModelError> {
         let version = manifest.version;
         let refuse = |why: String| ModelError::Artifact { version, why };
         let said = &manifest.artifact;
@@ -163,18 +188,26 @@ impl ServedModel {
         if said.bytes != artifact.len() as u64 {
             return Err(refuse(format!("artifact has {} bytes, its manifest says {}", artifact.len(), said.bytes)));
         }
-        if blake3::hash(artifact).to_hex().as_str() != said.blake3 {
+        if blake3::hash(&artifact).to_hex().as_str() != said.blake3 {
             return Err(ModelError::Hash { version, what: "artifact".to_owned() });
         }
         let spec = open_schema(&manifest)?;
-        let net = LightNet::from_artifact(version, &manifest.architecture, spec.slots(), artifact)?;
-        let click_rates = ClickRates::from_artifact(version, &spec, artifact)?;
+        let net = LightNet::from_artifact(version, &manifest.architecture, spec.slots(), &artifact)?;
+        let click_rates = ClickRates::from_artifact(version, &spec, &artifact)?;
         let mut tensors = said.tensors.clone();
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        if tensors != listing(&parse(version, artifact)?) {
+        if tensors != listing(&parse(version, &artifact)?) {
             return Err(refuse("the manifest lists other tensors than the artifact holds".to_owned()));
         }
-        Ok(ServedModel { decoder: EventDecoder::new(&manifest.schema), manifest, spec, click_rates, net })
+        Ok(ServedModel {
+            decoder: EventDecoder::new(&manifest.schema),
+            manifest,
+            all_rates: (0..spec.click_rates().len()).collect(),
+            spec,
+            click_rates,
+            net,
+            scratches: Scratches::default(),
+        })
     }
 
     /// Its manifest.
@@ -194,17 +227,88 @@ impl ServedModel {
     /// # Errors
     /// [`DecodeError`] for columns of a wrong type; the index is the candidate's.
     pub fn score(&self, time: EventTime, context: &Map<String, Value>, candidates: &[Candidate]) -> Result<Vec<f32>, (usize, DecodeError)> {
-        let mut scores = Vec::with_capacity(candidates.len());
-        let mut examples: Vec<Features> = Vec::new();
-        for block in candidates.chunks(EXAMPLES_PER_BLOCK) {
-            examples.resize_with(block.len(), Features::default);
-            for (index, (candidate, features)) in block.iter().zip(&mut examples).enumerate() {
-                let fields = self.decoder.fields(context, candidate).map_err(|error| (scores.len() + index, error))?;
-                self.extract(time, &fields, features);
-            }
-            scores.extend(self.net.logits(&examples).into_iter().map(sigmoid));
+        self.score_in_stages(time, context, candidates, |_| {})
+    }
+
+    /// Likewise, and says when each stage is `done`.
+    pub(crate) fn score_in_stages(
+        &self,
+        time: EventTime,
+        context: &Map<String, Value>,
+        candidates: &[Candidate],
+        mut done: impl FnMut(ScoreStage),
+    ) -> Result<Vec<f32>, (usize, DecodeError)> {
+        if candidates.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(scores)
+        let columns = self.decoder.columns(context, candidates);
+        self.scratches.lend(|scratch| {
+            self.divide(&columns, scratch);
+            self.read(time, &columns, candidates.len(), scratch)?;
+            done(ScoreStage::Features);
+            let Scratch { shared_part, own_part, shared, own, forward, .. } = scratch;
+            forward.share(&self.net, shared_part, shared);
+            done(ScoreStage::Net);
+            let mut scores = Vec::with_capacity(candidates.len());
+            for start in (0..candidates.len()).step_by(EXAMPLES_PER_BLOCK) {
+                forward.look_up(&self.net, own_part, own, start..candidates.len().min(start + EXAMPLES_PER_BLOCK));
+                done(ScoreStage::LookUp);
+                scores.extend(forward.logits(&self.net).map(sigmoid));
+                done(ScoreStage::Net);
+            }
+            Ok(scores)
+        })
+    }
+
+    /// Finds out what the candidates share, unless the last request's were alike.
+    fn divide(&self, columns: &RequestColumns<'_>, scratch: &mut Scratch) {
+        if scratch.own_columns == columns.own() {
+            return;
+        }
+        scratch.own_columns = columns.own().to_vec();
+        let [shared, own] = self.spec.sides(|feature| self.decoder.reads_any(feature, columns.own()));
+        let numbers = self.spec.numbers().len();
+        (scratch.shared_part, scratch.own_part) = (self.net.part(&shared, numbers), self.net.part(&own, numbers));
+        (scratch.shared_side, scratch.own_side) = (shared, own);
+    }
+
+    /// Reads and hashes what the candidates share, and what each has of its own.
+    fn read(
+        &self,
+        time: EventTime,
+        columns: &RequestColumns<'_>,
+        candidates: usize,
+        scratch: &mut Scratch,
+    ) -> Result<(), (usize, DecodeError)> {
+        let Scratch { shared_side, own_side, shared, own, parts, .. } = scratch;
+        shared.clear();
+        own.clear();
+        parts.truncate(0);
+        self.read_side(time, columns, None, shared_side, parts, shared).map_err(|error| (0, error))?;
+        let held = parts.len();
+        for candidate in 0..candidates {
+            parts.truncate(held);
+            self.read_side(time, columns, Some(candidate), own_side, parts, own).map_err(|error| (candidate, error))?;
+        }
+        Ok(())
+    }
+
+    fn read_side(
+        &self,
+        time: EventTime,
+        columns: &RequestColumns<'_>,
+        candidate: Option<usize>,
+        side: &Side,
+        parts: &mut Parts,
+        into: &mut Features,
+    ) -> Result<(), DecodeError> {
+        for feature in &side.features {
+            let field = self.decoder.request_field(*feature, columns, candidate)?;
+            self.spec.append(*feature, time, &field, parts, into);
+        }
+        self.click_rates.append(&side.click_rates, &into.click_rates, &mut into.numbers);
+        into.click_rates.clear();
+        Ok(())
     }
 
     /// Logits of samples as manifests bear them: fields in the order of `columns`' features, found by their names; what `columns` does not
@@ -266,7 +370,7 @@ impl ServedModel {
     /// What the net takes: ids by slot, and the numbers with the click rates behind them.
     fn extract(&self, time: EventTime, fields: &[Field], into: &mut Features) {
         self.spec.extract(time, fields, into);
-        self.click_rates.append(&into.click_rates, &mut into.numbers);
+        self.click_rates.append(&self.all_rates, &into.click_rates, &mut into.numbers);
     }
 }
 

@@ -140,6 +140,10 @@ impl Columns {
         number
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
     pub(super) fn name(&self, number: usize) -> &str {
         &self.names[number]
     }

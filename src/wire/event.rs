@@ -1,3 +1,5 @@
+mod request;
+
 use std::borrow::Borrow;
 
 use xxhash_rust::xxh3::xxh3_128;
@@ -6,6 +8,8 @@ use super::columns::{Columns, Raw};
 use super::protobuf;
 use crate::config::{EventFormat, FeatureKind, SchemaConfig, Span, TimeUnit};
 use crate::domain::{Event, EventTime, Field, ImpressionId, Label, Record, Role, Text, UserId};
+
+pub use request::RequestColumns;
 
 /// Longest event record, as long as Kafka's own default limit for a message.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;

@@ -184,6 +184,22 @@ impl Snapshot {
         snapshot
     }
 
+    /// A good snapshot with `rows` further rows, which no request asks for.
+    pub fn of_rows(version: u64, rows: usize) -> Snapshot {
+        let mut tensors = tensors(version);
+        let [keys, weights, ..] = &mut tensors[..] else { unreachable!("tables come first") };
+        let mut noise = Noise(version);
+        // Below every hash that a request has, most likely; the keys must rise.
+        let further: Vec<u8> = (1..=rows as u64).flat_map(u64::to_le_bytes).collect();
+        keys.data.splice(..0, further);
+        weights.data.splice(..0, (0..rows * DIM).flat_map(|_| noise.float().to_le_bytes()));
+        keys.shape[0] += rows;
+        weights.shape[0] += rows;
+        let mut snapshot = Snapshot::new(version);
+        snapshot.hold(&tensors);
+        snapshot
+    }
+
     /// A snapshot of other tensors, listed and hashed as an honest publisher would.
     pub fn hold(&mut self, tensors: &[Tensor]) {
         let info = |t: &Tensor| TensorInfo { name: t.name.clone(), dtype: t.dtype.to_string(), shape: t.shape.clone() };

@@ -1,17 +1,16 @@
+use super::panel::{Lanes, PANEL, Panels, Product, Run, in_lanes};
 use crate::config::{Activation, HiddenConfig};
-use crate::serving::matmul::add_product;
 
 /// One dense layer.
 #[derive(Debug, Clone)]
 pub(in crate::serving) struct Layer {
-    pub(in crate::serving) inputs: usize,
-    pub(in crate::serving) outputs: usize,
-    /// `[inputs, outputs]`, row-major.
-    pub(in crate::serving) weight: Vec<f32>,
-    /// `[outputs]`.
-    pub(in crate::serving) bias: Vec<f32>,
+    outputs: usize,
+    inputs: [Run; 1],
+    pub(super) weight: Panels,
+    /// `[panels]`.
+    pub(super) bias: Vec<Lanes>,
     /// What follows the product; `None`: nothing, it is the logit.
-    pub(in crate::serving) hidden: Option<Hidden>,
+    hidden: Option<Hidden>,
 }
 
 /// LayerNorm where there is one, then the activation.
@@ -104,13 +103,38 @@ impl Norm {
 }
 
 impl Layer {
-    /// What it makes of `x [examples, inputs]`, into a cleared `into`: `[examples, outputs]`.
-    pub(super) fn apply(&self, examples: usize, x: &[f32], into: &mut Vec<f32>) {
-        into.clear();
-        (0..examples).for_each(|_| into.extend_from_slice(&self.bias));
-        add_product(examples, self.inputs, self.outputs, x, &self.weight, into);
-        if let Some(hidden) = &self.hidden {
-            into.chunks_exact_mut(self.outputs).for_each(|y| hidden.apply(y));
+    /// Of weights `[inputs, outputs]`, row-major, and biases `[outputs]`.
+    pub(in crate::serving) fn new(weight: &[f32], bias: &[f32], hidden: Option<Hidden>) -> Self {
+        let outputs = bias.len();
+        let inputs = Run { column: 0, inputs: 0..weight.len() / outputs };
+        Layer { outputs, inputs: [inputs], weight: Panels::new(outputs, weight), bias: in_lanes(bias), hidden }
+    }
+
+    /// Floats of a row of outputs: what fills up the last panel is zero.
+    pub(super) fn width(&self) -> usize {
+        self.bias.len() * PANEL
+    }
+
+    /// Whether the activation is a ReLU and nothing else, which whoever multiplies does on the way.
+    pub(super) fn is_relu(&self) -> bool {
+        matches!(self.hidden, Some(Hidden { norm: None, curve: Curve::Relu }))
+    }
+
+    /// What it makes of `x [examples, stride]`, into a cleared `into`: `[examples, width]`.
+    pub(super) fn apply(&self, examples: usize, x: &[f32], stride: usize, into: &mut Vec<f32>) {
+        let width = self.width();
+        into.resize(examples * width, 0.0);
+        for (panel, start) in self.bias.iter().enumerate() {
+            let product = Product { x, stride, runs: &self.inputs, weights: self.weight.get(panel), start: *start, relu: self.is_relu() };
+            product.write(examples, into, width, panel * PANEL);
+        }
+        self.activate(into);
+    }
+
+    /// LayerNorm and activation of sums `[examples, width]`, but for what [`Layer::is_relu`] says is done.
+    pub(super) fn activate(&self, sums: &mut [f32]) {
+        if let Some(hidden) = self.hidden.as_ref().filter(|_| !self.is_relu()) {
+            sums.chunks_exact_mut(self.width()).for_each(|sums| hidden.apply(&mut sums[..self.outputs]));
         }
     }
 }

@@ -1,44 +1,30 @@
+mod gather;
+mod index;
 mod layer;
+mod panel;
 mod table;
 
-use std::hash::Hasher;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::ModelError;
 use super::artifact::{Parts, read};
 use crate::config::Pooling;
 use crate::domain::Version;
-use crate::features::{Features, SlotSpec};
+use crate::features::{CLICK_RATE_INPUTS, Features, Side, SlotSpec};
 use crate::wire::snapshot::Architecture;
 
+use gather::Gathered;
+use panel::{Lanes, PANEL, Product, ZERO, add_at};
 use table::Table;
 
+pub(super) use gather::Part;
+pub(super) use index::{Index, Unfit};
 pub(super) use layer::{Hidden, Layer};
-pub(super) use table::Rows;
+pub(super) use table::{Rows, Weights};
 
 /// Examples that go through the layers together: with a few hundred inputs each, their input and activations stay in the L2 cache.
-pub(super) const EXAMPLES_PER_BLOCK: usize = 256;
-
-/// Keys are XXH3 hashes already: one multiplication spreads them well enough, and a lookup costs a cache miss instead of a second hash.
-#[derive(Debug, Clone, Default)]
-pub(super) struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(self.0 ^ u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        // 2⁶⁴ divided by the golden ratio, odd: neighbouring keys land far apart in the high bits, which the table looks at first.
-        self.0 = key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-}
+pub(super) const EXAMPLES_PER_BLOCK: usize = 512;
 
 /// Dense layers and embedding rows of the light net, with a hand-written f32 forward pass.
 ///
@@ -67,11 +53,16 @@ impl LightNet {
     /// Reads a safetensors artifact of a net over these slots: of each table ([`Architecture::tables`]) keys U64 `[rows]`, rows F32, F16 or
     /// I8 `[rows, dim]` and, beside I8, scales F32 `[rows]`; `shared.{i}.weight` F32 `[in, out]`, `shared.{i}.bias` F32 `[out]`, `light.{i}.weight`, `light.{i}.bias` likewise, and as the
     /// architecture says `norm.scale`, `norm.shift`, `slope`, `mean`, `variance`, F32 `[out]`, for every layer but the last, which has
-    /// out = 1. Nothing else may be in it, and every key stands there once.
+    /// out = 1. Nothing else may be in it, and every key stands there once. Rows are read where they stand: the artifact is kept.
     ///
     /// # Errors
     /// [`ModelError::Artifact`], [`ModelError::NotFinite`].
-    pub fn from_artifact(version: Version, architecture: &Architecture, slots: &[SlotSpec], artifact: &[u8]) -> Result<Self, ModelError> {
+    pub fn from_artifact(
+        version: Version,
+        architecture: &Architecture,
+        slots: &[SlotSpec],
+        artifact: &Arc<Vec<u8>>,
+    ) -> Result<Self, ModelError> {
         let Parts { tables, layers } = read(version, architecture, slots, artifact)?;
         let tables = architecture.tables().zip(tables).map(|((dim, [name, ..]), (keys, rows))| Table::new(version, &name, dim, keys, rows));
         let tables = tables.collect::<Result<Vec<_>, _>>()?;
@@ -91,6 +82,14 @@ impl LightNet {
         self.tables.iter().map(Table::len).sum()
     }
 
+    /// Where what a side of the features makes stands among the inputs; `numbers` is how many numeric inputs there are, without click rates.
+    pub(super) fn part(&self, side: &Side, numbers: usize) -> Part {
+        let first = self.slots.last().map_or(0, |slot| slot.columns.end);
+        let inputs = |rate: &usize| rate * CLICK_RATE_INPUTS..(rate + 1) * CLICK_RATE_INPUTS;
+        let rates = side.click_rates.iter().flat_map(inputs).map(|input| first + numbers + input);
+        Part { slots: side.slots.clone(), numbers: side.numbers.iter().map(|number| first + number).chain(rates).collect() }
+    }
+
     /// Logits of examples.
     ///
     /// # Shapes
@@ -100,54 +99,104 @@ impl LightNet {
     /// If an example has other lengths: it belongs to another schema than the net.
     #[must_use]
     pub fn logits(&self, examples: &[Features]) -> Vec<f32> {
-        let mut logits = Vec::with_capacity(examples.len());
-        let (mut input, mut output) = (Vec::new(), Vec::new());
-        for block in examples.chunks(EXAMPLES_PER_BLOCK) {
-            self.gather(block, &mut input);
-            for layer in &self.layers {
-                layer.apply(block.len(), &input, &mut output);
-                std::mem::swap(&mut input, &mut output);
-            }
-            logits.extend_from_slice(&input);
+        let first = self.slots.last().map_or(0, |slot| slot.columns.end);
+        let own = Part { slots: (0..self.slots.len()).collect(), numbers: (first..self.inputs).collect() };
+        let mut all = Features { bounds: vec![0], ..Features::default() };
+        for example in examples {
+            assert_eq!(example.bounds.len(), self.slots.len() + 1, "one more bound than slots");
+            assert_eq!(example.numbers.len(), own.numbers.len(), "the inputs that are no slot's");
+            let ids = all.ids.len() as u32;
+            all.ids.extend_from_slice(&example.ids);
+            all.bounds.extend(example.bounds[1..].iter().map(|bound| ids + bound));
+            all.numbers.extend_from_slice(&example.numbers);
+        }
+        let (mut forward, mut logits) = (Forward::default(), Vec::with_capacity(examples.len()));
+        forward.share(self, &Part::default(), &Features::default());
+        for start in (0..examples.len()).step_by(EXAMPLES_PER_BLOCK) {
+            forward.look_up(self, &own, &all, start..examples.len().min(start + EXAMPLES_PER_BLOCK));
+            logits.extend(forward.logits(self));
         }
         logits
     }
-
-    /// Input vectors `[examples, inputs]` into `into`.
-    fn gather(&self, examples: &[Features], into: &mut Vec<f32>) {
-        into.clear();
-        into.resize(examples.len() * self.inputs, 0.0);
-        let embedded = self.slots.last().map_or(0, |slot| slot.columns.end);
-        let mut before: Option<(&Features, &[f32])> = None;
-        for (example, input) in examples.iter().zip(into.chunks_exact_mut(self.inputs)) {
-            assert_eq!(example.bounds.len(), self.slots.len() + 1, "one more bound than slots");
-            let (vectors, numbers) = input.split_at_mut(embedded);
-            numbers.copy_from_slice(&example.numbers);
-            for (number, slot) in self.slots.iter().enumerate() {
-                let (ids, vector) = (ids(example, number), &mut vectors[slot.columns.clone()]);
-                match before {
-                    // Candidates of one request share their user's slots: what was pooled for the one before is copied.
-                    Some((other, pooled)) if self::ids(other, number) == ids => vector.copy_from_slice(&pooled[slot.columns.clone()]),
-                    _ => self.pool(slot, ids, vector),
-                }
-            }
-            before = Some((example, &*vectors));
-        }
-    }
-
-    /// Adds the rows of `ids` to a zero `vector`.
-    fn pool(&self, slot: &Slot, ids: &[u64], vector: &mut [f32]) {
-        let table = &self.tables[slot.table];
-        ids.iter().for_each(|id| table.add(*id, vector));
-        if slot.pooling == Pooling::Mean && ids.len() > 1 {
-            let share = 1.0 / ids.len() as f32;
-            vector.iter_mut().for_each(|sum| *sum *= share);
-        }
-    }
 }
 
-fn ids(example: &Features, slot: usize) -> &[u64] {
-    &example.ids[example.bounds[slot] as usize..example.bounds[slot + 1] as usize]
+/// A forward pass: first what the examples share, then block by block their own. Its memory is used again by the next.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Forward {
+    gathered: Gathered,
+    examples: usize,
+    /// The first layer's sums of what the examples share, bias included: `[panels]`.
+    shared: Vec<Lanes>,
+    sums: Vec<Lanes>,
+    products: Vec<Lanes>,
+    input: Vec<f32>,
+    output: Vec<f32>,
+}
+
+impl Forward {
+    /// Multiplies what the examples share, once for all of them.
+    pub(super) fn share(&mut self, net: &LightNet, part: &Part, features: &Features) {
+        let first = &net.layers[0];
+        self.gathered.gather(net, part, features, 0..1);
+        self.shared.clear();
+        self.shared.extend_from_slice(&first.bias);
+        for (panel, sums) in self.shared.iter_mut().enumerate() {
+            let Gathered { each, stride, runs, .. } = &self.gathered;
+            let (weights, start) = (first.weight.get(panel), *sums);
+            Product { x: each, stride: *stride, runs, weights, start, relu: false }.write(1, sums, PANEL, 0);
+        }
+    }
+
+    /// Looks up what these examples have of their own.
+    pub(super) fn look_up(&mut self, net: &LightNet, part: &Part, features: &Features, examples: Range<usize>) {
+        self.examples = examples.len();
+        self.gathered.gather(net, part, features, examples);
+    }
+
+    /// Logits of the examples that were looked up last.
+    pub(super) fn logits(&mut self, net: &LightNet) -> impl Iterator<Item = f32> {
+        self.first(&net.layers[0]);
+        let mut width = net.layers[0].width();
+        for layer in &net.layers[1..] {
+            layer.apply(self.examples, &self.input, width, &mut self.output);
+            std::mem::swap(&mut self.input, &mut self.output);
+            width = layer.width();
+        }
+        self.input.chunks_exact(width).map(|outputs| outputs[0])
+    }
+
+    /// The first layer of the examples that were looked up last, into `input [examples, width]`.
+    fn first(&mut self, layer: &Layer) {
+        let (width, relu) = (layer.width(), layer.is_relu());
+        self.input.resize(self.examples * width, 0.0);
+        self.sums.resize(self.examples, ZERO);
+        let Gathered { each, stride, runs, distinct, .. } = &self.gathered;
+        for (panel, start) in self.shared.iter().enumerate() {
+            let (weights, column) = (layer.weight.get(panel), panel * PANEL);
+            let product = Product { x: each, stride: *stride, runs, weights, start: *start, relu: relu && distinct.is_empty() };
+            if distinct.is_empty() {
+                product.write(self.examples, &mut self.input, width, column);
+                continue;
+            }
+            product.write(self.examples, self.sums.as_flattened_mut(), PANEL, 0);
+            for slot in distinct {
+                let (x, stride) = (self.gathered.vectors(slot), slot.run.inputs.len());
+                let vectors = x.len() / stride;
+                self.products.resize(vectors, ZERO);
+                let product = Product { x, stride, runs: std::slice::from_ref(&slot.run), weights, start: ZERO, relu: false };
+                product.write(vectors, self.products.as_flattened_mut(), PANEL, 0);
+                add_at(&self.products, self.gathered.places(slot), &mut self.sums);
+            }
+            for (into, sums) in self.input.chunks_exact_mut(width).zip(&self.sums) {
+                let into = &mut into[column..column + PANEL];
+                into.copy_from_slice(sums);
+                if relu {
+                    into.iter_mut().for_each(|sum| *sum = sum.max(0.0));
+                }
+            }
+        }
+        layer.activate(&mut self.input);
+    }
 }
 
 #[cfg(test)]

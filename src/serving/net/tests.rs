@@ -161,7 +161,7 @@ impl Plain {
     }
 
     fn open(&self) -> LightNet {
-        LightNet::from_artifact(VERSION, &self.architecture, &self.slots, &self.artifact()).unwrap()
+        LightNet::from_artifact(VERSION, &self.architecture, &self.slots, &Arc::new(self.artifact())).unwrap()
     }
 
     fn logit(&self, example: &Features) -> f64 {
@@ -255,7 +255,7 @@ fn an_example_scores_the_same_alone_and_among_others() {
 }
 
 fn refused(plain: &Plain, artifact: &[u8]) -> String {
-    LightNet::from_artifact(VERSION, &plain.architecture, &plain.slots, artifact).unwrap_err().to_string()
+    LightNet::from_artifact(VERSION, &plain.architecture, &plain.slots, &Arc::new(artifact.to_vec())).unwrap_err().to_string()
 }
 
 #[test]
@@ -338,10 +338,10 @@ fn no_truncation_and_no_flipped_header_byte_panics() {
     let plain = Plain::random(&mut Noise(5), 1, 1, 2, &[], &[2]);
     let good = plain.artifact();
     for index in 0..good.len() {
-        assert!(LightNet::from_artifact(VERSION, &plain.architecture, &plain.slots, &good[..index]).is_err());
+        assert!(LightNet::from_artifact(VERSION, &plain.architecture, &plain.slots, &Arc::new(good[..index].to_vec())).is_err());
         let mut bytes = good.clone();
         bytes[index] ^= 0x15;
-        let _ = LightNet::from_artifact(VERSION, &plain.architecture, &plain.slots, &bytes);
+        let _ = LightNet::from_artifact(VERSION, &plain.architecture, &plain.slots, &Arc::new(bytes.clone()));
     }
 }
 
@@ -359,7 +359,7 @@ fn architectures_that_cannot_be_are_refused() {
     for alter in absurd {
         let mut architecture = plain.architecture.clone();
         alter(&mut architecture);
-        let error = LightNet::from_artifact(VERSION, &architecture, &plain.slots, &bytes).unwrap_err();
+        let error = LightNet::from_artifact(VERSION, &architecture, &plain.slots, &Arc::new(bytes.clone())).unwrap_err();
         assert!(error.to_string().contains("architecture"), "{error}");
     }
 }
@@ -394,7 +394,7 @@ fn small_rows_give_nearly_the_logits_of_large_ones() {
     let expected = plain.open().logits(&examples);
     for (dtype, allowed) in [(Dtype::F16, 0.003), (Dtype::I8, 0.05)] {
         let bytes = artifact(&with_small_rows(&plain, dtype));
-        let net = LightNet::from_artifact(VERSION, &plain.architecture, &plain.slots, &bytes).unwrap();
+        let net = LightNet::from_artifact(VERSION, &plain.architecture, &plain.slots, &Arc::new(bytes.clone())).unwrap();
         for (found, expected) in net.logits(&examples).into_iter().zip(&expected) {
             assert!((found - expected).abs() < allowed, "{dtype}: {found} is not {expected}");
         }
