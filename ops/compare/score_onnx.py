@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "interchange"))
 from scorer import Scorer  # noqa: E402
 
 TOLERANCE = 1e-5
-SHAPES = ("light", "published")
+SHAPES = ("workload", "published")
 WARM = 50
 RUNS = 500
 

@@ -20,7 +20,7 @@ pub struct Shape {
 impl Shape {
     /// That of [`crate::bench::Workload`], 392-128-64-1, and that of the paper, 576-200-80-1.
     pub const ALL: [Shape; 2] = [
-        Shape { name: "light", slots: 24, numbers: 8, light: &[128, 64] },
+        Shape { name: "workload", slots: 24, numbers: 8, light: &[128, 64] },
         Shape { name: "published", slots: 36, numbers: 0, light: &[200, 80] },
     ];
 

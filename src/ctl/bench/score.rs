@@ -10,7 +10,7 @@ use crate::daemon::Failure;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::ctl) struct ScoreArgs {
-    /// The net and its features: `light` is 392-128-64-1, `published` 576-200-80-1; both unless given.
+    /// The net and its features: `workload` is 392-128-64-1, `published` 576-200-80-1; both unless given.
     #[arg(long, value_parser = Shape::ALL.map(|shape| shape.name))]
     shape: Option<String>,
     /// Candidates of a request.

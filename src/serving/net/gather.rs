@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use super::panel::Run;
+use super::panel::{Run, room};
 use super::{LightNet, Slot};
 use crate::config::Pooling;
 use crate::features::Features;
@@ -59,7 +59,7 @@ impl Gathered {
         let count = examples.len();
         let dims: usize = part.slots.iter().map(|slot| net.slots[*slot].columns.len()).sum();
         self.stride = dims + part.numbers.len();
-        self.each.resize(count * self.stride, 0.0);
+        let each = room(&mut self.each, count * self.stride);
         self.runs.clear();
         self.distinct.clear();
         self.vectors.clear();
@@ -80,7 +80,7 @@ impl Gathered {
                 continue;
             }
             let vectors = &self.vectors[start..];
-            for (into, place) in self.each.chunks_exact_mut(self.stride).zip(&self.places[first..]) {
+            for (into, place) in each.chunks_exact_mut(self.stride).zip(&self.places[first..]) {
                 into[column..column + dim].copy_from_slice(&vectors[*place as usize * dim..][..dim]);
             }
             add_run(&mut self.runs, Run { column, inputs: slot.columns.clone() });
@@ -89,7 +89,7 @@ impl Gathered {
             self.places.truncate(first);
         }
         let numbers = features.numbers.chunks_exact(part.numbers.len().max(1)).skip(examples.start);
-        for (into, numbers) in self.each.chunks_exact_mut(self.stride.max(1)).zip(numbers) {
+        for (into, numbers) in each.chunks_exact_mut(self.stride.max(1)).zip(numbers) {
             into[column..column + numbers.len()].copy_from_slice(numbers);
         }
         for (place, input) in part.numbers.iter().enumerate() {

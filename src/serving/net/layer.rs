@@ -1,4 +1,4 @@
-use super::panel::{Lanes, PANEL, Panels, Product, Run, in_lanes};
+use super::panel::{Lanes, PANEL, Panels, Product, Run, in_lanes, room};
 use crate::config::{Activation, HiddenConfig};
 
 /// One dense layer.
@@ -120,10 +120,10 @@ impl Layer {
         matches!(self.hidden, Some(Hidden { norm: None, curve: Curve::Relu }))
     }
 
-    /// What it makes of `x [examples, stride]`, into a cleared `into`: `[examples, width]`.
+    /// What it makes of `x [examples, stride]`, into the first of `into`: `[examples, width]`.
     pub(super) fn apply(&self, examples: usize, x: &[f32], stride: usize, into: &mut Vec<f32>) {
         let width = self.width();
-        into.resize(examples * width, 0.0);
+        let into = room(into, examples * width);
         for (panel, start) in self.bias.iter().enumerate() {
             let product = Product { x, stride, runs: &self.inputs, weights: self.weight.get(panel), start: *start, relu: self.is_relu() };
             product.write(examples, into, width, panel * PANEL);

@@ -15,7 +15,7 @@ use crate::features::{CLICK_RATE_INPUTS, Features, Side, SlotSpec};
 use crate::wire::snapshot::Architecture;
 
 use gather::Gathered;
-use panel::{Lanes, PANEL, Product, ZERO, add_at};
+use panel::{Lanes, PANEL, Product, ZERO, add_at, room};
 use table::Table;
 
 pub(super) use gather::Part;
@@ -162,20 +162,20 @@ impl Forward {
             std::mem::swap(&mut self.input, &mut self.output);
             width = layer.width();
         }
-        self.input.chunks_exact(width).map(|outputs| outputs[0])
+        self.input[..self.examples * width].chunks_exact(width).map(|outputs| outputs[0])
     }
 
     /// The first layer of the examples that were looked up last, into `input [examples, width]`.
     fn first(&mut self, layer: &Layer) {
         let (width, relu) = (layer.width(), layer.is_relu());
-        self.input.resize(self.examples * width, 0.0);
+        let input = room(&mut self.input, self.examples * width);
         self.sums.resize(self.examples, ZERO);
         let Gathered { each, stride, runs, distinct, .. } = &self.gathered;
         for (panel, start) in self.shared.iter().enumerate() {
             let (weights, column) = (layer.weight.get(panel), panel * PANEL);
             let product = Product { x: each, stride: *stride, runs, weights, start: *start, relu: relu && distinct.is_empty() };
             if distinct.is_empty() {
-                product.write(self.examples, &mut self.input, width, column);
+                product.write(self.examples, input, width, column);
                 continue;
             }
             product.write(self.examples, self.sums.as_flattened_mut(), PANEL, 0);
@@ -187,7 +187,7 @@ impl Forward {
                 product.write(vectors, self.products.as_flattened_mut(), PANEL, 0);
                 add_at(&self.products, self.gathered.places(slot), &mut self.sums);
             }
-            for (into, sums) in self.input.chunks_exact_mut(width).zip(&self.sums) {
+            for (into, sums) in input.chunks_exact_mut(width).zip(&self.sums) {
                 let into = &mut into[column..column + PANEL];
                 into.copy_from_slice(sums);
                 if relu {
@@ -195,7 +195,7 @@ impl Forward {
                 }
             }
         }
-        layer.activate(&mut self.input);
+        layer.activate(input);
     }
 }
 

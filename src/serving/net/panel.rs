@@ -41,6 +41,14 @@ impl Panels {
     }
 }
 
+/// As many as are asked for, with whatever is in them: what has been is not cleared to be written over.
+pub(super) fn room(memory: &mut Vec<f32>, floats: usize) -> &mut [f32] {
+    if memory.len() < floats {
+        memory.resize(floats, 0.0);
+    }
+    &mut memory[..floats]
+}
+
 /// A vector in panels, the last filled up with zeros.
 pub(super) fn in_lanes(vector: &[f32]) -> Vec<Lanes> {
     vector.chunks(PANEL).map(filled).collect()
