@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::cache::UserCache;
 use super::drift::Drift;
 use super::record::{self, WINDOWS_CAP};
-use super::totals::{HintTotals, Standing, Totals};
+use super::totals::{Costs, HintTotals, Standing, Totals};
 use super::user::{Impression, User};
 use super::windows::{Live, Windows};
 use super::{Capture, EvaluateError, Report, Rise, TopUsers, UserStates};
@@ -150,12 +150,13 @@ impl Evaluator {
         }
         let state = &mut self.state;
         state.latest_ms = state.latest_ms.max(Some(impression.time));
-        state.since_start.add(impression);
+        let costs = Costs::of(impression);
+        state.since_start.add(impression, &costs);
         state.hint.add(impression, hint_share);
         self.live.clear();
         for windows in &mut state.windows {
             if windows.enter(impression.time, self.windows_kept) {
-                windows.open.add(impression);
+                windows.open.add(impression, &costs);
             }
             self.live.push(windows.live());
         }

@@ -29,6 +29,25 @@ impl Standing {
     }
 }
 
+/// What a head's score of an impression adds to its sums: worked out once, for every stretch of time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Costs {
+    /// Negative log likelihood, nats.
+    loss: f64,
+    /// Predicted probability.
+    predicted: f64,
+}
+
+impl Costs {
+    /// `None` for heads without a score.
+    pub(super) fn of(impression: &Impression) -> PerHead<Option<Costs>> {
+        impression.logits.map(|logit| {
+            let x = f64::from(logit);
+            (!x.is_nan()).then(|| Costs { loss: negative_log_likelihood(x, impression.label), predicted: sigmoid(x) })
+        })
+    }
+}
+
 /// One stretch of time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Totals {
@@ -40,12 +59,13 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    pub(super) fn add(&mut self, impression: &Impression) {
+    /// `costs` are those of the impression.
+    pub(super) fn add(&mut self, impression: &Impression, costs: &PerHead<Option<Costs>>) {
         self.rows += 1;
         self.clicks += u64::from(impression.label);
-        for (head, logit) in self.heads.iter_mut().zip(impression.logits) {
-            if !logit.is_nan() {
-                head.add(logit, impression.label);
+        for ((head, logit), costs) in self.heads.iter_mut().zip(impression.logits).zip(costs) {
+            if let Some(costs) = costs {
+                head.add(logit, impression.label, costs);
             }
         }
     }
@@ -80,11 +100,11 @@ struct HeadTotals {
 }
 
 impl HeadTotals {
-    fn add(&mut self, logit: f32, label: bool) {
+    fn add(&mut self, logit: f32, label: bool, costs: &Costs) {
         self.rows += 1;
         self.clicks += u64::from(label);
-        self.loss.add(negative_log_likelihood(f64::from(logit), label));
-        self.predicted.add(sigmoid(f64::from(logit)));
+        self.loss.add(costs.loss);
+        self.predicted.add(costs.predicted);
         self.histogram.add(logit, label);
     }
 
@@ -166,7 +186,8 @@ mod tests {
     #[test]
     fn one_class_leaves_calibration_and_entropy_undefined() {
         let mut totals = Totals::default();
-        totals.add(&Impression { time: 0, label: false, logits: [0.0, f32::NAN, f32::NAN] });
+        let impression = Impression { time: 0, label: false, logits: [0.0, f32::NAN, f32::NAN] };
+        totals.add(&impression, &Costs::of(&impression));
         let heads = totals.heads();
         let light = &heads["light"];
         assert_eq!((light.auc, light.gauc, light.calibration, light.ne), (None, None, None, None));

@@ -97,13 +97,15 @@ impl Windows {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::totals::Costs;
     use super::super::user::Impression;
     use super::*;
 
     fn see(windows: &mut Windows, time: i64) -> bool {
         let counts = windows.enter(time, 2);
         if counts {
-            windows.open.add(&Impression { time, label: true, logits: [0.0; 3] });
+            let impression = Impression { time, label: true, logits: [0.0; 3] };
+            windows.open.add(&impression, &Costs::of(&impression));
         }
         counts
     }
