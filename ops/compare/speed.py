@@ -72,7 +72,7 @@ def score() -> Iterator[Line]:
     """A request's lookups and nets against ONNX Runtime's nets alone, and the slowest requests against a millisecond."""
     command = [*shlex.split(os.environ["ONNX"]), str(HERE / "score_onnx.py"), "--rocketctl", os.environ["ROCKETCTL"]]
     found = {line["item"]: line for line in lines_of(command)}
-    for shape in ("published", "light"):
+    for shape in ("published", "workload"):
         for item, what in (("looked_up_p50", "lookups and nets"), ("request_p50", "whole request")):
             line = found[f"{shape}.{item}"]
             yield Line(f"score 500, {shape}: {what}", line["ours"], line["peer"], "ONNX Runtime, nets alone", "ms, median", line["ratio"], 2.0)
