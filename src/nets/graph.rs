@@ -53,7 +53,7 @@ impl Graph {
 
     /// Parameters and moments.
     pub(super) fn vectors(&self) -> [Vector; 3] {
-        [&self.params, &self.m, &self.v].map(|vector| Vector::Device(vector.clone()))
+        [&self.params, &self.m, &self.v].map(|vector| Vector::Device(vector.clone().into()))
     }
 
     /// See [`super::Nets::predict`].
@@ -78,7 +78,7 @@ impl Graph {
         let followed: Vec<_> = layers.iter().flat_map(Dense::followed).collect();
         let squares = sum_of_squares(&flat);
         let finite = squares.is_finite() && followed.iter().all(|(_, values)| sum_of_squares(values).is_finite());
-        let gradients = Gradients { flat: Vector::Device(flat), squares, followed, inputs };
+        let gradients = Gradients { flat: Vector::Device(flat.into()), squares, followed, inputs };
         Pass { scores, loss, gradients: finite.then_some(gradients) }
     }
 

@@ -20,8 +20,8 @@ pub struct Nets {
 /// What computes.
 #[derive(Debug)]
 enum Engine {
-    Graph(Graph),
-    Towers(Towers),
+    Graph(Box<Graph>),
+    Towers(Box<Towers>),
 }
 
 /// What is followed instead of trained: where it lies in the flat vector, and what it becomes.
@@ -108,7 +108,7 @@ impl Nets {
     pub fn by_autodiff(self) -> Self {
         let engine = match self.engine {
             Engine::Graph(graph) => graph,
-            Engine::Towers(towers) => Graph::new(towers.vectors().map(Vector::into_host), &Device::flex()),
+            Engine::Towers(towers) => Graph::new(towers.vectors().map(Vector::into_host), &Device::flex()).into(),
         };
         Nets { engine: Engine::Graph(engine), ..self }
     }
@@ -219,8 +219,8 @@ impl Nets {
         state.check(&self.layout)?;
         let vectors = [state.params, state.m, state.v];
         let engine = match &self.engine {
-            Engine::Graph(graph) => Engine::Graph(Graph::new(vectors, graph.device())),
-            Engine::Towers(_) => Engine::Towers(Towers::new(&self.layout, vectors)),
+            Engine::Graph(graph) => Engine::Graph(Graph::new(vectors, graph.device()).into()),
+            Engine::Towers(_) => Engine::Towers(Towers::new(&self.layout, vectors).into()),
         };
         Ok(Nets { layout: self.layout.clone(), engine, steps: state.steps })
     }
@@ -229,9 +229,9 @@ impl Nets {
 impl Engine {
     fn new(layout: &Layout, vectors: [Vec<f32>; 3], device: &Device) -> Self {
         if *device == Device::flex() && Towers::can(layout) {
-            return Engine::Towers(Towers::new(layout, vectors));
+            return Engine::Towers(Towers::new(layout, vectors).into());
         }
-        Engine::Graph(Graph::new(vectors, device))
+        Engine::Graph(Graph::new(vectors, device).into())
     }
 }
 
