@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn every_event_of_300_bytes_goes_through_every_stage() {
-        for (format, bytes) in [(EventFormat::Json, 290.0..310.0), (EventFormat::Protobuf, 250.0..350.0)] {
+        for (format, bytes) in [(EventFormat::Json, 290.0..310.0), (EventFormat::Protobuf, 345.0..370.0)] {
             let figures = IngestBench { workload: Workload::compact(), format, batch: 64, events: 1500 }.run();
             assert_eq!((figures.events, figures.features), (1500, 21));
             assert!(bytes.contains(&figures.event_bytes), "{} bytes", figures.event_bytes);

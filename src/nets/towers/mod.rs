@@ -1,8 +1,8 @@
 //! The step of a model whose layers are products with ReLU and cross layers, on the host's cores: forward and backward as written by hand.
 //!
 //! A batch is cut into chunks of rows. Forward and backward take one chunk after the other, each on one core with all layers, so that what
-//! a layer makes is in the cache when the next one reads it; the gradients by weights take all chunks of a piece of a matrix. No
-//! number depends on how many cores there are.
+//! a layer makes is near when the next one reads it; the gradients by weights take all chunks of a piece of a matrix. How a batch is cut, and
+//! with it the rounding of sums, depends on the number of threads and on nothing else.
 
 mod chunk;
 mod plan;
@@ -22,10 +22,10 @@ use super::{Delays, Inputs, Layout, Part, Rule, Scores, Targets};
 use chunk::{Chunk, Inward, Model};
 use plan::Plan;
 
-/// Rows of a chunk: what a layer of a thousand outputs makes of them, a megabyte, stays in the cache of a core.
-const ROWS: usize = 256;
-/// Pieces that a smaller batch is cut into, unless they would be too few rows.
-const PIECES: usize = 4;
+/// Rows of a chunk at most: each product lays its matrix out anew for the processor, which is a tenth of the work at 256 rows.
+const ROWS_MAX: usize = 1024;
+/// And at least, where there are threads enough.
+const ROWS_MIN: usize = 64;
 /// Weights whose gradients are one piece of work.
 const WEIGHTS: usize = 1 << 17;
 /// Floats that one thread takes at a time where a vector is gone through.
@@ -103,11 +103,13 @@ impl Towers {
         Model { plan: &self.plan, params: &self.params, inputs }
     }
 
-    /// Chunks of `rows` rows together.
+    /// Chunks of `rows` rows together, as many for one thread as for another.
     fn chunks(&self, rows: usize) -> MutexGuard<'_, Vec<Chunk>> {
         // What an interrupted pass has left is written over.
         let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
-        let per_chunk = rows.div_ceil(PIECES).clamp(ROWS / PIECES, ROWS);
+        let threads = rayon::current_num_threads();
+        let turns = rows.div_ceil(threads * ROWS_MAX).max(1);
+        let per_chunk = rows.div_ceil(threads * turns).max(ROWS_MIN);
         chunks.resize_with(rows.div_ceil(per_chunk), Chunk::default);
         for (number, chunk) in chunks.iter_mut().enumerate() {
             let start = number * per_chunk;
