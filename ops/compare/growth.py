@@ -7,13 +7,12 @@ draws the chart where `--chart FILE` says so.
 import argparse
 import json
 import math
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from speed import ours
 from table import table
 
 Figures = dict[str, Any]
@@ -68,7 +67,7 @@ def main() -> int:
     parser.add_argument("--chart", help="an SVG or PNG file")
     parser.add_argument("-o", choices=["table", "json"], default="table")
     arguments = parser.parse_args()
-    found = [(growth, [measure(growth, size) for size in growth.sizes]) for growth in GROWTHS]
+    found = [(growth, [growth.cost(ours(*growth.arguments(size))) for size in growth.sizes]) for growth in GROWTHS]
     lines = [
         {"of": growth.name, "unit": growth.unit, "costs": dict(zip(growth.sizes, costs, strict=True)), "exponent": exponent(growth.sizes, costs)}
         for growth, costs in found
@@ -77,13 +76,6 @@ def main() -> int:
         draw(lines, arguments.chart)
     print(json.dumps(lines, indent=2) if arguments.o == "json" else text(lines))
     return 0
-
-
-def measure(growth: Growth, size: int) -> float:
-    """The cost at one size."""
-    command = [os.environ["ROCKETCTL"], "bench", *growth.arguments(size), "-o", "json"]
-    print(f"ops/compare/growth: {growth.name} {size}", file=sys.stderr)
-    return growth.cost(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
 
 
 def exponent(sizes: tuple[int, ...], costs: list[float]) -> float:

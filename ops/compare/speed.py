@@ -42,15 +42,18 @@ def ours(*arguments: str) -> dict[str, Any]:
 
 def run(command: list[str]) -> Any:
     """What a command prints as JSON."""
-    print(f"ops/compare/run: {shlex.join(command[-8:])}", file=sys.stderr)
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return json.loads(printed(command))
 
 
 def lines_of(command: list[str]) -> list[Any]:
     """What a command prints as JSON, one value a line."""
-    print(f"ops/compare/run: {shlex.join(command[-8:])}", file=sys.stderr)
-    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return [json.loads(line) for line in printed.splitlines()]
+    return [json.loads(line) for line in printed(command).splitlines()]
+
+
+def printed(command: list[str]) -> str:
+    """What a command prints; says which one it is."""
+    print(f"ops/compare: {shlex.join(command[-8:])}", file=sys.stderr)
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def train() -> Iterator[Line]:

@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -151,13 +151,9 @@ struct Scratch(PathBuf);
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        remove(&self.0);
-    }
-}
-
-fn remove(dir: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(dir) {
-        tracing::warn!(dir = %dir.display(), %error, "a benchmark's files are left");
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(dir = %self.0.display(), %error, "a benchmark's files are left");
+        }
     }
 }
 
@@ -167,8 +163,8 @@ mod tests {
 
     #[test]
     fn every_user_is_in_the_store_and_its_files_are_gone_afterwards() {
-        let dir = tempfile::tempdir().expect("dir").path().join("users.sled");
-        std::fs::create_dir_all(dir.parent().expect("it has one")).expect("made");
+        let parent = tempfile::tempdir().expect("dir");
+        let dir = parent.path().join("users.sled");
         let workload = Workload { users: 300, ..GaucBench::default().workload };
         let figures = GaucBench { workload, samples: 1000, commit_every: 400, dir: dir.clone() }.run().expect("measured");
         assert_eq!((figures.users, figures.samples, figures.cached_users), (300, 1000, 300));
