@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::checkpoint::{Evidence, EvidenceSample};
 use crate::domain::{EventTime, Field, Label, UserId};
@@ -10,8 +11,10 @@ use crate::wire::snapshot::{field_from_json, field_to_json};
 /// Windows of versions that are not promoted: one that is being published, one that waits, some that were held back, and those of ten minutes
 /// in which a share of the servers tries the first of them.
 const PENDING_MAX: usize = 16;
-/// A version that is promoted renews this part of what is vouched for: at a version a minute the last hour has a say.
+/// A version that is promoted renews this part of what is vouched for at most: at a version a minute the last hour has a say.
 const RENEWED: usize = 64;
+/// That hour, where versions come more often: less is renewed by each.
+const REMEMBERED: Duration = Duration::from_secs(3600);
 /// While there is room it adds this part.
 const FILLED: usize = 4;
 
@@ -30,6 +33,8 @@ pub(super) struct Kept {
 #[derive(Debug, Clone)]
 pub(super) struct Collector {
     capacity: usize,
+    /// The part of it that a promoted version renews.
+    renewed: usize,
     window: Window,
     pending: VecDeque<(u64, Vec<Arc<Kept>>)>,
     vouched: VecDeque<Arc<Kept>>,
@@ -49,6 +54,7 @@ impl Collector {
     pub(super) fn new(capacity: usize, evidence: Evidence) -> Self {
         let mut collector = Collector {
             capacity,
+            renewed: RENEWED,
             window: Window::default(),
             pending: VecDeque::new(),
             vouched: VecDeque::new(),
@@ -58,6 +64,13 @@ impl Collector {
         let vouched: Vec<_> = evidence.vouched.into_iter().filter_map(kept).map(Arc::new).collect();
         collector.vouched.extend(vouched.into_iter().rev().take(capacity).rev());
         collector
+    }
+
+    /// Versions come so often.
+    pub(super) fn every(mut self, every: Duration) -> Self {
+        let versions = REMEMBERED.as_millis() / every.as_millis().max(1);
+        self.renewed = RENEWED.max(usize::try_from(versions).unwrap_or(usize::MAX));
+        self
     }
 
     pub(super) fn add(&mut self, sample: Kept) {
@@ -101,7 +114,7 @@ impl Collector {
     /// The oldest of what is vouched for leave for these.
     fn vouch(&mut self, number: u64, window: &[Arc<Kept>]) {
         self.vouched_by = number;
-        let part = if self.vouched.len() < self.capacity { self.capacity / FILLED } else { self.capacity / RENEWED };
+        let part = if self.vouched.len() < self.capacity { self.capacity / FILLED } else { self.capacity / self.renewed };
         let wanted = part.clamp(1, window.len().max(1));
         self.vouched.extend((0..wanted).filter_map(|place| window.get(place * window.len() / wanted).cloned()));
         let surplus = self.vouched.len().saturating_sub(self.capacity);
@@ -213,6 +226,20 @@ mod tests {
         let versions: std::collections::BTreeSet<i64> = vouched.iter().map(|time| time / 1000).collect();
         assert_eq!(versions.len(), 64, "one of each");
         assert_eq!(collector.copy().written().window, [], "each version has a window of its own");
+    }
+
+    #[test]
+    fn the_last_hour_has_a_say_also_where_versions_come_every_few_seconds() {
+        for (every_s, renewed) in [(60, 64), (5, 5), (3600, 64), (0, 1)] {
+            let mut collector = Collector::new(4096, Evidence::default()).every(Duration::from_secs(every_s));
+            for version in 1..=5_u64 {
+                (0..4096).for_each(|n| collector.add(sample(10_000 * version as i64 + n)));
+                collector.close(version);
+                collector.promoted(version);
+            }
+            let newest = times(&collector.copy().written().vouched).iter().filter(|time| **time >= 50_000).count();
+            assert_eq!(newest, renewed, "a version every {every_s} s");
+        }
     }
 
     #[test]
