@@ -2,9 +2,11 @@
 
 mod builder;
 mod negatives;
+mod produced;
 
 pub use builder::{BatchBuilder, Pace};
 pub use negatives::NegativeSampling;
+pub use produced::Produced;
 
 use crate::domain::{DropReason, EventTime, Field, ImpressionId, Label, Mark, Origin, PartitionIndex, Stage, TopicPartition, UserId};
 
@@ -39,6 +41,8 @@ pub struct Batch {
     pub ended: Vec<Ended>,
     /// Windows that ended without a click, of impressions trained before: the row that they ended before, and where the impression was read.
     pub closed: Vec<(usize, Origin)>,
+    /// When its samples were complete, where that is known.
+    pub produced: Produced,
 }
 
 impl Batch {

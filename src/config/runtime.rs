@@ -8,6 +8,9 @@ use super::units::{ByteLength, Span};
 /// The chance of the paper's experiments, and of most implementations.
 const DRIFT_DELTA: f64 = 0.002;
 
+/// Fresher costs versions to go back to, evidence of gates, and an entry of the audit log each (ops/runbook.md, "How fresh what is served is").
+const PUBLISH_EVERY: Span = Span::from_secs(60);
+
 /// librdkafka settings that this program depends on and sets itself, each with what to do instead. Their synonyms are among them.
 pub const OWNED_KAFKA_PROPERTIES: &[(&str, &str)] = &[
     ("bootstrap.servers", "set kafka.brokers instead"),
@@ -368,7 +371,7 @@ impl Default for PublishConfig {
         PublishConfig {
             enabled: true,
             every_samples: 1_000_000,
-            every: Span::from_secs(60),
+            every: PUBLISH_EVERY,
             chunk: ByteLength(768 << 10),
             full_every: 16,
             codec: Codec::default(),

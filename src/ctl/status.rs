@@ -40,6 +40,7 @@ impl View for Status {
             ("table rows", self.table_rows.to_string()),
             ("checkpoint", checkpoint),
             ("published", published),
+            ("freshness", maybe(self.freshness)),
         ]);
         for (what, why) in
             [("checkpoint", &self.checkpoint_problem), ("went back", &self.went_back), ("metrics restarted", &self.metrics_restarted)]

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::keeper;
 use super::letters::Letters;
 use super::reader::Chunk;
 use super::seen::{Read, Seen};
 use super::shared::Shared;
-use crate::batch::{Batch, BatchBuilder, Ended, NegativeSampling, News};
+use crate::batch::{Batch, BatchBuilder, Ended, NegativeSampling, News, Produced};
 use crate::domain::{DropReason, Mark, Origin, PartitionPosition, Quarantine, Record, TopicPartition};
 use crate::join::{JoinOutput, Joiner};
 use crate::stream::DeadLetter;
@@ -38,6 +39,8 @@ pub(super) struct Ingest {
     pub(super) started: Instant,
     /// Reused between chunks.
     pub(super) joined: Vec<JoinOutput>,
+    /// When the samples of the open batch were complete.
+    pub(super) produced: Produced,
 }
 
 impl Ingest {
@@ -64,7 +67,7 @@ impl Ingest {
                 }
                 Ok(Chunk::End) if self.finish_at_end => {
                     self.joiner.finish(&mut self.joined);
-                    self.hand_on_joined()?;
+                    self.hand_on_joined(None)?;
                     return self.flush(true);
                 }
                 Ok(Chunk::End) | Err(RecvTimeoutError::Disconnected) => return self.flush(false),
@@ -72,7 +75,8 @@ impl Ingest {
                 Err(RecvTimeoutError::Timeout) => {
                     let now_ms = self.now_ms();
                     self.joiner.tick(now_ms, &mut self.joined);
-                    self.hand_on_joined()?;
+                    // What leaves here leaves by the clock.
+                    self.hand_on_joined(Some(keeper::now_ms()))?;
                     let batch = self.builder.tick(now_ms);
                     self.send(batch)?;
                 }
@@ -96,6 +100,7 @@ impl Ingest {
     fn records(&mut self, records: Vec<Record>) -> Result<(), Closed> {
         let now_ms = self.now_ms();
         let (mut letters, mut ended) = (Vec::new(), Vec::new());
+        let last_ms = records.last().and_then(|record| record.timestamp_ms);
         for record in records {
             match self.look(&record, now_ms) {
                 Read::New => {}
@@ -105,7 +110,7 @@ impl Ingest {
                 }
                 Read::Open => {
                     self.reopen(&record, now_ms);
-                    self.hand_on_joined()?;
+                    self.hand_on_joined(record.timestamp_ms)?;
                     continue;
                 }
             }
@@ -117,7 +122,7 @@ impl Ingest {
                 }
                 Ok(Decoded::Event(event)) => {
                     self.joiner.push(event, now_ms, &mut self.joined);
-                    self.hand_on_joined()?;
+                    self.hand_on_joined(record.timestamp_ms)?;
                 }
                 Ok(Decoded::Tombstone) => {
                     self.joiner.saw(record.origin.partition, now_ms);
@@ -141,7 +146,7 @@ impl Ingest {
             }
         }
         self.joiner.tick(now_ms, &mut self.joined);
-        self.hand_on_joined()?;
+        self.hand_on_joined(last_ms)?;
         // A stop in between leaves them to be read again.
         self.letters.bury(&letters).map_err(|_unsent| Closed)?;
         for ended in ended {
@@ -179,7 +184,8 @@ impl Ingest {
         }
     }
 
-    fn hand_on_joined(&mut self) -> Result<(), Closed> {
+    /// `complete_ms`: when the record was produced that made these samples leave the join; none where records bear no time.
+    fn hand_on_joined(&mut self, complete_ms: Option<i64>) -> Result<(), Closed> {
         let now_ms = self.now_ms();
         let mut joined = std::mem::take(&mut self.joined);
         for output in joined.drain(..) {
@@ -190,6 +196,9 @@ impl Ingest {
                     }
                 }
                 JoinOutput::Sample(sample) => {
+                    if let Some(complete_ms) = complete_ms {
+                        self.produced.add(complete_ms);
+                    }
                     let batch = self.builder.push(sample, now_ms);
                     self.send(batch)?;
                 }
@@ -211,7 +220,9 @@ impl Ingest {
         self.send(left.filter(|batch| !batch.is_empty()))
     }
 
-    fn send(&self, batch: Option<Batch>) -> Result<(), Closed> {
-        batch.map_or(Ok(()), |batch| self.batches.send(batch).map_err(|_| Closed))
+    fn send(&mut self, batch: Option<Batch>) -> Result<(), Closed> {
+        let Some(batch) = batch else { return Ok(()) };
+        let produced = std::mem::take(&mut self.produced);
+        self.batches.send(Batch { produced, ..batch }).map_err(|_| Closed)
     }
 }

@@ -18,7 +18,9 @@
 mod control;
 mod evidence;
 mod exporting;
+mod freshness;
 mod ingest;
+mod intake;
 mod keeper;
 mod letters;
 mod memory;
@@ -37,6 +39,8 @@ mod teaching;
 mod trainer;
 
 pub use control::Control;
+pub use freshness::Freshness;
+pub use intake::Intake;
 pub use reset::{Move, Moved, Reset};
 pub use run::{OpenSource, Parts, PipelineError, Running, State, Summary};
 pub(crate) use run::{USERS_EXPORTS, USERS_STORE};

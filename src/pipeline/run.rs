@@ -1,13 +1,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use crossbeam_channel::bounded;
 
 use super::evidence::Collector;
 use super::exporting::Exporting;
-use super::ingest::Ingest;
+use super::intake::{self, Before};
 use super::keeper::{self, InPublication, Keeper, Publishing, now_ms};
 use super::letters::Letters;
 use super::progress::Progress;
@@ -17,25 +16,19 @@ use super::schema_change::FieldsMoved;
 use super::shared::Shared;
 use super::teaching::Teaching;
 use super::trainer::{Checkpoints, Schedule, Trainer};
-use super::{Control, Status, reader};
-use crate::batch::{BatchBuilder, NegativeSampling, Pace};
+use super::{Control, Status};
+use crate::batch::Produced;
 use crate::checkpoint::{self, CheckpointError, CheckpointStore};
 use crate::config::{Config, StreamMode};
 use crate::domain::PartitionPosition;
 use crate::evaluate::EvaluateError;
 use crate::features::{FeatureError, FeatureSpec};
-use crate::join::Joiner;
 use crate::publish::Publisher;
 use crate::store::StoreError;
 use crate::stream::{DeadLetterSink, Source, StreamError};
 use crate::telemetry::Health;
 use crate::train::{Learner, TrainError};
-use crate::wire::EventDecoder;
 
-/// Chunks between reader and ingest: one being decoded, one ready.
-const CHUNKS: usize = 1;
-/// Batches between ingest and trainer: one being trained, one ready, one being filled.
-const BATCHES: usize = 1;
 /// Scored batches between trainer and evaluate: measuring is faster than training, this only smooths.
 const SCORED: usize = 8;
 /// Checkpoints on their way: the trainer never starts a second one.
@@ -134,7 +127,7 @@ pub struct Summary {
 
 /// A running pipeline.
 pub struct Running {
-    threads: Vec<(&'static str, JoinHandle<()>)>,
+    threads: Threads,
     control: Control,
     health: Health,
 }
@@ -162,43 +155,21 @@ impl Running {
         let quarantine = status.quarantine.clone();
         let shared = Arc::new(Shared::new(status, evaluator.report()));
 
-        let (chunks_in, chunks) = bounded(CHUNKS);
-        let (batches_in, batches) = bounded(BATCHES);
         let (evaluations_in, evaluations) = bounded(SCORED);
         let (commands_in, commands) = bounded(COMMANDS);
         let (questions_in, questions) = bounded(COMMANDS);
         let control = Control { shared: Arc::clone(&shared), commands: commands_in, questions: questions_in };
-        let mut threads = Threads { list: Vec::new(), shared: Arc::clone(&shared) };
+        let mut threads = Threads::new(Arc::clone(&shared));
 
-        let pace = Pace { rows: config.train.batch_rows, linger_ms: config.train.linger.as_millis() };
         let letters = Letters::new(dead_letters, Arc::clone(&shared));
-        let ingest = Ingest {
-            partitions: source.partitions().to_vec(),
-            seen: progress.seen(),
-            decoder: EventDecoder::new(&config.schema).reading(config.topics.format).refusing_ahead(config.topics.ahead),
-            quarantine: quarantine.clone(),
-            joiner: Joiner::new(config.topics.mode, &config.join, source.partitions().len(), memory),
-            negatives: NegativeSampling::new(config.train.negatives.keep, config.train.seed),
-            builder: BatchBuilder::new(spec.clone(), pace, config.publish.gates.every),
-            letters: letters.clone(),
-            batches: batches_in,
-            shared: Arc::clone(&shared),
-            finish_at_end,
-            started: Instant::now(),
-            joined: Vec::new(),
-        };
-        threads.spawn("ingest", move || {
-            ingest.run(&chunks);
-            Ok(())
-        })?;
-        let reading = Arc::clone(&shared);
-        threads.spawn("reader", move || reader::read(source, &chunks_in, &reading))?;
+        let before = Before { seen: progress.seen(), memory, quarantine: quarantine.clone() };
+        let batches = intake::start(&mut threads, &config, &spec, source, before, letters.clone(), finish_at_end)?;
 
         let served = publisher.as_ref().and_then(|publisher| publisher.target(now_ms()));
         let store = durable.as_ref().map(|durable| &durable.store);
         let schedule = Schedule::new(progress.books(), probes, store.and_then(CheckpointStore::latest));
         let (teaching, school) = Teaching::new(&config, &learner, store, served);
-        let mut evidence = Collector::new(config.publish.gates.samples, evidence);
+        let mut evidence = Collector::new(config.publish.gates.samples, evidence).every(config.publish.every.0);
         if let Some(version) = served.filter(|version| store.is_some() && evidence.lacks(version.0)) {
             match checkpoint::evidence(&config.state.dir, version.0) {
                 Ok((judged, schema)) => {
@@ -265,13 +236,14 @@ impl Running {
             progress,
             evaluations: evaluations_in,
             checkpoints,
+            produced: Produced::default(),
             shared,
             health: health.clone(),
             schedule,
         };
         threads.spawn("trainer", move || trainer.run(&batches, &commands))?;
         health.ready(true);
-        Ok(Running { threads: threads.list, control, health })
+        Ok(Running { threads, control, health })
     }
 
     /// Handle.
@@ -285,28 +257,40 @@ impl Running {
     /// # Errors
     /// [`PipelineError`]: the first one of any thread.
     pub fn join(self) -> Result<Summary, PipelineError> {
-        let shared = &self.control.shared;
-        for (name, thread) in self.threads {
-            if thread.join().is_err() {
-                shared.fail(PipelineError::Panicked(name));
-            }
-        }
+        let ended = self.threads.join();
         self.health.ready(false);
-        match shared.take_failure() {
-            Some(error) => Err(error),
-            None => Ok(Summary { status: shared.status(), seconds: shared.seconds() }),
-        }
+        let shared = &self.control.shared;
+        ended.map(|()| Summary { status: shared.status(), seconds: shared.seconds() })
     }
 }
 
 /// Threads as they are started; an error of one stops all.
-struct Threads {
+pub(super) struct Threads {
     list: Vec<(&'static str, JoinHandle<()>)>,
     shared: Arc<Shared>,
 }
 
 impl Threads {
-    fn spawn(
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Threads { list: Vec::new(), shared }
+    }
+
+    /// What they share.
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Waits for all; gives the first error of any.
+    pub(super) fn join(self) -> Result<(), PipelineError> {
+        for (name, thread) in self.list {
+            if thread.join().is_err() {
+                self.shared.fail(PipelineError::Panicked(name));
+            }
+        }
+        self.shared.take_failure().map_or(Ok(()), Err)
+    }
+
+    pub(super) fn spawn(
         &mut self,
         name: &'static str,
         work: impl FnOnce() -> Result<(), PipelineError> + Send + 'static,

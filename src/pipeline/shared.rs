@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::freshness::Learnt;
+use super::keeper::now_ms;
 use super::{PipelineError, Status};
+use crate::batch::Produced;
 use crate::checkpoint::LastPublished;
 use crate::domain::PartitionPosition;
 use crate::evaluate::Report;
@@ -23,6 +26,8 @@ pub(super) struct Shared {
     recovered: AtomicU64,
     /// Number of the version promoted last by this run; 0 before the first.
     promoted: AtomicU64,
+    /// What versions have learnt that were not promoted yet.
+    learnt: Mutex<Learnt>,
     /// Positions to tell the broker about.
     advisory: Mutex<Option<Vec<PartitionPosition>>>,
     started: Instant,
@@ -38,6 +43,7 @@ impl Shared {
             report: Mutex::new(report),
             read: AtomicU64::new(0),
             promoted: AtomicU64::new(0),
+            learnt: Mutex::default(),
             advisory: Mutex::new(None),
             started: Instant::now(),
         }
@@ -66,8 +72,17 @@ impl Shared {
         self.read.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Version `number` is to be published, and is the first that has learnt from these samples.
+    pub(super) fn has_learnt(&self, number: u64, produced: Produced) {
+        lock(&self.learnt).by(number, produced);
+    }
+
     pub(super) fn was_promoted(&self, number: u64) {
         self.promoted.store(number, Ordering::Relaxed);
+        let promoted = lock(&self.learnt).promoted(number, now_ms());
+        if let Some(freshness) = promoted {
+            self.update(|status| status.freshness = Some(freshness));
+        }
     }
 
     pub(super) fn promoted(&self) -> u64 {

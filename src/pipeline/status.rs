@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Freshness;
 use crate::domain::{Books, PartitionPosition, Quarantine, Version};
 use crate::evaluate::Report;
 use crate::publish::Rollout;
@@ -51,6 +52,9 @@ pub struct Status {
     pub published: Option<Version>,
     /// Last published version was made current.
     pub promoted: bool,
+    /// How old what promoted versions have learnt was by then; of this run, where records bear the time of their production.
+    #[serde(default)]
+    pub freshness: Option<Freshness>,
     /// What a share of the servers tries before all get it.
     #[serde(default)]
     pub rollout: Rollout,

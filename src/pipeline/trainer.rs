@@ -13,7 +13,7 @@ use super::letters::Letters;
 use super::progress::Progress;
 use super::shared::Shared;
 use super::teaching::Teaching;
-use crate::batch::{Batch, BatchBuilder, News, Pace};
+use crate::batch::{Batch, BatchBuilder, News, Pace, Produced};
 use crate::checkpoint::{Commit, ProbeSample, PublishMark};
 use crate::config::Config;
 use crate::domain::{Books, EventTime, Field, Origin, Sample, ScoredSample, Stage, UserId};
@@ -60,6 +60,8 @@ pub(super) struct Trainer {
     pub(super) shared: Arc<Shared>,
     pub(super) health: Health,
     pub(super) schedule: Schedule,
+    /// When what was trained since the last version was produced.
+    pub(super) produced: Produced,
 }
 
 /// What is due when.
@@ -175,6 +177,7 @@ impl Trainer {
         if !report.applied {
             return self.refused(batch, report.loss);
         }
+        self.produced.merge(&batch.produced);
         self.keep_raw(&mut batch, &report);
         let scored = self.progress.trained(batch, &report);
         self.observe(scored)
@@ -283,6 +286,7 @@ impl Trainer {
         let evidence = self.evidence.copy();
         if publish {
             self.evidence.close(number);
+            self.shared.has_learnt(number, std::mem::take(&mut self.produced));
         }
         self.schedule.copying = Some(Boundary { number, progress, probes, evidence, evaluation, publish, publish_mark, replies });
         metrics::histogram!(names::CHECKPOINT_HOLD_SECONDS).record(started.elapsed());

@@ -93,12 +93,13 @@ fn progress(look: &Look<'_>) -> String {
     let served = look.served.map_or_else(|| "none".to_owned(), |version| version.to_string());
     let (requests, failed) = look.tally.map_or((0, 0), |tally| (tally.requests(), tally.failed()));
     format!(
-        "{:6.1} s  {} samples, {:.0}/s  checkpoint {}  serving {served} after {} swaps  {} requests, {failed} failed",
+        "{:6.1} s  {} samples, {:.0}/s  checkpoint {}  serving {served} after {} swaps  fresh {}  {} requests, {failed} failed",
         look.elapsed.as_secs_f64(),
         thousands(status.books.samples),
         status.samples_per_s,
         status.checkpoint.map_or_else(|| "none".to_owned(), |version| version.to_string()),
         look.swaps,
+        status.freshness.map_or_else(|| "-".to_owned(), |fresh| format!("p50 {:.1} s p99 {:.1} s", fresh.p50_s, fresh.p99_s)),
         thousands(requests),
     )
 }
@@ -194,6 +195,9 @@ impl Outcome<'_> {
         let latency = |share| self.tally.latency_ms(share).map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"));
         let mut text = format!("\nSummary, {:.1} s\n{}", self.elapsed.as_secs_f64(), grid(&columns));
         text += &self.events();
+        if let Some(freshness) = self.status.freshness {
+            text += &format!("  fresh     produced to promoted: {freshness}\n");
+        }
         text += &format!(
             "  serving   {} requests, {} failed, {} versions, {} swaps, p50 {} ms, p99 {} ms\n",
             thousands(self.tally.requests()),
