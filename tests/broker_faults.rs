@@ -20,9 +20,10 @@ use rocket_launching::domain::PartitionPosition;
 use rocket_launching::pipeline::Status;
 use rocket_launching::serving::{Subscriber, SubscriberConfig};
 use rocket_launching::stream::{
-    BrokerRequest, EmbeddedBroker, KafkaLogReader, KafkaProducer, KafkaSource, LogReader, Polled, Source, create_topics, read_dead_letters,
+    BrokerRequest, EmbeddedBroker, KafkaLogReader, KafkaProducer, KafkaSource, LogReader, Polled, Source, create_topics, delete_topics,
+    read_dead_letters,
 };
-use support::broker::{RealBroker, delete_topic};
+use support::broker::RealBroker;
 use support::daemon::{Daemon, log_of};
 use support::{wait_for, world};
 
@@ -374,7 +375,7 @@ fn partitions_that_are_added_are_read_from_their_beginning() {
     let mut source = KafkaSource::open(&config, &[]).unwrap();
     assert_eq!(source.starts(), [0]);
     // This broker cannot add partitions to a topic; an empty topic made anew with more looks the same to a reader.
-    delete_topic(&config, &config.events_topic());
+    delete_topics(&config.kafka, &[config.events_topic()]).unwrap();
     create_topics(&config, PARTITIONS, 1).unwrap();
     let producer = KafkaProducer::open(&config.kafka).unwrap();
     for partition in 0..PARTITIONS {

@@ -8,11 +8,14 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rocket_launching::config::{ByteLength, Config, KafkaConfig, Span, StartAt, StreamMode};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rocket_launching::bench::{BenchError, BrokerBench, Workload};
+use rocket_launching::config::{ByteLength, Config, EventFormat, KafkaConfig, Span, StartAt, StreamMode};
 use rocket_launching::domain::{PartitionPosition, Record, Role, TopicPartition};
 use rocket_launching::stream::{
     DeadLetter, DeadLetterSink, KafkaDeadLetters, KafkaLogReader, KafkaLogWriter, KafkaProducer, KafkaSource, LogReader, LogRecord,
-    LogWriter, Polled, Source, StreamError, check_topics, create_topics, read_dead_letters,
+    LogWriter, Polled, Source, StreamError, check_topics, create_topics, read_bare, read_dead_letters,
 };
 use support::broker::RealBroker;
 use support::{PATIENCE, config, wait_for};
@@ -383,4 +386,30 @@ fn without_a_broker_sending_fails_in_time() {
     // As the pipeline does: again until it is acknowledged.
     wait_for("the sink to recover", || sink.send(&[letter(1, vec![1])]).ok());
     assert_eq!(read_dead_letters(&config, 9).unwrap().1.last().map(|view| view.source.clone()), Some("letters.events[2]@1".to_owned()));
+}
+
+#[test]
+fn the_bare_reader_reads_all_there_is() {
+    let (_broker, config) = set_up("bare");
+    produce(&config, 0, 700);
+    assert_eq!(read_bare(&config).unwrap().0, 2100);
+}
+
+#[test]
+fn a_bench_reads_every_event_both_ways_and_leaves_no_topic_behind() {
+    let broker = RealBroker::start();
+    let (brokers, format) = (broker.bootstrap(), EventFormat::Json);
+    let bench =
+        BrokerBench { brokers: brokers.clone(), workload: Workload::compact(), format, batch: 64, events: 1000, partitions: 2, rounds: 2 };
+    let figures = bench.run().unwrap();
+    assert_eq!((figures.events, figures.partitions, figures.rounds), (1024, 2, 2));
+    assert!(figures.events_per_s > 0.0 && figures.bare_events_per_s > 0.0 && figures.ratio > 0.0, "{figures:?}");
+    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+    let left = client.fetch_metadata(None, PATIENCE).unwrap();
+    let left: Vec<&str> = left.topics().iter().map(|topic| topic.name()).filter(|name| name.starts_with("rocket-bench-")).collect();
+    assert!(left.is_empty(), "{left:?}");
+
+    drop(broker);
+    let refused = bench.run().unwrap_err();
+    assert!(matches!(&refused, BenchError::Stream(StreamError::Unreachable { brokers: named, .. }) if *named == brokers), "{refused}");
 }

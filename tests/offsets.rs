@@ -11,9 +11,9 @@ use rocket_launching::checkpoint::{Commit, input_of, newest_commit};
 use rocket_launching::config::{Config, Span};
 use rocket_launching::domain::{DropReason, PartitionPosition};
 use rocket_launching::pipeline::{Move, Reset, State};
-use rocket_launching::stream::{EmbeddedBroker, KafkaProducer, create_topics};
+use rocket_launching::stream::{EmbeddedBroker, KafkaProducer, create_topics, delete_topics};
 use serde_json::Value;
-use support::broker::{RealBroker, delete_topic};
+use support::broker::RealBroker;
 use support::daemon::{Daemon, log_of};
 use support::{wait_for, world};
 
@@ -91,7 +91,7 @@ fn a_topic_made_anew_is_refused_though_its_offsets_look_right_and_reset_goes_on(
     produce(&config, 0, ROWS);
     let before = run_to(&config, 2 * ROWS as u64);
 
-    delete_topic(&config, &config.events_topic());
+    delete_topics(&config.kafka, &[config.events_topic()]).unwrap();
     create_topics(&config, PARTITIONS, 1).unwrap();
     produce(&config, 1000, 1000 + ROWS + 50);
     let words = refusal(&config);
@@ -123,7 +123,7 @@ fn a_shorter_topic_made_anew_is_refused_and_one_with_fewer_partitions_too() {
     produce(&config, 0, ROWS);
     run_to(&config, 2 * ROWS as u64);
 
-    delete_topic(&config, &config.events_topic());
+    delete_topics(&config.kafka, &[config.events_topic()]).unwrap();
     create_topics(&config, 1, 1).unwrap();
     let words = refusal(&config);
     assert!(words.contains("world.events[0]: position 400") && words.contains("world.events[1]: position 400"), "{words}");
@@ -235,7 +235,7 @@ fn a_topic_that_goes_while_it_is_read_ends_the_daemon_with_all_committed() {
     produce(&config, 0, ROWS);
     let daemon = Daemon::start(&config);
     daemon.wait_until("all events are done", |status| status.books.done() == 2 * ROWS as u64);
-    delete_topic(&config, &config.events_topic());
+    delete_topics(&config.kafka, &[config.events_topic()]).unwrap();
     assert_eq!(daemon.wait().code(), Some(1));
     let words = wait_for("the last words", || log_of(&config).lines().last().map(str::to_owned));
     assert!(words.contains("world.events") && words.contains("rocketctl"), "{words}");
@@ -253,7 +253,7 @@ fn a_topic_made_anew_behind_our_back_is_found_out_and_refused_from_then_on() {
     daemon.wait_until("all events are done", |status| status.books.done() == 2 * ROWS as u64);
     // Stopped, it cannot see the topic go and come back, longer than it was.
     daemon.signal("STOP");
-    delete_topic(&config, &config.events_topic());
+    delete_topics(&config.kafka, &[config.events_topic()]).unwrap();
     create_topics(&config, PARTITIONS, 1).unwrap();
     produce(&config, 1000, 1000 + ROWS + 50);
     daemon.signal("CONT");

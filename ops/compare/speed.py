@@ -1,14 +1,17 @@
 """One table of speed: ours, a peer's, their ratio, and the ratio that we want. `run` says how it is called."""
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import shlex
 import signal
+import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -20,6 +23,8 @@ from table import table
 HERE = Path(__file__).parent
 # Ours and the peer take turns, so that what else the machine does meets both; the median counts.
 ROUNDS = 3
+# Until a broker that was started answers.
+BROKER_PATIENCE_S = 30
 
 
 @dataclass(frozen=True)
@@ -84,13 +89,44 @@ def score() -> Iterator[Line]:
 
 
 def ingest() -> Iterator[Line]:
-    """Events of 300 bytes from memory to batches on one core; and all the way through training beside training alone."""
+    """Events of 300 bytes from memory to batches on one core; all the way through training beside training alone; and from a broker."""
     for form, goal in (("json", 400_000), ("protobuf", 1_000_000)):
         rate = statistics.median(ours("ingest", "--format", form)["events_per_s"] for _ in range(ROUNDS))
         yield Line(f"ingest, {form}, one core", rate, goal, "goal", "events/s", rate / goal, 1.0)
     rounds = [[ours("train", *source)["samples_per_s"] for source in (["--from", "json"], [])] for _ in range(ROUNDS)]
     whole, alone = (statistics.median(side) for side in zip(*rounds, strict=True))
     yield Line("JSON to trained nets", whole, alone, "bench train", "samples/s", whole / alone, 0.85)
+    with broker() as address:
+        found = ours("ingest", "--brokers", address, "--events", "100000")
+    yield Line("broker to batches, json", found["events_per_s"], found["bare_events_per_s"], "bare consumer", "events/s", found["ratio"], 0.9)
+
+
+@contextlib.contextmanager
+def broker() -> Iterator[str]:
+    """The address of a broker of our own, on a free port, its data in a directory that goes with it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"tcp://127.0.0.1:{port}"
+    # The path of its data is relative to the working directory: absolute ones are refused.
+    command = [os.environ["BROKER"], "broker", "--listener-url", url, "--advertised-listener-url", url, "--storage-engine", "sqlite://broker.db"]
+    with tempfile.TemporaryDirectory() as data, open(os.path.join(data, "log"), "wb") as log:
+        process = subprocess.Popen(command, cwd=data, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            wait_for(port, process)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.kill()
+            process.wait()
+
+
+def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Until the broker takes connections."""
+    until = time.monotonic() + BROKER_PATIENCE_S
+    while process.poll() is None and time.monotonic() < until:
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise OSError(f"the broker {os.environ['BROKER']} takes no connections on port {port}; does it run by hand?")
 
 
 def gauc() -> Iterator[Line]:

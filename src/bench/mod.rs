@@ -3,6 +3,7 @@
 //! One model stands behind all figures ([`Workload`]): 24 slots of 16 floats, 8 numbers, a booster 392-1024-512-256-1 and a light net
 //! 392-128-64-1, ids by Zipf's law. Run it on an idle machine: other load moves the figures by a factor of two.
 
+mod broker;
 mod feed;
 mod gauc;
 mod ingest;
@@ -12,6 +13,7 @@ mod timing;
 mod train;
 mod workload;
 
+pub use broker::{BrokerBench, BrokerFigures};
 pub use gauc::{GaucBench, GaucFigures};
 pub use ingest::{IngestBench, IngestFigures};
 pub use quantiles::Quantiles;
@@ -22,6 +24,7 @@ pub use workload::Workload;
 use crate::domain::Version;
 use crate::evaluate::EvaluateError;
 use crate::interchange::InterchangeError;
+use crate::pipeline::PipelineError;
 use crate::serving::{ModelError, SubscriberError};
 use crate::store::StoreError;
 use crate::stream::StreamError;
@@ -65,6 +68,21 @@ pub enum BenchError {
         version: Version,
         /// The subscriber's status.
         status: String,
+    },
+    /// The daemon's threads.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// A broker that does not bring what it has taken.
+    #[error("{brokers} brought {read} of {sent} events, and no more for {waited_s} s; look at the broker's log and at the machine's load")]
+    Silent {
+        /// The broker.
+        brokers: String,
+        /// Events read.
+        read: usize,
+        /// Events sent.
+        sent: usize,
+        /// How long the next were waited for.
+        waited_s: u64,
     },
     /// Files and sockets.
     #[error(transparent)]

@@ -86,6 +86,27 @@ pub struct Config {
 }
 
 impl Config {
+    /// Everything by default but the name and the columns.
+    #[must_use]
+    pub fn new(name: &str, schema: SchemaConfig) -> Self {
+        Config {
+            name: name.to_owned(),
+            kafka: KafkaConfig::default(),
+            topics: TopicsConfig::default(),
+            join: JoinConfig::default(),
+            schema,
+            model: ModelConfig::default(),
+            train: TrainConfig::default(),
+            evaluate: EvaluateConfig::default(),
+            state: StateConfig::default(),
+            checkpoint: CheckpointConfig::default(),
+            publish: PublishConfig::default(),
+            keys: KeysConfig::default(),
+            admin: AdminConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+
     /// Topic of labelled events.
     #[must_use]
     pub fn events_topic(&self) -> String {

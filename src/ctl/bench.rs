@@ -3,7 +3,7 @@
 mod score;
 
 use super::output::{self, Format, View, pairs};
-use crate::bench::{GaucBench, GaucFigures, IngestBench, IngestFigures, TrainBench, TrainFigures, Workload};
+use crate::bench::{BrokerBench, BrokerFigures, GaucBench, GaucFigures, IngestBench, IngestFigures, TrainBench, TrainFigures, Workload};
 use crate::config::{EventFormat, TrainConfig};
 use crate::daemon::Failure;
 
@@ -12,6 +12,9 @@ const BATCH: u32 = 2048;
 const SAMPLES: u32 = 80_000;
 /// Events measured, unless told otherwise: 150 MB.
 const EVENTS: u32 = 500_000;
+/// A topic's, and how often it is read, likewise.
+const PARTITIONS: i32 = 4;
+const ROUNDS: u32 = 3;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum BenchCommand {
@@ -19,7 +22,8 @@ pub(super) enum BenchCommand {
     Train(TrainArgs),
     /// Scoring through the library: one user and many candidates a request, on one thread.
     Score(score::ScoreArgs),
-    /// Ingest on one core: events of 300 bytes from memory through decoding, validation, joining and hashing.
+    /// Ingest on one core: events of 300 bytes from memory through decoding, validation, joining and hashing. With --brokers: from a running
+    /// broker, beside a bare consumer.
     Ingest(IngestArgs),
     /// GAUC of users in sled, and what share of the training it takes, which is measured first.
     Gauc(GaucArgs),
@@ -61,6 +65,16 @@ pub(super) struct IngestArgs {
     /// Events measured.
     #[arg(long, default_value_t = EVENTS, value_parser = clap::value_parser!(u32).range(1..))]
     events: u32,
+    /// Send the events to a running broker (`host:port`, comma-separated) and read them there, by the daemon's ingest and by a bare consumer in
+    /// turns. The topics are made for it, begin with rocket-bench- and are deleted afterwards.
+    #[arg(long, value_name = "HOST:PORT")]
+    brokers: Option<String>,
+    /// Partitions of the topic.
+    #[arg(long, default_value_t = PARTITIONS, requires = "brokers", value_parser = clap::value_parser!(i32).range(1..))]
+    partitions: i32,
+    /// How often each reads; medians count.
+    #[arg(long, default_value_t = ROUNDS, requires = "brokers", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
 }
 
 /// As [`EventFormat`].
@@ -107,7 +121,10 @@ pub(super) fn run(format: Format, command: &BenchCommand) -> Result<(), Failure>
     match command {
         BenchCommand::Train(arguments) => output::print(format, &train(arguments)?),
         BenchCommand::Score(arguments) => output::print(format, &score::score(arguments)?),
-        BenchCommand::Ingest(arguments) => output::print(format, &ingest(arguments)),
+        BenchCommand::Ingest(arguments) => match &arguments.brokers {
+            None => output::print(format, &ingest(arguments)),
+            Some(brokers) => output::print(format, &ingest_from(brokers, arguments)?),
+        },
         BenchCommand::Gauc(arguments) => output::print(format, &gauc(arguments)?),
     }
 }
@@ -120,8 +137,22 @@ fn train(arguments: &TrainArgs) -> Result<TrainFigures, Failure> {
 }
 
 fn ingest(arguments: &IngestArgs) -> IngestFigures {
-    let &IngestArgs { format, batch, events } = arguments;
+    let &IngestArgs { format, batch, events, .. } = arguments;
     IngestBench { workload: Workload::compact(), format: format.into(), batch: batch as usize, events: events as usize }.run()
+}
+
+fn ingest_from(brokers: &str, arguments: &IngestArgs) -> Result<BrokerFigures, Failure> {
+    let &IngestArgs { format, batch, events, partitions, rounds, .. } = arguments;
+    let bench = BrokerBench {
+        brokers: brokers.to_owned(),
+        workload: Workload::compact(),
+        format: format.into(),
+        batch: batch as usize,
+        events: events as usize,
+        partitions,
+        rounds: rounds as usize,
+    };
+    Ok(bench.run()?)
 }
 
 fn gauc(arguments: &GaucArgs) -> Result<GaucShare, Failure> {
@@ -164,6 +195,18 @@ impl View for IngestFigures {
             ("decoding", of(self.decode_ns)),
             ("joining", of(self.join_ns)),
             ("hashing", of(self.hash_ns)),
+        ])
+    }
+}
+
+impl View for BrokerFigures {
+    fn text(&self) -> String {
+        pairs([
+            ("events/s", format!("{:.0} from the broker to batches", self.events_per_s)),
+            ("bare consumer", format!("{:.0} events/s", self.bare_events_per_s)),
+            ("ratio", format!("{:.2}", self.ratio)),
+            ("events", format!("{} of {:.0} bytes, {:?}, in {} partitions", self.events, self.event_bytes, self.format, self.partitions)),
+            ("rounds", format!("{}, medians", self.rounds)),
         ])
     }
 }

@@ -18,7 +18,7 @@ pub use error::StreamError;
 pub use file::{FileRows, FileSource, RowError, SplitRow, split_row};
 pub use kafka::{
     DeadLetterView, Holding, KafkaDeadLetters, KafkaLogReader, KafkaLogWriter, KafkaProducer, KafkaSource, TopicCheck, check_topics,
-    create_topics, holdings, offsets_at, read_dead_letters,
+    create_topics, delete_topics, holdings, offsets_at, read_bare, read_dead_letters,
 };
 pub use lost::{Loss, LostPosition};
 pub use memory::{MemoryDeadLetters, MemoryLog, MemorySource};

@@ -5,10 +5,6 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
-use rocket_launching::config::Config;
 use tempfile::TempDir;
 
 /// nisshi on a free port of 127.0.0.1, with its data in a temporary directory. Killed when dropped.
@@ -88,13 +84,4 @@ fn binary() -> PathBuf {
     });
     assert!(path.is_file(), "no broker at {}: run `ops/broker` once, or set ROCKET_BROKER", path.display());
     path
-}
-
-/// Deletes a topic with all its records.
-pub fn delete_topic(config: &Config, topic: &str) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &config.kafka.brokers).create().expect("an admin client");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let deleted = runtime.block_on(admin.delete_topics(&[topic], &AdminOptions::new())).expect("the broker answers");
-    assert_eq!(deleted, [Ok(topic.to_owned())]);
 }

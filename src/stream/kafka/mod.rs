@@ -1,5 +1,6 @@
 //! Kafka behind the traits of [`crate::stream`], through librdkafka.
 
+mod bare;
 mod context;
 mod dead_letters;
 mod holdings;
@@ -13,13 +14,14 @@ mod source;
 mod topic_admin;
 mod topics;
 
+pub use bare::read_bare;
 pub use dead_letters::KafkaDeadLetters;
 pub use holdings::{Holding, holdings, offsets_at};
 pub use letter_views::{DeadLetterView, read_dead_letters};
 pub use log::{KafkaLogReader, KafkaLogWriter};
 pub use producer::KafkaProducer;
 pub use source::KafkaSource;
-pub use topic_admin::create_topics;
+pub use topic_admin::{create_topics, delete_topics};
 pub use topics::{TopicCheck, check_topics};
 
 /// `source` cut to at most `max` bytes, on a character boundary.

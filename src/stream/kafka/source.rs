@@ -326,7 +326,7 @@ fn start_of(holding: &Holding, positions: &[PartitionPosition], start: StartAt) 
     }
 }
 
-fn client_error(doing: &'static str, error: &KafkaError) -> StreamError {
+pub(super) fn client_error(doing: &'static str, error: &KafkaError) -> StreamError {
     StreamError::Client { doing, why: error.to_string() }
 }
 

@@ -12,7 +12,7 @@ use super::context::{Context, request_error};
 use super::metadata::Topics;
 use super::settings;
 use super::topics::{configured, snapshot_message_bytes};
-use crate::config::Config;
+use crate::config::{Config, KafkaConfig};
 use crate::stream::StreamError;
 
 /// How often to look whether a new topic can be seen.
@@ -69,9 +69,8 @@ pub fn create_topics(config: &Config, partitions: i32, replication: i32) -> Resu
         })
         .collect();
 
-    let timeout = kafka.timeout.0;
-    let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
-    let results = block_on(admin.create_topics(&wanted, &options)).map_err(|error| request_error(kafka, "creating topics", &error))?;
+    let results =
+        block_on(admin.create_topics(&wanted, &options(kafka))).map_err(|error| request_error(kafka, "creating topics", &error))?;
     let mut created = Vec::new();
     for result in results {
         match result {
@@ -82,6 +81,23 @@ pub fn create_topics(config: &Config, partitions: i32, replication: i32) -> Resu
     }
     wait_until_seen(&admin, config, &created)?;
     Ok(created)
+}
+
+/// Deletes topics with all they hold.
+///
+/// # Errors
+/// [`StreamError::Unreachable`], [`StreamError::Setting`], [`StreamError::Client`] with the broker's reason.
+pub fn delete_topics(kafka: &KafkaConfig, topics: &[String]) -> Result<(), StreamError> {
+    let admin: AdminClient<Context> = settings::admin(kafka)?;
+    let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+    let results =
+        block_on(admin.delete_topics(&names, &options(kafka))).map_err(|error| request_error(kafka, "deleting topics", &error))?;
+    let refused = results.into_iter().find_map(Result::err);
+    refused.map_or(Ok(()), |(topic, code)| Err(StreamError::Client { doing: "deleting topics", why: format!("{topic}: {code}") }))
+}
+
+fn options(kafka: &KafkaConfig) -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(kafka.timeout.0)).operation_timeout(Some(kafka.timeout.0))
 }
 
 /// A broker answers before its peers have heard: whoever opens the topic next must not be told that it is missing.
