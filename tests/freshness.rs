@@ -72,7 +72,7 @@ fn the_time_of_a_joined_sample_is_that_of_the_record_that_closed_its_window() {
     let mut kept = Vec::new();
     for role in [Role::Impression, Role::Click] {
         let few = count(role).take(20).cloned().map(|record| Record { timestamp_ms: before_now(LONG_AGO), ..record });
-        let last = count(role).last().cloned().map(|record| Record { timestamp_ms: before_now(AGE), ..record });
+        let last = count(role).next_back().cloned().map(|record| Record { timestamp_ms: before_now(AGE), ..record });
         kept.push((few.collect::<Vec<_>>(), last));
     }
     let stream = kept.iter().flat_map(|(few, _)| few.clone()).chain(kept.iter().filter_map(|(_, last)| last.clone())).collect();
