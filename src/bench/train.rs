@@ -66,6 +66,10 @@ pub struct TrainFigures {
     pub gauc_seconds: f64,
     /// Median step, milliseconds.
     pub step_p50_ms: f64,
+    /// Mean of the steps' losses: the same on another device but for rounding.
+    pub loss: f64,
+    /// The last step's loss.
+    pub last_loss: f64,
 }
 
 impl TrainBench {
@@ -117,6 +121,8 @@ impl TrainBench {
             hash_seconds: spent.hash.as_secs_f64(),
             gauc_seconds: spent.gauc.as_secs_f64(),
             step_p50_ms: steps.get(steps.len() / 2).map_or(0.0, |step| step.as_secs_f64() * 1e3),
+            loss: spent.losses.iter().sum::<f64>() / spent.losses.len() as f64,
+            last_loss: spent.losses.last().copied().unwrap_or(f64::NAN),
         })
     }
 }
@@ -127,6 +133,7 @@ type Samples = Box<dyn Iterator<Item = Sample> + Send>;
 struct Spent {
     hash: Duration,
     steps: Vec<Duration>,
+    losses: Vec<f64>,
     gauc: Duration,
 }
 
@@ -136,6 +143,7 @@ fn in_turn(builder: BatchBuilder, samples: Samples, learner: &mut Learner, evalu
     while let Some(batch) = timed(&mut spent.hash, || batches.next()) {
         let (report, step) = step(learner, &batch);
         spent.steps.push(step);
+        spent.losses.push(report.loss);
         timed(&mut spent.gauc, || evaluator.observe(&scored(batch, &report)))?;
     }
     Ok(spent)
@@ -162,17 +170,18 @@ fn side_by_side(builder: BatchBuilder, samples: Samples, learner: &mut Learner, 
             }
             Ok::<_, EvaluateError>(spent)
         });
-        let mut steps = Vec::new();
+        let (mut steps, mut losses) = (Vec::new(), Vec::new());
         for batch in ready {
             let (report, step) = step(learner, &batch);
             steps.push(step);
+            losses.push(report.loss);
             if scored_in.send(scored(batch, &report)).is_err() {
                 break;
             }
         }
         drop(scored_in);
         let gauc = observing.join().expect("GAUC does not panic")?;
-        Ok(Spent { hash: hashing.join().expect("hashing does not panic"), steps, gauc })
+        Ok(Spent { hash: hashing.join().expect("hashing does not panic"), steps, losses, gauc })
     })
 }
 
@@ -209,6 +218,7 @@ mod tests {
             assert_eq!((figures.samples, figures.table_rows, figures.threads), (150, 240, threads));
             assert!(figures.samples_per_s > 0.0 && figures.step_p50_ms > 0.0 && figures.step_seconds > 0.0);
             assert!(figures.hash_seconds > 0.0 && figures.gauc_seconds > 0.0);
+            assert!((0.1..1.0).contains(&figures.loss) && figures.last_loss > 0.0, "{figures:?}");
         }
     }
 }

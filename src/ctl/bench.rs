@@ -181,6 +181,7 @@ impl View for TrainFigures {
             ("steps", format!("{}; median {:.2} ms", of(self.step_seconds), self.step_p50_ms)),
             ("hashing", of(self.hash_seconds)),
             ("gauc", of(self.gauc_seconds)),
+            ("loss", format!("{:.6}; of the last step {:.6}", self.loss, self.last_loss)),
         ])
     }
 }
