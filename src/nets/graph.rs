@@ -20,15 +20,17 @@ pub(super) struct Graph {
     v: Tensor<1>,
 }
 
-/// Logits on the device, `[rows, 1]`; `None` for a head that is not there.
+/// Something of each logit that there is: of light, of light again with the trunk stopped where cross-entropy and hint differ in what they may
+/// move, of booster and control, and, only where gradients are wanted, of the two heads that weigh early labels, on the stopped trunk like
+/// control.
+type ByLogit<T> = [Option<T>; 6];
+
+/// Logits on the device, one head's under another's: they come to the host, and their gradients to the device, in one copy.
 struct Logits {
-    light: Option<Tensor<2>>,
-    /// Light again with the trunk stopped, where cross-entropy and hint differ in what they may move.
-    light_stopped: Option<Tensor<2>>,
-    booster: Option<Tensor<2>>,
-    control: Option<Tensor<2>>,
-    /// On the stopped trunk like control; only where gradients are wanted.
-    delays: Option<Delays<Tensor<2>>>,
+    /// How many each has.
+    rows: ByLogit<usize>,
+    /// `[rows of all, 1]`.
+    stacked: Tensor<2>,
 }
 
 /// Inputs on the device, matrices `[rows, inputs]`.
@@ -72,7 +74,7 @@ impl Graph {
         if !loss.total.is_finite() {
             return Pass { scores, loss, gradients: None };
         }
-        let mut backward = logits.surrogate(by_logit, &self.device).backward();
+        let mut backward = logits.backward(by_logit, &self.device);
         let inputs = x.gradients(&mut backward);
         let flat = Tensor::cat(layers.iter().flat_map(|layer| layer.gradients(&mut backward)).collect(), 0);
         let followed: Vec<_> = layers.iter().flat_map(Dense::followed).collect();
@@ -127,9 +129,8 @@ impl Graph {
         };
         let booster = part(Part::Booster).next().map(|_| booster_logit(layout, layers, &trunk, x));
         let delay = |which| rule.and_then(|_| head(which, &stopped));
-        let delays = delay(Part::DelayedPositive).zip(delay(Part::FakeNegative));
-        let delays = delays.map(|(delayed_positive, fake_negative)| Delays { delayed_positive, fake_negative });
-        Logits { light, light_stopped, booster, control: head(Part::Control, &stopped), delays }
+        let control = head(Part::Control, &stopped);
+        Logits::stack([light, light_stopped, booster, control, delay(Part::DelayedPositive), delay(Part::FakeNegative)])
     }
 
     fn matrices(&self, layout: &Layout, inputs: Inputs, rows: usize) -> Matrices {
@@ -187,30 +188,46 @@ impl Matrices {
 }
 
 impl Logits {
-    fn scores(&self) -> Scores {
-        let read = |logits: &Option<Tensor<2>>| logits.clone().map(|logits| to_host(logits.inner()));
-        let delays = self.delays.clone().map(|delays| delays.map(|logits| to_host(logits.inner())));
-        Scores { light: read(&self.light), booster: read(&self.booster), control: read(&self.control), delays }
+    fn stack(logits: ByLogit<Tensor<2>>) -> Self {
+        let rows = logits.each_ref().map(|logits| logits.as_ref().map(|logits| logits.dims()[0]));
+        Logits { rows, stacked: Tensor::cat(logits.into_iter().flatten().collect(), 0) }
     }
 
-    /// Σ logit · gradient, a scalar whose gradient by every parameter is the loss's.
-    fn surrogate(self, by_logit: LogitGradients, device: &Device) -> Tensor<1> {
+    fn scores(&self) -> Scores {
+        let mut values = to_host(self.stacked.clone().inner()).into_iter();
+        let read = self.rows.map(|rows| rows.map(|rows| values.by_ref().take(rows).collect()));
+        let [light, _, booster, control, delayed_positive, fake_negative] = read;
+        let delays = delayed_positive.zip(fake_negative);
+        let delays = delays.map(|(delayed_positive, fake_negative)| Delays { delayed_positive, fake_negative });
+        Scores { light, booster, control, delays }
+    }
+
+    /// Backward of Σ logit · gradient, whose gradient by every parameter is the loss's. Burn begins with ones, which is the sum's gradient by
+    /// its terms: the sum itself need not be made.
+    fn backward(self, by_logit: LogitGradients, device: &Device) -> Backward {
         let LogitGradients { light_ce, light_hint, booster, control, delays } = by_logit;
-        let of_delays = self.delays.map(|logits| [logits.delayed_positive, logits.fake_negative].map(Some)).unwrap_or_default();
-        let by_delays = delays.map(|gradients| [gradients.delayed_positive, gradients.fake_negative].map(Some)).unwrap_or_default();
-        let hinted = self.light_stopped.or_else(|| self.light.clone());
-        let pairs = [(self.light, light_ce), (hinted, light_hint), (self.booster, booster), (self.control, control)];
-        let along = |(logits, gradient): (Option<Tensor<2>>, Option<Vec<f32>>)| {
-            let (logits, gradient) = logits.zip(gradient)?;
-            let rows = gradient.len();
-            Some((logits * to_matrix(gradient, rows, device)).sum())
+        let [_, light_stopped, ..] = self.rows;
+        let (light, light_stopped) = match light_stopped {
+            Some(_) => (light_ce, light_hint),
+            None => (sum(light_ce, light_hint), None),
         };
-        pairs
-            .into_iter()
-            .chain(of_delays.into_iter().zip(by_delays))
-            .filter_map(along)
-            .reduce(|sum, term| sum + term)
-            .unwrap_or_else(|| Tensor::zeros([1], device))
+        let (delayed_positive, fake_negative) = delays.map(|delays| (delays.delayed_positive, delays.fake_negative)).unzip();
+        let gradients = [light, light_stopped, booster, control, delayed_positive, fake_negative];
+        let of_rows = |(rows, gradient): (Option<usize>, Option<Vec<f32>>)| {
+            let rows = rows?;
+            Some(gradient.unwrap_or_else(|| vec![0.0; rows]))
+        };
+        let stacked: Vec<f32> = self.rows.into_iter().zip(gradients).filter_map(of_rows).flatten().collect();
+        let rows = stacked.len();
+        (self.stacked * to_matrix(stacked, rows, device)).backward()
+    }
+}
+
+/// Of gradients by the same logits.
+fn sum(one: Option<Vec<f32>>, other: Option<Vec<f32>>) -> Option<Vec<f32>> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.into_iter().zip(other).map(|(one, other)| one + other).collect()),
+        (one, other) => one.or(other),
     }
 }
 
