@@ -46,6 +46,8 @@ pub mod interchange;
 pub mod join;
 pub mod keys;
 #[cfg(feature = "trainer")]
+mod libtorch;
+#[cfg(feature = "trainer")]
 mod matrix;
 #[cfg(feature = "trainer")]
 pub mod nets;

@@ -2,6 +2,7 @@ use burn::tensor::Tensor;
 
 use super::LearningRate;
 use crate::config::OptimizerConfig;
+use crate::libtorch::{self, Moments};
 
 /// Adam (Kingma & Ba 2015) on flat vectors:
 ///
@@ -44,8 +45,13 @@ pub(super) struct AdamStep {
 impl AdamStep {
     /// All tensors are `[parameters]` on one device; returns parameters, m and v.
     pub(super) fn on_device(&self, params: Tensor<1>, m: Tensor<1>, v: Tensor<1>, gradient: Tensor<1>) -> [Tensor<1>; 3] {
-        let m = m.mul_scalar(self.beta1) + gradient.clone().mul_scalar(1.0 - self.beta1);
-        let v = v.mul_scalar(self.beta2) + (gradient.clone() * gradient).mul_scalar(1.0 - self.beta2);
+        let [weight1, weight2] = [self.beta1, self.beta2].map(|beta| 1.0 - beta);
+        let moments = Moments { weights: [weight1, weight2], epsilon: self.epsilon, rate: self.rate };
+        if let Some(vectors) = libtorch::step([&params, &m, &v], &gradient, &moments) {
+            return vectors;
+        }
+        let m = m.mul_scalar(self.beta1) + gradient.clone().mul_scalar(weight1);
+        let v = v.mul_scalar(self.beta2) + (gradient.clone() * gradient).mul_scalar(weight2);
         let denominator = v.clone().sqrt().add_scalar(self.epsilon);
         let params = params - (m.clone() / denominator).mul_scalar(self.rate);
         [params, m, v]

@@ -7,6 +7,7 @@ use burn::tensor::{Gradients, Tensor};
 
 use super::layer::{Kind, Layer, Part, Role};
 use crate::config::{Activation, HiddenConfig};
+use crate::libtorch;
 
 /// What Dice's running moments keep of themselves at each step: they follow the last few hundred batches.
 const MOMENTUM: f64 = 0.99;
@@ -50,13 +51,17 @@ impl<'a> Dense<'a> {
 
     /// What the layer makes of x `[rows, inputs]`, x₀ being what the first cross layer of its head had.
     pub(super) fn apply(&self, x: Tensor<2>, crossed: &mut Option<Tensor<2>>) -> Tensor<2> {
+        let is_rectified = match self.layer.kind {
+            Kind::Hidden(form) => form == HiddenConfig::default(),
+            Kind::Attention { is_last, .. } => !is_last,
+            Kind::Cross | Kind::Output => false,
+        };
         let weight = self.get(Role::Weight).reshape([self.layer.inputs, self.layer.outputs]);
-        let y = linear(x.clone(), weight, Some(self.get(Role::Bias)));
+        let y = product(&x, weight, self.get(Role::Bias), is_rectified);
         match self.layer.kind {
-            Kind::Hidden(form) => self.activate(form, y),
+            Kind::Hidden(form) if !is_rectified => self.activate(form, y),
             Kind::Cross => crossed.get_or_insert_with(|| x.clone()).clone() * y + x,
-            Kind::Attention { is_last: false, .. } => relu(y),
-            Kind::Attention { is_last: true, .. } | Kind::Output => y,
+            Kind::Hidden(_) | Kind::Attention { .. } | Kind::Output => y,
         }
     }
 
@@ -102,4 +107,13 @@ impl<'a> Dense<'a> {
         let cut = self.tensors.iter().find(|cut| cut.role == role);
         cut.expect("a layer has the tensors that its kind names").values.clone()
     }
+}
+
+/// x · W + b, and of that max(·, 0) where it `is_rectified`.
+fn product(x: &Tensor<2>, weight: Tensor<2>, bias: Tensor<1>, is_rectified: bool) -> Tensor<2> {
+    if let Some(y) = libtorch::product(x, &weight, &bias, is_rectified) {
+        return y;
+    }
+    let y = linear(x.clone(), weight, Some(bias));
+    if is_rectified { relu(y) } else { y }
 }

@@ -14,7 +14,7 @@
 //! Two engines compute that. `graph` is Burn: its autodiff knows every layer, on every device. `towers` is written by hand for the CPU and for
 //! models whose layers are all products with ReLU and cross layers; tests hold each of its numbers to Burn's.
 //!
-//! architecture invariant: the only room besides `train` that knows Burn.
+//! architecture invariant: the only room besides `train` and `libtorch` that knows Burn.
 
 mod adam;
 mod attention;

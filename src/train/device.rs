@@ -3,6 +3,7 @@
 use burn::tensor::Device;
 
 use super::TrainError;
+use crate::libtorch;
 
 /// What `train.device` may be; part of every error about it.
 const ALLOWED: &str = "allowed are \"cpu\", and with `--features tch` \"tch-cpu\" and \"cuda:N\"";
@@ -54,49 +55,6 @@ impl Compute {
             Some(pool) => pool.install(work),
             None => work(),
         }
-    }
-}
-
-#[cfg(feature = "tch")]
-#[allow(
-    deprecated,
-    reason = "burn-tch is deprecated upstream; it is the GPU backend of this version, and this module is all that names it"
-)]
-mod libtorch {
-    use burn::tensor::{Device, DeviceType};
-
-    pub(super) fn cpu(threads: usize) -> Result<Device, String> {
-        if threads > 0 {
-            let count = i32::try_from(threads).map_err(|_| format!("train.threads = {threads} is more than LibTorch can count"))?;
-            tch::set_num_threads(count);
-        }
-        Ok(Device::libtorch())
-    }
-
-    /// Asks for the GPU's presence first: Burn would panic at the first tensor.
-    pub(super) fn cuda(index: usize) -> Result<Device, String> {
-        match Device::enumerate(DeviceType::LibTorch).into_vec().len() {
-            0 => Err("LibTorch finds no GPU: no CUDA driver, or a LibTorch without CUDA at build or run time; see ops/libtorch".to_owned()),
-            found if index >= found => Err(format!("LibTorch finds {found} GPU(s), so cuda:0 to cuda:{}", found - 1)),
-            _ => Ok(Device::libtorch_cuda(index)),
-        }
-    }
-}
-
-#[cfg(not(feature = "tch"))]
-mod libtorch {
-    use burn::tensor::Device;
-
-    pub(super) fn cpu(_threads: usize) -> Result<Device, String> {
-        Err(missing())
-    }
-
-    pub(super) fn cuda(_index: usize) -> Result<Device, String> {
-        Err(missing())
-    }
-
-    fn missing() -> String {
-        "not in this build; build with `--features tch` (ops/libtorch lays out the library), or set train.device = \"cpu\"".to_owned()
     }
 }
 
