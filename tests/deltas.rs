@@ -429,6 +429,9 @@ fn a_damaged_base_on_disk_is_moved_aside_and_the_whole_is_fetched() {
     let server = site.server("bad-disk");
     let net = publish_to(&mut publisher, 2);
     until_serves(&server, 2);
+    // What is served is a base from memory: now that is another version.
+    site.point(1);
+    until_serves(&server, 1);
     let path = site.disk("bad-disk").join("00000000000000000002.safetensors");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[2000] ^= 1;
@@ -439,6 +442,22 @@ fn a_damaged_base_on_disk_is_moved_aside_and_the_whole_is_fetched() {
     server.stop().unwrap();
     assert_eq!(site.on_disk("bad-disk", 3), site.artifact(3));
     assert!(site.disk("bad-disk").join("00000000000000000002.safetensors.bad").exists());
+}
+
+#[test]
+fn a_base_that_is_served_is_taken_from_memory() {
+    let site = Site::new(4);
+    let mut publisher = site.publisher();
+    let server = site.server("no-disk");
+    let net = publish_to(&mut publisher, 2);
+    until_serves(&server, 2);
+    std::fs::remove_file(site.disk("no-disk").join("00000000000000000002.safetensors")).unwrap();
+    site.lose_whole(1);
+    publish(&mut publisher, &net.next(3), 3);
+    let status = until_serves(&server, 3);
+    assert!(status.rejected.is_empty(), "{status:?}");
+    server.stop().unwrap();
+    assert_eq!(blake3::hash(&site.on_disk("no-disk", 3)).to_hex().as_str(), site.manifest(3).artifact.blake3);
 }
 
 #[test]

@@ -162,6 +162,7 @@ impl Topic {
             let mut fetch = Fetch {
                 catalog: &self.catalog,
                 reader: self.reader.as_mut(),
+                served: None,
                 cache: None,
                 objects: &self.objects,
                 limits: FetchLimits { bytes_max: u64::MAX, timeout: FETCH_TIMEOUT },

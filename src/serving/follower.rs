@@ -203,9 +203,11 @@ impl Follower {
         if let Some(model) = self.load_cached(manifest) {
             return Ok(model);
         }
+        let served = self.shared.model();
         let mut fetch = Fetch {
             catalog,
             reader,
+            served: served.as_deref(),
             cache: Some(&self.cache),
             objects: &self.config.objects,
             limits: FetchLimits { bytes_max: self.config.artifact_bytes_max, timeout: self.config.fetch_timeout },

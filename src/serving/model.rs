@@ -130,6 +130,7 @@ pub type Candidate = Map<String, Value>;
 #[derive(Debug, Clone)]
 pub struct ServedModel {
     manifest: Manifest,
+    artifact: Arc<Vec<u8>>,
     decoder: EventDecoder,
     spec: FeatureSpec,
     click_rates: ClickRates,
@@ -202,6 +203,7 @@ impl ServedModel {
         Ok(ServedModel {
             decoder: EventDecoder::new(&manifest.schema),
             manifest,
+            artifact,
             all_rates: (0..spec.click_rates().len()).collect(),
             spec,
             click_rates,
@@ -214,6 +216,11 @@ impl ServedModel {
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// What it was opened from.
+    pub(super) fn artifact(&self) -> &[u8] {
+        &self.artifact
     }
 
     /// Its version.

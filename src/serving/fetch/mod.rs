@@ -4,13 +4,14 @@ mod apply;
 mod codec;
 mod route;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use route::{Blocked, Cached, Route, Start};
 
 use super::objects::{ObjectError, Objects};
-use super::{Catalog, ModelError, SnapshotCache};
+use super::{Catalog, ModelError, ServedModel, SnapshotCache};
 use crate::domain::Version;
 use crate::stream::{LogReader, StreamError};
 use crate::telemetry::names;
@@ -63,7 +64,9 @@ enum Failure {
 pub(crate) struct Fetch<'a> {
     pub(crate) catalog: &'a Catalog,
     pub(crate) reader: &'a mut dyn LogReader,
-    /// Where base artifacts may lie.
+    /// What is served now, if anything: the base of most deltas, which then need not be read and hashed again, nor held twice.
+    pub(crate) served: Option<&'a ServedModel>,
+    /// Where other base artifacts may lie.
     pub(crate) cache: Option<&'a SnapshotCache>,
     pub(crate) objects: &'a Objects,
     pub(crate) limits: FetchLimits,
@@ -72,7 +75,7 @@ pub(crate) struct Fetch<'a> {
     pub(crate) noted: &'a mut dyn FnMut(&ModelError),
 }
 
-impl Fetch<'_> {
+impl<'a> Fetch<'a> {
     /// The artifact of a version, by the way that costs the fewest bytes; where a part of it is damaged, by the next one around that.
     pub(crate) fn artifact(&mut self, manifest: &Manifest) -> Result<Vec<u8>, Unobtained> {
         let mut bad: BTreeSet<(Version, Part)> = BTreeSet::new();
@@ -113,12 +116,14 @@ impl Fetch<'_> {
         }
     }
 
-    /// Versions on disk, with the hashes that their manifests there give them.
+    /// Versions in memory and on disk, with the hashes that their manifests there give them.
     fn cached(&self) -> Vec<Cached> {
-        let Some(cache) = self.cache else { return Vec::new() };
-        let versions = cache.versions().unwrap_or_default();
-        let hash = |version| Some(Cached { version, blake3: cache.manifest(version).ok()??.artifact.blake3 });
-        versions.into_iter().filter_map(hash).collect()
+        let of = |manifest: &Manifest| Cached { version: manifest.version, blake3: manifest.artifact.blake3.clone() };
+        let on_disk = self.cache.into_iter().flat_map(|cache| {
+            let versions = cache.versions().unwrap_or_default();
+            versions.into_iter().filter_map(move |version| Some(of(&cache.manifest(version).ok()??)))
+        });
+        self.served.map(|model| of(model.manifest())).into_iter().chain(on_disk).collect()
     }
 
     fn follow(&mut self, route: &Route, manifest: &Manifest) -> Result<Vec<u8>, Failure> {
@@ -129,11 +134,11 @@ impl Fetch<'_> {
             None => Err(Failure::All(Unobtained::Waiting(format!("version {version} is not on the topic")))),
         };
         let mut artifact = match route.start {
-            Start::Cached => self.base_on_disk(route)?,
+            Start::Cached => self.base(route)?,
             Start::Whole => {
                 let (version, whole) = (route.from, manifest_of(route.from)?.artifact.payload());
                 let whole = whole.ok_or_else(|| Failure::All(Unobtained::Waiting(format!("version {version} is not sent whole"))))?;
-                self.payload(version, Part::Whole, 0, &whole)?
+                Cow::Owned(self.payload(version, Part::Whole, 0, &whole)?)
             }
         };
         for version in &route.deltas {
@@ -142,12 +147,21 @@ impl Fetch<'_> {
             let bytes = self.payload(*version, Part::Delta, made.delta_from(), &delta.payload)?;
             let at_fault = |error| Failure::At(*version, Part::Delta, error);
             self.bounded(*version, "artifact", made.artifact.bytes).map_err(at_fault)?;
-            artifact = apply::apply(*version, &artifact, &bytes, made.artifact.bytes).map_err(at_fault)?;
+            artifact = Cow::Owned(apply::apply(*version, &artifact, &bytes, made.artifact.bytes).map_err(at_fault)?);
             if blake3::hash(&artifact).to_hex().as_str() != made.artifact.blake3 {
                 return Err(at_fault(ModelError::Hash { version: *version, what: "artifact".to_owned() }));
             }
         }
-        Ok(artifact)
+        Ok(artifact.into_owned())
+    }
+
+    /// From memory where it is there, which was hashed when it came; else from disk.
+    fn base(&self, route: &Route) -> Result<Cow<'a, [u8]>, Failure> {
+        let is_base = |model: &&ServedModel| (model.version(), model.manifest().artifact.blake3.as_str()) == (route.from, &*route.blake3);
+        match self.served.filter(is_base) {
+            Some(model) => Ok(Cow::Borrowed(model.artifact())),
+            None => self.base_on_disk(route).map(Cow::Owned),
+        }
     }
 
     fn base_on_disk(&self, route: &Route) -> Result<Vec<u8>, Failure> {
