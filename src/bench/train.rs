@@ -218,7 +218,8 @@ mod tests {
             assert_eq!((figures.samples, figures.table_rows, figures.threads), (150, 240, threads));
             assert!(figures.samples_per_s > 0.0 && figures.step_p50_ms > 0.0 && figures.step_seconds > 0.0);
             assert!(figures.hash_seconds > 0.0 && figures.gauc_seconds > 0.0);
-            assert!((0.1..1.0).contains(&figures.loss) && figures.last_loss > 0.0, "{figures:?}");
+            // Two heads, and the entropy of a fifth of clicks is 0.5.
+            assert!([figures.loss, figures.last_loss].iter().all(|loss| (0.5..1.5).contains(loss)), "{figures:?}");
         }
     }
 }
