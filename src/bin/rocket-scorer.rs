@@ -21,6 +21,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Exit codes, as sysexits.h names them: EX_USAGE and EX_CONFIG.
 const USAGE: u8 = 64;
 const CONFIGURATION: u8 = 78;

@@ -6,6 +6,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use rocket_launching::daemon::{self, Failure, demo};
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Learns from ad clicks as they happen, and publishes the small net that ad servers score with.
 #[derive(Parser)]
 #[command(name = "rocketd", version)]
