@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from errors import CompareError
 from speed import HERE, Line, machine, ours, run, text
 from table import table
 
@@ -41,17 +42,13 @@ class Check:
     allowed: float
 
 
-class CannotMeasure(Exception):
-    """Says why nothing can be measured here, and what to do."""
-
-
 def main() -> int:
     """Checks, measures. Exit code 1 where something is wrong or could not be measured; a missed goal is a figure, not an error."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     arguments = options()
     try:
         gpu = find_gpu(arguments.device)
-    except CannotMeasure as error:
+    except CompareError as error:
         print(f"ops/compare/gpu: {error}", file=sys.stderr)
         return 1
     begun, failed, checks, lines = time.monotonic(), [], [], []
@@ -93,11 +90,11 @@ def find_gpu(device: str) -> str:
 
     wanted, found = os.environ["TORCH_WANTED"], torch.__version__.split("+")[0]
     if found != wanted:
-        raise CannotMeasure(f"rocketctl was built for torch {wanted}, this Python has {found}; prepare again with --torch {found}")
+        raise CompareError(f"rocketctl was built for torch {wanted}, this Python has {found}; prepare again with --torch {found}")
     if device == "cpu":
         return "no GPU"
     if not torch.cuda.is_available():
-        raise CannotMeasure("no GPU here: torch finds none; run it where there is one, or try the script with --device cpu")
+        raise CompareError("no GPU here: torch finds none; run it where there is one, or try the script with --device cpu")
     return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
 
 

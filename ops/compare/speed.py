@@ -104,12 +104,13 @@ def ingest() -> Iterator[Line]:
 
 @contextlib.contextmanager
 def broker() -> Iterator[str]:
-    """The address of a broker of our own, on a free port, its data in a directory that goes with it."""
+    """The address of a broker of our own, on a free port, its data in a directory that goes with it. Built where there is none yet."""
+    binary = printed([str(HERE.parent / "broker")]).strip()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"tcp://127.0.0.1:{port}"
     # The path of its data is relative to the working directory: absolute ones are refused.
-    command = [os.environ["BROKER"], "broker", "--listener-url", url, "--advertised-listener-url", url, "--storage-engine", "sqlite://broker.db"]
+    command = [binary, "broker", "--listener-url", url, "--advertised-listener-url", url, "--storage-engine", "sqlite://broker.db"]
     with tempfile.TemporaryDirectory() as data, open(os.path.join(data, "log"), "wb") as log:
         process = subprocess.Popen(command, cwd=data, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
@@ -127,7 +128,7 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.05)
-    raise OSError(f"the broker {os.environ['BROKER']} takes no connections on port {port}; does it run by hand?")
+    raise OSError(f"the broker takes no connections on port {port}; does the one that ops/broker prints run by hand?")
 
 
 def gauc() -> Iterator[Line]:
