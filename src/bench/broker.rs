@@ -2,7 +2,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BenchError, Workload};
+use super::{BenchError, Quantiles, Workload};
 use crate::config::{Config, EventFormat};
 use crate::pipeline::Intake;
 use crate::stream::{KafkaProducer, KafkaSource, MemoryDeadLetters, create_topics, delete_topics, read_bare};
@@ -91,7 +91,7 @@ impl BrokerBench {
                 bare.push(read_bare(config)?.1);
             }
         }
-        let rate = |spent: Vec<Duration>| events as f64 / median(spent).as_secs_f64();
+        let rate = |spent: Vec<Duration>| events as f64 * 1e3 / Quantiles::of_ms(spent).p50;
         let (events_per_s, bare_events_per_s) = (rate(ours), rate(bare));
         Ok(BrokerFigures {
             format: self.format,
@@ -142,9 +142,4 @@ fn take_in(config: &Config, events: usize) -> Result<Duration, BenchError> {
         });
     }
     Ok(spent)
-}
-
-fn median(mut spent: Vec<Duration>) -> Duration {
-    spent.sort_unstable();
-    spent.get(spent.len() / 2).copied().unwrap_or_default()
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::feed::{Stages, records};
 use super::timing::timed;
-use super::{BenchError, Workload};
+use super::{BenchError, Quantiles, Workload};
 use crate::batch::{Batch, BatchBuilder, Pace};
 use crate::config::{EvaluateConfig, EventFormat, TrainConfig};
 use crate::domain::{Head, Sample, ScoredSample};
@@ -106,8 +106,6 @@ impl TrainBench {
             side_by_side(builder(), samples, &mut learner, &mut evaluator)?
         };
         let seconds = begun.elapsed().as_secs_f64();
-        let mut steps = spent.steps;
-        steps.sort_unstable();
         Ok(TrainFigures {
             events: self.events,
             device: self.train.device.clone(),
@@ -117,10 +115,10 @@ impl TrainBench {
             table_rows: learner.table_rows(),
             samples_per_s: count as f64 / seconds,
             seconds,
-            step_seconds: steps.iter().sum::<Duration>().as_secs_f64(),
+            step_seconds: spent.steps.iter().sum::<Duration>().as_secs_f64(),
             hash_seconds: spent.hash.as_secs_f64(),
             gauc_seconds: spent.gauc.as_secs_f64(),
-            step_p50_ms: steps.get(steps.len() / 2).map_or(0.0, |step| step.as_secs_f64() * 1e3),
+            step_p50_ms: Quantiles::of_ms(spent.steps).p50,
             loss: spent.losses.iter().sum::<f64>() / spent.losses.len() as f64,
             last_loss: spent.losses.last().copied().unwrap_or(f64::NAN),
         })

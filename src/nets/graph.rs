@@ -205,12 +205,10 @@ impl Logits {
     /// Backward of Σ logit · gradient, whose gradient by every parameter is the loss's. Burn begins with ones, which is the sum's gradient by
     /// its terms: the sum itself need not be made.
     fn backward(self, by_logit: LogitGradients, device: &Device) -> Backward {
+        let light = by_logit.light();
         let LogitGradients { light_ce, light_hint, booster, control, delays } = by_logit;
         let [_, light_stopped, ..] = self.rows;
-        let (light, light_stopped) = match light_stopped {
-            Some(_) => (light_ce, light_hint),
-            None => (sum(light_ce, light_hint), None),
-        };
+        let (light, light_stopped) = if light_stopped.is_some() { (light_ce, light_hint) } else { (light, None) };
         let (delayed_positive, fake_negative) = delays.map(|delays| (delays.delayed_positive, delays.fake_negative)).unzip();
         let gradients = [light, light_stopped, booster, control, delayed_positive, fake_negative];
         let of_rows = |(rows, gradient): (Option<usize>, Option<Vec<f32>>)| {
@@ -220,14 +218,6 @@ impl Logits {
         let stacked: Vec<f32> = self.rows.into_iter().zip(gradients).filter_map(of_rows).flatten().collect();
         let rows = stacked.len();
         (self.stacked * to_matrix(stacked, rows, device)).backward()
-    }
-}
-
-/// Of gradients by the same logits.
-fn sum(one: Option<Vec<f32>>, other: Option<Vec<f32>>) -> Option<Vec<f32>> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.into_iter().zip(other).map(|(one, other)| one + other).collect()),
-        (one, other) => one.or(other),
     }
 }
 

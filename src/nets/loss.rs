@@ -170,6 +170,17 @@ pub struct LogitGradients {
     pub delays: Option<Delays<Vec<f32>>>,
 }
 
+impl LogitGradients {
+    /// All of light's: of its cross-entropy, and of hint and teacher where there are such.
+    pub(super) fn light(&self) -> Option<Vec<f32>> {
+        let ce = self.light_ce.as_ref()?;
+        Some(match &self.light_hint {
+            Some(hint) => ce.iter().zip(hint).map(|(ce, hint)| ce + hint).collect(),
+            None => ce.clone(),
+        })
+    }
+}
+
 /// Loss and its gradient by the logits, in f64.
 ///
 /// H is binary cross-entropy on the shifted logit x, `max(x, 0) − x·y + ln(1 + e^−|x|)`, with gradient `σ(x) − y`; the hint's gradient is

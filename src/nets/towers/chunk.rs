@@ -50,13 +50,9 @@ impl<'a> Inward<'a> {
     /// `apart`: light reads inputs of its own, and moves them whatever `shared_grad` says.
     pub(super) fn new(by_logit: &'a LogitGradients, shared_grad: SharedGrad, apart: bool) -> Self {
         let LogitGradients { light_ce, light_hint, booster, control, delays } = by_logit;
-        let light = light_ce.as_ref().map(|ce| match light_hint {
-            Some(hint) => ce.iter().zip(hint).map(|(ce, hint)| ce + hint).collect(),
-            None => ce.clone(),
-        });
         let delays = delays.as_ref();
         let heads = [
-            (Part::Light, light),
+            (Part::Light, by_logit.light()),
             (Part::Booster, booster.clone()),
             (Part::Control, control.clone()),
             (Part::DelayedPositive, delays.map(|delays| delays.delayed_positive.clone())),
