@@ -131,9 +131,14 @@ impl Site {
         self.dir.path().join(name)
     }
 
-    /// The artifact on a server's disk.
+    /// Where a version's artifact lies on a server's disk.
+    fn file(&self, name: &str, version: u64) -> std::path::PathBuf {
+        self.disk(name).join(format!("{version:020}.safetensors"))
+    }
+
+    /// What lies there.
     fn on_disk(&self, name: &str, version: u64) -> Vec<u8> {
-        std::fs::read(self.disk(name).join(format!("{version:020}.safetensors"))).unwrap()
+        std::fs::read(self.file(name, version)).unwrap()
     }
 
     fn put(&self, key: &Key, value: Option<Vec<u8>>) {
@@ -432,7 +437,7 @@ fn a_damaged_base_on_disk_is_moved_aside_and_the_whole_is_fetched() {
     // What is served is a base from memory: now that is another version.
     site.point(1);
     until_serves(&server, 1);
-    let path = site.disk("bad-disk").join("00000000000000000002.safetensors");
+    let path = site.file("bad-disk", 2);
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[2000] ^= 1;
     std::fs::write(&path, bytes).unwrap();
@@ -451,7 +456,7 @@ fn a_base_that_is_served_is_taken_from_memory() {
     let server = site.server("no-disk");
     let net = publish_to(&mut publisher, 2);
     until_serves(&server, 2);
-    std::fs::remove_file(site.disk("no-disk").join("00000000000000000002.safetensors")).unwrap();
+    std::fs::remove_file(site.file("no-disk", 2)).unwrap();
     site.lose_whole(1);
     publish(&mut publisher, &net.next(3), 3);
     let status = until_serves(&server, 3);
