@@ -50,5 +50,5 @@ fn the_example_in_c_gives_the_scores_of_the_model_on_disk() {
     let found: Vec<f32> = lines.map(|line| line.parse().expect("a number")).collect();
     assert_eq!(found, expected);
     let told = text(output.stderr);
-    assert!(told.contains("context: EOF while parsing") && told.contains("\"version\":4"), "{told}");
+    assert!(told.contains("context: not a JSON object: EOF while parsing") && told.contains("\"version\":4"), "{told}");
 }

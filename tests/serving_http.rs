@@ -90,7 +90,7 @@ fn limits_and_mistakes_name_the_field() {
     let wrong = post(&server, &json!({ "context": context(), "candidates": columns }).to_string());
     wrong.error(422, "candidates[2].price", "candidate 2");
 
-    post(&server, r#"{"context": {}, "candidates": [3]}"#).error(422, "candidates[0]", "expected a map");
+    post(&server, r#"{"context": {}, "candidates": [3]}"#).error(422, "candidates[0]", "expected an object");
     post(&server, r#"{"candidates": []}"#).error(422, ".", "missing field `context`");
     post(&server, r#"{"context": {}, "candidates": [], "time": 3}"#).error(422, "time", "unknown field `time`");
     post(&server, r#"{"context": {}, "candidates": [], "time_ms": "now"}"#).error(422, "time_ms", "expected i64");

@@ -54,7 +54,7 @@ GROWTHS = (
     Growth(
         "candidates",
         (10, 50, 500, 5000),
-        lambda size: ["score", "--shape", "published", "--candidates", str(size)],
+        lambda size: ["score", "--shape", "published", "--catalogue", "0", "--candidates", str(size)],
         lambda figures: figures["shapes"][0]["request_ms"]["p50"] * 1e3,
         "µs per request",
     ),

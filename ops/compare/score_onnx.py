@@ -4,13 +4,14 @@
     "$PYTHON" ops/compare/score_onnx.py [--rocketctl PATH] [--shape NAME] [--candidates N] [--rows N] [--rounds N]
 
 ONNX Runtime is given the inputs as they enter the net, `[candidates, inputs]`: it neither reads columns nor hashes nor looks anything up.
-Ours is timed by `rocketctl bench score`, in turn with it. Prints a line of JSON per item: {"item", "ours", "peer", "unit", "ratio"}, ratio
-being how many times as long the peer takes.
+Ours is timed by `rocketctl bench score`, in turn with it, from a request's bytes on. Prints a line of JSON per item: {"item", "ours", "peer",
+"unit", "ratio"}, ratio being how many times as long the peer takes. Of new candidates, which nobody has asked for before, and of those of a
+catalogue of ten thousand, most of which have been scored for somebody else:
 
     net       the dense layers of both: what ONNX Runtime does, and what is left of it for us to do
     looked_up ours with embedding rows looked up and pooled, the peer without
-    request   ours from columns to probabilities, the peer as before
-    service   ours from columns to probabilities, the peer with our own reading, hashing and looking up before it
+    request   ours from the request's bytes to probabilities, the peer as before
+    service   the same, the peer with our own reading, hashing and looking up before it
 
 Exit code 1 where the probabilities differ by more than 1e-5.
 """
@@ -35,6 +36,8 @@ TOLERANCE = 1e-5
 SHAPES = ("workload", "published")
 WARM = 50
 RUNS = 500
+# Candidates that there are; 0: each is a new one.
+CATALOGUES = {"new": 0, "catalogue": 10_000}
 
 
 def session(path: Path) -> onnxruntime.InferenceSession:
@@ -66,15 +69,15 @@ class Ours:
         self.command = [rocketctl, "bench", "score", "-o", "json", "--shape", shape]
         self.command += ["--candidates", str(candidates), "--rows", str(rows)]
 
-    def run(self, *more: str) -> dict[str, Any]:
-        done = subprocess.run([*self.command, *more], check=True, stdout=subprocess.PIPE, text=True)
+    def run(self, catalogue: int, *more: str) -> dict[str, Any]:
+        done = subprocess.run([*self.command, "--catalogue", str(catalogue), *more], check=True, stdout=subprocess.PIPE, text=True)
         return json.loads(done.stdout)["shapes"][0]
 
 
 def compare(ours: Ours, shape: str, rounds: int) -> bool:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        ours.run("--requests", "1", "--export", name)
+        ours.run(CATALOGUES["new"], "--requests", "1", "--export", name)
         request = json.loads((directory / "request.json").read_text())
         expected = np.array(json.loads((directory / "answer.json").read_text())["scores"])
         inputs = Scorer(directory / "model.safetensors").inputs(request)
@@ -83,18 +86,20 @@ def compare(ours: Ours, shape: str, rounds: int) -> bool:
     distance = float(np.abs(probabilities - expected).max())
     say({"item": f"{shape}.distance_max", "ours": distance, "peer": 0.0, "unit": "probability", "ratio": None})
 
-    peers, figures = [], []
+    peers, figures = [], {name: [] for name in CATALOGUES}
     for _ in range(rounds):
         peers.append(peer_ms(net, inputs))
-        figures.append(ours.run())
+        for name, catalogue in CATALOGUES.items():
+            figures[name].append(ours.run(catalogue))
     p50, p99 = (statistics.median(peer[which] for peer in peers) for which in (0, 1))
-    of = lambda part, which="p50": statistics.median(figure[part][which] for figure in figures)  # noqa: E731
-    before = of("features_ms") + of("look_up_ms")
-    report(f"{shape}.net_p50", of("net_ms"), p50)
-    report(f"{shape}.looked_up_p50", of("net_ms") + of("look_up_ms"), p50)
-    report(f"{shape}.request_p50", of("request_ms"), p50)
-    report(f"{shape}.request_p99", of("request_ms", "p99"), p99)
-    report(f"{shape}.service_p50", of("request_ms"), before + p50)
+    for name, found in figures.items():
+        of = lambda part, which="p50", found=found: statistics.median(figure[part][which] for figure in found)  # noqa: E731
+        before = of("features_ms") + of("look_up_ms")
+        report(f"{shape}.{name}.net_p50", of("net_ms"), p50)
+        report(f"{shape}.{name}.looked_up_p50", of("net_ms") + of("look_up_ms"), p50)
+        report(f"{shape}.{name}.request_p50", of("request_ms"), p50)
+        report(f"{shape}.{name}.request_p99", of("request_ms", "p99"), p99)
+        report(f"{shape}.{name}.service_p50", of("request_ms"), before + p50)
     return distance <= TOLERANCE
 
 

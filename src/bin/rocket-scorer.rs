@@ -11,7 +11,7 @@ use clap::Parser;
 use rocket_launching::config::{KafkaConfig, LogConfig, LogFormat};
 use rocket_launching::keys::Trust;
 use rocket_launching::serving::service::{Limits, Models, Service};
-use rocket_launching::serving::{Objects, Reporting, Subscriber, SubscriberConfig, SubscriberError, grpc, http};
+use rocket_launching::serving::{CANDIDATE_CACHE_BYTES, Objects, Reporting, Subscriber, SubscriberConfig, SubscriberError, grpc, http};
 use rocket_launching::stream::{KafkaLogReader, KafkaLogWriter, LogReader, LogWriter};
 use rocket_launching::telemetry::{init_logs, names};
 use rocket_launching::wire::snapshot::Group;
@@ -71,6 +71,12 @@ struct Args {
     /// Snapshots kept there.
     #[arg(long, default_value_t = 3)]
     keep: usize,
+    /// Mebibytes in which each model remembers candidates that it has scored, a kilobyte or so each; 0: it remembers none.
+    #[arg(long, value_name = "MIB", default_value_t = CANDIDATE_CACHE_BYTES >> 20)]
+    candidate_cache: usize,
+    /// Score in 8 bits where that moves no probe's logit by more than this; in floats otherwise, and unless given. Takes AVX2 to be faster.
+    #[arg(long, value_name = "LOGIT")]
+    eight_bits: Option<f32>,
     /// Prefix in an object store for what is too large for the topic, the trainer's `publish.claim_check`.
     #[arg(long, env = "ROCKET_CLAIM_CHECK", value_name = "URL", default_value = "")]
     claim_check: String,
@@ -245,6 +251,8 @@ fn follow(args: &Args) -> Result<Models, Failure> {
             columns: (!args.columns.is_empty()).then(|| args.columns.iter().cloned().collect()),
             reports,
             keep: args.keep,
+            eight_bits: args.eight_bits,
+            candidate_cache_bytes: args.candidate_cache.saturating_mul(1 << 20),
             objects: objects.clone(),
             ..SubscriberConfig::new(name, cache.clone().unwrap_or_else(below))
         };

@@ -11,13 +11,14 @@ use std::path::Path;
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 use crate::config::KafkaConfig;
 use crate::domain::EventTime;
 use crate::keys::Trust;
-use crate::serving::{Candidate, Subscriber, SubscriberConfig, now_ms};
+use crate::serving::{Subscriber, SubscriberConfig, now_ms};
 use crate::stream::{KafkaLogReader, LogReader};
+use crate::wire::{Object, RequestText};
 use border::{guarded, handed, optional, owned, required, told};
 
 /// How often a wait looks: a model comes every few minutes, and a start is not waited for more finely than this.
@@ -132,14 +133,24 @@ pub unsafe extern "C" fn rocket_score(
         let subscriber = unsafe { handed(scorer)? };
         // SAFETY: the caller promises text that ends with a zero byte, or null, which is looked for.
         let (context, candidates) = unsafe { (required("context", context)?, required("candidates", candidates)?) };
-        let context: Map<String, Value> = serde_json::from_str(context).map_err(|error| format!("context: {error}"))?;
-        let candidates: Vec<Candidate> = serde_json::from_str(candidates).map_err(|error| format!("candidates: {error}"))?;
+        let candidates = match RequestText::find_candidates(candidates) {
+            Some(found) => found,
+            None => serde_json::from_str::<Vec<&RawValue>>(candidates)
+                .map_err(|error| format!("candidates: {error}"))?
+                .into_iter()
+                .map(RawValue::get)
+                .collect(),
+        };
+        let candidates: Vec<_> = candidates.into_iter().map(Object::Json).collect();
         if candidates.len() > capacity || (scores.is_null() && capacity > 0) {
             return Err(format!("scores: {} candidates, and room for {capacity}", candidates.len()));
         }
         let model = subscriber.model().ok_or("no model yet: no snapshot on disk, and none verified from the topic so far")?;
         let time = EventTime(if time_ms < 0 { now_ms() } else { time_ms });
-        let found = model.score(time, &context, &candidates).map_err(|(index, error)| format!("candidates[{index}]: {error}"))?;
+        let found = model.score_objects(time, Object::Json(context), &candidates).map_err(|wrong| match wrong.candidate {
+            Some(index) => format!("candidates[{index}]: {wrong}"),
+            None => format!("context: {wrong}"),
+        })?;
         if let Some(index) = found.iter().position(|score| !score.is_finite()) {
             return Err(format!("candidates[{index}] has no finite score: its numbers overflow the net"));
         }

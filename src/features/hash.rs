@@ -1,7 +1,7 @@
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 /// Table, zero byte and value up to this length are hashed from the stack in one call; longer ones take the streaming path. Ids of real
-/// streams are below it, and every byte of it is cleared for each of them.
+/// streams are below it, and every byte of it is copied for each of them.
 const STACK_BYTES: usize = 64;
 
 /// Key of `value` in the table `table`: XXH3-64 of `table`, a zero byte, `value`, all UTF-8. Never 0 (0 becomes 1).
@@ -26,20 +26,40 @@ const STACK_BYTES: usize = 64;
 /// magnitude, as must integers that JSON writes with a point or exponent.
 #[must_use]
 pub fn slot_key(table: &str, value: &str) -> u64 {
-    let length = table.len() + 1 + value.len();
-    let hash = if length <= STACK_BYTES {
-        let mut bytes = [0u8; STACK_BYTES];
-        bytes[..table.len()].copy_from_slice(table.as_bytes());
-        bytes[table.len() + 1..length].copy_from_slice(value.as_bytes());
-        xxh3_64(&bytes[..length])
-    } else {
-        let mut state = Xxh3Default::new();
-        state.update(table.as_bytes());
-        state.update(&[0]);
-        state.update(value.as_bytes());
-        state.digest()
-    };
-    hash.max(1)
+    let mut state = Xxh3Default::new();
+    state.update(table.as_bytes());
+    state.update(&[0]);
+    state.update(value.as_bytes());
+    state.digest().max(1)
+}
+
+/// [`slot_key`] of one table: what it begins with is laid out once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TableKeys {
+    table: String,
+    /// Table and zero byte, where they fit.
+    start: [u8; STACK_BYTES],
+    start_bytes: usize,
+}
+
+impl TableKeys {
+    pub(super) fn new(table: &str) -> Self {
+        let mut start = [0; STACK_BYTES];
+        if let Some(place) = start.get_mut(..table.len()) {
+            place.copy_from_slice(table.as_bytes());
+        }
+        TableKeys { table: table.to_owned(), start, start_bytes: table.len() + 1 }
+    }
+
+    pub(super) fn key(&self, value: &str) -> u64 {
+        let length = self.start_bytes + value.len();
+        if length > STACK_BYTES {
+            return slot_key(&self.table, value);
+        }
+        let mut bytes = self.start;
+        bytes[self.start_bytes..length].copy_from_slice(value.as_bytes());
+        xxh3_64(&bytes[..length]).max(1)
+    }
 }
 
 /// Key of several keys taken together: XXH3-64 of `slot`, a zero byte, and the keys one after the other, each as 8 bytes, lowest first.
@@ -76,10 +96,12 @@ mod tests {
 
     #[test]
     fn both_paths_agree_at_the_border() {
-        for length in [0, 1, 50, STACK_BYTES - 6, STACK_BYTES - 5, STACK_BYTES - 4, 1000] {
+        for length in [0, 1, 50, STACK_BYTES - 6, STACK_BYTES - 5, STACK_BYTES - 4, STACK_BYTES, STACK_BYTES + 1, 1000] {
             let value = "v".repeat(length);
             let whole = [b"slot\0".as_slice(), value.as_bytes()].concat();
             assert_eq!(slot_key("slot", &value), xxh3_64(&whole), "{length} bytes");
+            assert_eq!(TableKeys::new("slot").key(&value), xxh3_64(&whole), "{length} bytes");
+            assert_eq!(TableKeys::new(&value).key("slot"), slot_key(&value, "slot"), "a table of {length} bytes");
         }
     }
 

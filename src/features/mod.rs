@@ -9,4 +9,4 @@ mod transform;
 
 pub use click_rate::{CLICK_RATE_INPUTS, Counts, click_rate_inputs};
 pub use hash::{joint_key, slot_key};
-pub use transform::{ClickRateSpec, FeatureError, FeatureSpec, Features, InputColumn, NO_KEY, NUMBER_LIMIT, Parts, Side, SlotSpec};
+pub use transform::{ClickRateSpec, FeatureError, FeatureSpec, Features, InputColumn, NO_KEY, NUMBER_LIMIT, Parts, Side, Sides, SlotSpec};

@@ -3,11 +3,11 @@ mod sides;
 use std::ops::Range;
 
 use super::click_rate::CLICK_RATE_INPUTS;
-use super::hash::{joint_key, slot_key};
+use super::hash::{TableKeys, joint_key, slot_key};
 use crate::config::{FeatureConfig, FeatureKind, Pooling, SchemaConfig};
 use crate::domain::{EventTime, Field};
 
-pub use sides::Side;
+pub use sides::{Side, Sides};
 
 /// Numeric inputs are clamped to ± this. Squared and summed over a layer it is still far below the largest f32, so that no event can
 /// make a loss infinite.
@@ -85,7 +85,7 @@ struct Step {
 #[derive(Debug, Clone, PartialEq)]
 enum Make {
     /// Any ids of the field, hashed under the table's name; of several the last `last`.
-    Ids { table: String, last: usize },
+    Ids { keys: TableKeys, last: usize },
     /// One of the prepared keys, by the number's bucket.
     Buckets { bounds: Vec<f64>, keys: Vec<u64> },
     /// One of the prepared keys, by the hour of the event time.
@@ -264,8 +264,8 @@ impl Make {
         let numbered = |count: usize| (0..count).map(|i| slot_key(&table, &i.to_string())).collect::<Vec<_>>();
         let numbers_of = |of: &[String]| of.iter().filter_map(|name| schema.feature(name)).collect();
         match &feature.kind {
-            FeatureKind::Categorical => Make::Ids { table, last: usize::MAX },
-            FeatureKind::Bag { last, .. } => Make::Ids { table, last: last.unwrap_or(usize::MAX) },
+            FeatureKind::Categorical => Make::Ids { keys: TableKeys::new(&table), last: usize::MAX },
+            FeatureKind::Bag { last, .. } => Make::Ids { keys: TableKeys::new(&table), last: last.unwrap_or(usize::MAX) },
             FeatureKind::Buckets { bounds } => Make::Buckets { bounds: bounds.clone(), keys: numbered(bounds.len() + 1) },
             FeatureKind::Hour => Make::Hour { keys: numbered(HOURS as usize) },
             FeatureKind::Weekday => Make::Weekday { keys: numbered(DAYS as usize) },
@@ -279,11 +279,11 @@ impl Make {
     /// Appends the ids of one example; kinds that give numbers have none.
     fn ids(&self, time: EventTime, field: &Field, parts: &Parts, into: &mut Vec<u64>) {
         match self {
-            Make::Ids { table, last } => match field {
-                Field::Text(value) => into.push(slot_key(table, value)),
+            Make::Ids { keys, last } => match field {
+                Field::Text(value) => into.push(keys.key(value)),
                 Field::List(values) => {
                     let newest = &values[values.len().saturating_sub(*last)..];
-                    into.extend(newest.iter().map(|value| slot_key(table, value)));
+                    into.extend(newest.iter().map(|value| keys.key(value)));
                 }
                 Field::Missing | Field::Number(_) => {}
             },
@@ -328,6 +328,25 @@ impl Parts {
     pub fn truncate(&mut self, features: usize) {
         self.of.truncate(features);
         self.ids.truncate(self.of.last().map_or(0, |(_, ids)| ids.end));
+    }
+
+    /// What is held beyond the first `features`.
+    #[must_use]
+    pub fn beyond(&self, features: usize) -> Self {
+        let mut beyond = Parts::default();
+        self.of[features..].iter().for_each(|(feature, ids)| beyond.push(*feature, &self.ids[ids.clone()]));
+        beyond
+    }
+
+    /// Holds these as well.
+    pub fn extend(&mut self, others: &Parts) {
+        others.of.iter().for_each(|(feature, ids)| self.push(*feature, &others.ids[ids.clone()]));
+    }
+
+    /// Bytes of memory, beside its own.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.of.as_slice()) + size_of_val(self.ids.as_slice())
     }
 
     fn push(&mut self, feature: usize, ids: &[u64]) {

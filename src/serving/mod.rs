@@ -31,8 +31,10 @@
 
 mod artifact;
 mod cache;
+mod candidates;
 mod catalog;
 mod click_rates;
+mod division;
 mod fetch;
 mod follower;
 #[cfg(feature = "scorer")]
@@ -56,7 +58,7 @@ pub use catalog::{Catalog, CatalogError, Marks};
 pub(crate) use fetch::{Fetch, FetchLimits, Unobtained, from_whole};
 #[cfg(feature = "trainer")]
 pub(crate) use model::ScoreStage;
-pub use model::{Candidate, ModelError, ServedModel};
+pub use model::{CANDIDATE_CACHE_BYTES, Candidate, ModelError, ServedModel};
 pub use net::LightNet;
 pub use objects::{ObjectError, Objects};
 pub use reports::{Reporting, Reports};

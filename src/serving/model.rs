@@ -1,16 +1,24 @@
+mod score;
+
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::artifact::{HEADER_BYTES_MAX, listing, parse};
+use super::candidates::CandidateCache;
 use super::click_rates::ClickRates;
-use super::net::{EXAMPLES_PER_BLOCK, LightNet};
-use super::scratch::{Scratch, Scratches};
+use super::net::LightNet;
+use super::scratch::Scratches;
 use crate::config::SchemaConfig;
 use crate::domain::{EventTime, Field, Version};
-use crate::features::{CLICK_RATE_INPUTS, FeatureSpec, Features, Parts, Side};
+use crate::features::{CLICK_RATE_INPUTS, FeatureSpec, Features};
+use crate::wire::EventDecoder;
 use crate::wire::snapshot::{Manifest, field_from_json, schema_hash};
-use crate::wire::{DecodeError, EventDecoder, RequestColumns};
+
+pub use score::Candidate;
+pub(super) use score::ScoreError;
+#[cfg(feature = "trainer")]
+pub(crate) use score::ScoreStage;
 
 /// Why a snapshot cannot be served. Each variant is a value of `snapshot_rejected_total{reason}`.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -120,11 +128,10 @@ impl ModelError {
     }
 }
 
+/// What a model remembers of candidates that it has scored takes no more than this, unless it is told otherwise: some 15,000 candidates.
+pub const CANDIDATE_CACHE_BYTES: usize = 16 << 20;
 /// Widest tolerance a probe may ask for, in logits up to 1, and in proportion above: a wider one would test nothing.
 const TOLERANCE_MAX: f32 = 0.01;
-
-/// One candidate: the columns that differ from the request's context.
-pub type Candidate = Map<String, Value>;
 
 /// A verified model with all it needs to score raw columns.
 #[derive(Debug, Clone)]
@@ -137,18 +144,9 @@ pub struct ServedModel {
     /// Every click rate of the schema.
     all_rates: Vec<usize>,
     net: LightNet,
+    eight_bits_error: Option<f32>,
+    candidates: CandidateCache,
     scratches: Scratches,
-}
-
-/// What scoring a request consists of, in this order; look-ups and the net take turns where candidates are many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ScoreStage {
-    /// Columns are read and hashed.
-    Features,
-    /// Embedding rows are looked up and pooled.
-    LookUp,
-    /// The dense layers.
-    Net,
 }
 
 impl ServedModel {
@@ -208,8 +206,44 @@ impl ServedModel {
             spec,
             click_rates,
             net,
+            eight_bits_error: None,
+            candidates: CandidateCache::new(CANDIDATE_CACHE_BYTES),
             scratches: Scratches::default(),
         })
+    }
+
+    /// Likewise, with a cache of candidates of so many bytes instead of [`CANDIDATE_CACHE_BYTES`]; of none, nothing of a request is remembered.
+    #[must_use]
+    pub fn with_candidate_cache(self, bytes_max: usize) -> Self {
+        ServedModel { candidates: CandidateCache::new(bytes_max), ..self }
+    }
+
+    /// Likewise, with the layers between the first and the last in 8 bits, if that moves no probe's logit by more than `error_max`; without a
+    /// probe nothing is known, and it stays as it is. That takes AVX2 to be faster.
+    #[must_use]
+    pub fn in_eight_bits(mut self, error_max: f32) -> Self {
+        let version = self.version().0;
+        let Ok(exact) = self.probed() else { return self };
+        if exact.is_empty() || !self.net.set_eight_bits(true) {
+            tracing::info!(version, "scored in floats: there is no probe, or no layer between the first and the last");
+            return self;
+        }
+        let distances = self.probed().unwrap_or_default().into_iter().zip(exact).map(|(rough, exact)| (rough - exact).abs());
+        // A NaN counts as far off.
+        let error = distances.fold(0.0, |max: f32, distance| if distance <= max || max.is_nan() { max } else { distance });
+        if error <= error_max {
+            self.eight_bits_error = Some(error);
+        } else {
+            self.net.set_eight_bits(false);
+            tracing::warn!(version, error, error_max, "scored in floats: in 8 bits a probe's logit would move by more than is allowed");
+        }
+        self
+    }
+
+    /// The farthest that 8 bits move a probe's logit; `None`: it scores in floats.
+    #[must_use]
+    pub fn eight_bits_error(&self) -> Option<f32> {
+        self.eight_bits_error
     }
 
     /// Its manifest.
@@ -227,95 +261,6 @@ impl ServedModel {
     #[must_use]
     pub fn version(&self) -> Version {
         self.manifest.version
-    }
-
-    /// Probabilities of click `[candidates]`, each between 0 and 1; NaN only where the weights are so large that the logit overflows.
-    ///
-    /// # Errors
-    /// [`DecodeError`] for columns of a wrong type; the index is the candidate's.
-    pub fn score(&self, time: EventTime, context: &Map<String, Value>, candidates: &[Candidate]) -> Result<Vec<f32>, (usize, DecodeError)> {
-        self.score_in_stages(time, context, candidates, |_| {})
-    }
-
-    /// Likewise, and says when each stage is `done`.
-    pub(crate) fn score_in_stages(
-        &self,
-        time: EventTime,
-        context: &Map<String, Value>,
-        candidates: &[Candidate],
-        mut done: impl FnMut(ScoreStage),
-    ) -> Result<Vec<f32>, (usize, DecodeError)> {
-        if candidates.is_empty() {
-            return Ok(Vec::new());
-        }
-        let columns = self.decoder.columns(context, candidates);
-        self.scratches.lend(|scratch| {
-            self.divide(&columns, scratch);
-            self.read(time, &columns, candidates.len(), scratch)?;
-            done(ScoreStage::Features);
-            let Scratch { shared_part, own_part, shared, own, forward, .. } = scratch;
-            forward.share(&self.net, shared_part, shared);
-            done(ScoreStage::Net);
-            let mut scores = Vec::with_capacity(candidates.len());
-            for start in (0..candidates.len()).step_by(EXAMPLES_PER_BLOCK) {
-                forward.look_up(&self.net, own_part, own, start..candidates.len().min(start + EXAMPLES_PER_BLOCK));
-                done(ScoreStage::LookUp);
-                scores.extend(forward.logits(&self.net).map(sigmoid));
-                done(ScoreStage::Net);
-            }
-            Ok(scores)
-        })
-    }
-
-    /// Finds out what the candidates share, unless the last request's were alike.
-    fn divide(&self, columns: &RequestColumns<'_>, scratch: &mut Scratch) {
-        if scratch.own_columns == columns.own() {
-            return;
-        }
-        scratch.own_columns = columns.own().to_vec();
-        let [shared, own] = self.spec.sides(|feature| self.decoder.reads_any(feature, columns.own()));
-        let numbers = self.spec.numbers().len();
-        (scratch.shared_part, scratch.own_part) = (self.net.part(&shared, numbers), self.net.part(&own, numbers));
-        (scratch.shared_side, scratch.own_side) = (shared, own);
-    }
-
-    /// Reads and hashes what the candidates share, and what each has of its own.
-    fn read(
-        &self,
-        time: EventTime,
-        columns: &RequestColumns<'_>,
-        candidates: usize,
-        scratch: &mut Scratch,
-    ) -> Result<(), (usize, DecodeError)> {
-        let Scratch { shared_side, own_side, shared, own, parts, .. } = scratch;
-        shared.clear();
-        own.clear();
-        parts.truncate(0);
-        self.read_side(time, columns, None, shared_side, parts, shared).map_err(|error| (0, error))?;
-        let held = parts.len();
-        for candidate in 0..candidates {
-            parts.truncate(held);
-            self.read_side(time, columns, Some(candidate), own_side, parts, own).map_err(|error| (candidate, error))?;
-        }
-        Ok(())
-    }
-
-    fn read_side(
-        &self,
-        time: EventTime,
-        columns: &RequestColumns<'_>,
-        candidate: Option<usize>,
-        side: &Side,
-        parts: &mut Parts,
-        into: &mut Features,
-    ) -> Result<(), DecodeError> {
-        for feature in &side.features {
-            let field = self.decoder.request_field(*feature, columns, candidate)?;
-            self.spec.append(*feature, time, &field, parts, into);
-        }
-        self.click_rates.append(&side.click_rates, &into.click_rates, &mut into.numbers);
-        into.click_rates.clear();
-        Ok(())
     }
 
     /// Logits of samples as manifests bear them: fields in the order of `columns`' features, found by their names; what `columns` does not
@@ -395,8 +340,4 @@ fn open_schema(manifest: &Manifest) -> Result<FeatureSpec, ModelError> {
         return Err(refuse(format!("slots of {dims:?} floats and {numbers} numbers do not make {inputs} inputs")));
     }
     Ok(spec.for_serving())
-}
-
-fn sigmoid(logit: f32) -> f32 {
-    1.0 / (1.0 + (-logit).exp())
 }

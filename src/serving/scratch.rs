@@ -1,23 +1,17 @@
 use std::sync::{Mutex, PoisonError};
 
-use super::net::{Forward, Part};
-use crate::features::{Features, Parts, Side};
+use super::candidates::Known;
+use super::net::Forward;
+use crate::features::{Features, Parts};
 
 /// What one request is scored in. Its memory is used again by the next.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    /// Columns that candidates of the last request bore themselves, which decide what is below.
-    pub(super) own_columns: Vec<bool>,
-    pub(super) shared_side: Side,
-    pub(super) own_side: Side,
-    pub(super) shared_part: Part,
-    pub(super) own_part: Part,
-    /// Of the context, once.
-    pub(super) shared: Features,
-    /// Of the candidates, one after the other.
-    pub(super) own: Features,
+    /// Of the context, or of some candidates one after the other.
+    pub(super) features: Features,
     pub(super) parts: Parts,
     pub(super) forward: Forward,
+    pub(super) known: Known,
 }
 
 /// As many as requests were ever scored at a time; they live as long as their model.

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwapOption;
 use serde::{Deserialize, Serialize};
 
-use super::{Marks, ServedModel};
+use super::{Marks, ServedModel, SubscriberConfig};
 use crate::domain::Version;
 use crate::telemetry::names;
 use crate::wire::snapshot::ServerState;
@@ -60,6 +60,8 @@ pub struct SubscriberStatus {
 pub(super) struct Shared {
     /// The label of what it counts.
     name: String,
+    candidate_cache_bytes: usize,
+    eight_bits: Option<f32>,
     served: ArcSwapOption<ServedModel>,
     told: Mutex<SubscriberStatus>,
     refusal: Mutex<Option<String>>,
@@ -67,10 +69,18 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(model: &str) -> Self {
-        let told = SubscriberStatus { model: model.to_owned(), ..SubscriberStatus::default() };
-        let name = model.to_owned();
-        Shared { name, served: ArcSwapOption::empty(), told: Mutex::new(told), refusal: Mutex::new(None), stop: AtomicBool::new(false) }
+    /// Of the models that this configuration is for.
+    pub(super) fn new(config: &SubscriberConfig) -> Self {
+        let told = SubscriberStatus { model: config.model.clone(), ..SubscriberStatus::default() };
+        Shared {
+            name: config.model.clone(),
+            candidate_cache_bytes: config.candidate_cache_bytes,
+            eight_bits: config.eight_bits,
+            served: ArcSwapOption::empty(),
+            told: Mutex::new(told),
+            refusal: Mutex::new(None),
+            stop: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -109,6 +119,14 @@ impl Shared {
     }
 
     fn store(&self, model: ServedModel) {
+        let model = model.with_candidate_cache(self.candidate_cache_bytes);
+        let model = match self.eight_bits {
+            Some(error_max) => model.in_eight_bits(error_max),
+            None => model,
+        };
+        if let Some(before) = self.model() {
+            model.remember_as(&before);
+        }
         metrics::gauge!(names::SERVED_VERSION, "model" => self.name.clone()).set(model.version().0 as f64);
         self.served.store(Some(Arc::new(model)));
     }

@@ -9,7 +9,7 @@ use super::follower::Follower;
 use super::objects::Objects;
 use super::reports::{self, Reporting};
 use super::shared::{Shared, SubscriberStatus};
-use super::{Marks, ServedModel};
+use super::{CANDIDATE_CACHE_BYTES, Marks, ServedModel};
 use crate::domain::Version;
 use crate::keys::Trust;
 use crate::stream::{LogReader, StreamError};
@@ -51,6 +51,11 @@ pub struct SubscriberConfig {
     pub reports: Option<Reporting>,
     /// Largest artifact fetched, bytes.
     pub artifact_bytes_max: u64,
+    /// What a model remembers of candidates that it has scored takes no more memory than this; 0: nothing is remembered. A swap waits until
+    /// the new model has made its own of them, some microseconds each.
+    pub candidate_cache_bytes: usize,
+    /// Score in 8 bits where that moves no probe's logit by more than this ([`ServedModel::in_eight_bits`]); `None`: in floats.
+    pub eight_bits: Option<f32>,
     /// Where artifacts lie that are too large for the topic.
     pub objects: Objects,
     /// One wait for the next record; also how soon [`Subscriber::stop`] is noticed.
@@ -77,6 +82,8 @@ impl SubscriberConfig {
             columns: None,
             reports: None,
             artifact_bytes_max: ARTIFACT_BYTES_MAX,
+            candidate_cache_bytes: CANDIDATE_CACHE_BYTES,
+            eight_bits: None,
             objects: Objects::default(),
             poll: POLL,
             fetch_timeout: FETCH_TIMEOUT,
@@ -129,7 +136,7 @@ impl Subscriber {
             return Err(SubscriberError::NoHost);
         }
         let cache = SnapshotCache::open(&config.cache_dir, &config.model, config.keep)?;
-        let shared = Arc::new(Shared::new(&config.model));
+        let shared = Arc::new(Shared::new(&config));
         let (marks, target) = match cache.seen() {
             Ok(Some(Seen { marks, target, .. })) => (marks, target),
             Ok(None) => (Marks::default(), None),

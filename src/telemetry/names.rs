@@ -95,6 +95,7 @@ metrics! {
     // The scorer and whoever else embeds the subscriber; refusals also of the trainer, which reads the topic too.
     Counter SCORE_REQUESTS = "rocket_score_requests_total", "Scoring requests, by `model` and HTTP `status`; of a gRPC call the one that HTTP would have had.";
     Counter SCORE_CANDIDATES = "rocket_score_candidates_total", "Candidates scored, by `model`.";
+    Counter SCORE_REMEMBERED = "rocket_score_candidates_remembered_total", "Candidates of which the model remembered what they add to its first layer, by `model`.";
     Histogram SCORE_SECONDS = "rocket_score_seconds", "One scoring request, decoding and encoding included, by `model`.";
     Gauge SERVED_VERSION = "rocket_served_version", "Version being served, by `model`.";
     Counter SNAPSHOT_SWAPS = "rocket_snapshot_swaps_total", "Swaps of the served version, back and forth, by `model`.";

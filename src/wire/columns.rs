@@ -111,11 +111,45 @@ impl<'a> From<&'a serde_json::Value> for Raw<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Columns {
     names: Vec<String>,
-    /// Each as JSON has it before its value.
-    members: Vec<Vec<u8>>,
+    members: Vec<Member>,
     numbers: HashMap<Vec<u8>, usize>,
     /// Which column came after each in the object read last, and (the last) which came first: producers write columns in one order.
     followers: Vec<AtomicUsize>,
+}
+
+/// A column as JSON has it before its value: name and colon.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Member {
+    bytes: Vec<u8>,
+    /// The first eight of them and which bits of a word those are: most members are no longer, and are compared as numbers.
+    head: u64,
+    mask: u64,
+}
+
+impl Member {
+    fn new(name: &str) -> Self {
+        let bytes = [serde_json::Value::from(name).to_string().as_bytes(), b":"].concat();
+        let word = |byte: &dyn Fn(&u8) -> u8| {
+            let mut word = [0; 8];
+            word.iter_mut().zip(&bytes).for_each(|(into, from)| *into = byte(from));
+            u64::from_le_bytes(word)
+        };
+        Member { head: word(&|byte| *byte), mask: word(&|_| u8::MAX), bytes }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether the text begins with it.
+    #[inline]
+    pub(super) fn begins(&self, text: &[u8]) -> bool {
+        match text.first_chunk() {
+            Some(head) if u64::from_le_bytes(*head) & self.mask != self.head => false,
+            Some(_) if self.bytes.len() <= 8 => true,
+            _ => text.starts_with(&self.bytes),
+        }
+    }
 }
 
 impl Clone for Columns {
@@ -134,7 +168,7 @@ impl Columns {
         }
         let number = self.names.len();
         self.names.push(name.to_owned());
-        self.members.push([serde_json::Value::from(name).to_string().as_bytes(), b":"].concat());
+        self.members.push(Member::new(name));
         self.numbers.insert(name.as_bytes().to_vec(), number);
         self.followers.resize_with(self.names.len() + 1, AtomicUsize::default);
         number
@@ -150,7 +184,7 @@ impl Columns {
 
     /// The column that is likely to come after `before` (`None`: first) in an object, and what JSON has before its value.
     #[inline]
-    pub(super) fn likely(&self, before: Option<usize>) -> (usize, &[u8]) {
+    pub(super) fn likely(&self, before: Option<usize>) -> (usize, &Member) {
         let likely = self.follower(before).load(Ordering::Relaxed);
         (likely, &self.members[likely])
     }
@@ -332,5 +366,22 @@ impl<'de> Visitor<'de> for RawSeed {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw<'de>, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Raw::Object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_member_begins_what_starts_with_it(name in "[a-b\"é]{0,9}", text in "\"[a-b\"é]{0,9}\":[a-b]{0,3}", own in any::<bool>(), cut in any::<prop::sample::Index>()) {
+            let member = Member::new(&name);
+            let text = if own { [&member.bytes, text.as_bytes()].concat() } else { text.into_bytes() };
+            let text = &text[..cut.index(text.len() + 1)];
+            prop_assert_eq!(member.begins(text), text.starts_with(&member.bytes));
+        }
     }
 }

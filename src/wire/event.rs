@@ -9,7 +9,7 @@ use super::protobuf;
 use crate::config::{EventFormat, FeatureKind, SchemaConfig, Span, TimeUnit};
 use crate::domain::{Event, EventTime, Field, ImpressionId, Label, Record, Role, Text, UserId};
 
-pub use request::RequestColumns;
+pub use request::{Object, ObjectColumns};
 
 /// Longest event record, as long as Kafka's own default limit for a message.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;

@@ -34,6 +34,52 @@ pub(super) fn read<'a>(columns: &Columns, json: &'a [u8]) -> Option<Row<'a>> {
     reader.after_space().is_none().then_some(row)
 }
 
+/// What a request for scores bears, as it stands in its JSON. Objects are not looked into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestText<'a> {
+    /// `context`.
+    pub context: &'a str,
+    /// `candidates`.
+    pub candidates: Vec<&'a str>,
+    /// `time_ms`.
+    pub time_ms: Option<i64>,
+}
+
+impl<'a> RequestText<'a> {
+    /// Finds them in `{"context": {…}, "candidates": [{…}, …], "time_ms": …}`. What is found is an object as far as its brackets go: whoever
+    /// reads it will see. `None`: it is something else, or has objects within objects or escapes, and serde_json has to say what it is.
+    #[must_use]
+    pub fn find(json: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader { text: std::str::from_utf8(json).ok()?, at: 0 };
+        let (mut context, mut candidates, mut time_ms) = (None, None, None);
+        reader.after_space();
+        reader.expect(b'{')?;
+        let mut more = !reader.ends(b'}')?;
+        while more {
+            let twice = match reader.name()? {
+                "context" => context.replace(reader.object()?).is_some(),
+                "candidates" => candidates.replace(reader.objects()?).is_some(),
+                "time_ms" => time_ms.replace(reader.integer()?).is_some(),
+                _ => true,
+            };
+            if twice {
+                return None;
+            }
+            more = reader.more(b'}')?;
+        }
+        reader.after_space().is_none().then_some(RequestText { context: context?, candidates: candidates?, time_ms })
+    }
+
+    /// Finds candidates in `[{…}, …]`, likewise.
+    #[must_use]
+    pub fn find_candidates(json: &'a str) -> Option<Vec<&'a str>> {
+        let mut reader = Reader { text: json, at: 0 };
+        reader.after_space();
+        let objects = reader.objects()?;
+        reader.after_space().is_none().then_some(objects)
+    }
+}
+
 /// Bytes of UTF-8, and how far they are read.
 struct Reader<'a> {
     text: &'a str,
@@ -41,6 +87,48 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    fn objects(&mut self) -> Option<Vec<&'a str>> {
+        self.expect(b'[')?;
+        let mut objects = Vec::new();
+        let mut more = !self.ends(b']')?;
+        while more {
+            objects.push(self.object()?);
+            more = self.more(b']')?;
+        }
+        Some(objects)
+    }
+
+    /// From an opening bracket to the first closing one that stands in no text, with no other opening one and no escape before it.
+    fn object(&mut self) -> Option<&'a str> {
+        let start = self.at;
+        self.expect(b'{')?;
+        let (mut in_text, mut unusual) = (0, 0);
+        loop {
+            let rest = &self.text.as_bytes()[self.at..];
+            let length = memchr::memchr(b'}', rest)?;
+            // No branches, so that the compiler makes vector code of it.
+            for byte in &rest[..length] {
+                in_text ^= u8::from(*byte == b'"');
+                unusual |= u8::from(*byte == b'\\') | u8::from(*byte == b'{');
+            }
+            self.at += length + 1;
+            if unusual != 0 {
+                return None;
+            }
+            if in_text == 0 {
+                return self.text.get(start..self.at);
+            }
+        }
+    }
+
+    fn integer(&mut self) -> Option<i64> {
+        match self.number()? {
+            Raw::Unsigned(integer) => i64::try_from(integer).ok(),
+            Raw::Signed(integer) => Some(integer),
+            _ => None,
+        }
+    }
+
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -91,7 +179,7 @@ impl<'a> Reader<'a> {
     /// A name with its colon, and the white space around: the schema's column, if it is one.
     fn column(&mut self, columns: &Columns, before: Option<usize>) -> Option<Option<usize>> {
         let (likely, member) = columns.likely(before);
-        if self.text.as_bytes()[self.at..].starts_with(member) {
+        if member.begins(&self.text.as_bytes()[self.at..]) {
             self.at += member.len();
             self.after_space();
             return Some(Some(likely));
@@ -248,6 +336,7 @@ fn plain(bytes: &[u8]) -> usize {
 mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
+    use serde_json::value::RawValue;
 
     use super::*;
 
@@ -326,6 +415,74 @@ mod tests {
         fn numbers_are_the_doubles_that_serde_json_makes_of_them(number in "-?(0|[1-9][0-9]{0,19})(\\.[0-9]{1,19})?([eE][+-]?[0-9]{1,3})?") {
             agrees(format!("{{\"price\":{number}}}").as_bytes())?;
         }
+    }
+
+    /// What serde_json finds: texts of objects, as they stand there.
+    fn found_by_serde_json(json: &[u8]) -> Option<(&str, Vec<&str>, Option<i64>)> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Request<'a> {
+            #[serde(borrow)]
+            context: &'a RawValue,
+            #[serde(borrow)]
+            candidates: Vec<&'a RawValue>,
+            time_ms: Option<i64>,
+        }
+        let Request { context, candidates, time_ms } = serde_json::from_slice(json).ok()?;
+        Some((context.get(), candidates.into_iter().map(RawValue::get).collect(), time_ms))
+    }
+
+    fn request() -> impl Strategy<Value = String> {
+        let candidates = proptest::collection::vec(object(), 0..4).prop_map(|objects| format!("\"candidates\":[{}]", objects.join(",")));
+        let context = object().prop_map(|object| format!("\"context\":{object}"));
+        let time = prop_oneof![any::<i64>().prop_map(|time| time.to_string()), Just("1.5".to_owned()), Just("null".to_owned())];
+        (candidates, context, proptest::option::of(time), any::<bool>()).prop_map(|(candidates, context, time, swapped)| {
+            let (first, second) = if swapped { (context, candidates) } else { (candidates, context) };
+            let time = time.map_or(String::new(), |time| format!(", \"time_ms\" : {time}"));
+            format!(" {{ {first},{second}{time} }}\n")
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn requests_are_found_where_serde_json_finds_them(json in request()) {
+            if let Some(RequestText { context, candidates, time_ms }) = RequestText::find(json.as_bytes()) {
+                prop_assert_eq!(found_by_serde_json(json.as_bytes()), Some((context, candidates, time_ms)), "{}", json);
+            }
+        }
+
+        #[test]
+        fn a_damaged_request_is_seen_when_its_objects_are_read(json in request(), at in any::<prop::sample::Index>(), byte in prop_oneof![any::<u8>(), prop::sample::select(b"\"\\{}[],:0-+.eE \x01u".to_vec())]) {
+            let mut json = json.into_bytes();
+            let at = at.index(json.len());
+            json[at] = byte;
+            let Some(RequestText { context, candidates, time_ms }) = RequestText::find(&json) else { return Ok(()) };
+            let columns = columns();
+            if [context].iter().chain(&candidates).all(|object| columns.read_json(object.as_bytes()).is_ok()) {
+                prop_assert_eq!(found_by_serde_json(&json), Some((context, candidates, time_ms)), "{}", String::from_utf8_lossy(&json));
+            }
+        }
+    }
+
+    #[test]
+    fn what_clients_send_is_found_here() {
+        let json = br#" {"context": {"user":"u{1"}, "candidates":[{"tags":["}"]},{}], "time_ms": -5}"#;
+        assert_eq!(RequestText::find(json), None, "a bracket in a text may be one of an object");
+        let json = br#" {"context": {"user":"u1"}, "candidates":[{"tags":["}"]} , {}], "time_ms": -5}"#;
+        let expected = RequestText { context: r#"{"user":"u1"}"#, candidates: vec![r#"{"tags":["}"]}"#, "{}"], time_ms: Some(-5) };
+        assert_eq!(RequestText::find(json), Some(expected));
+        assert_eq!(RequestText::find_candidates("[]"), Some(vec![]));
+        assert_eq!(RequestText::find_candidates(" [{}, {\"price\":1}]\n"), Some(vec!["{}", "{\"price\":1}"]));
+        for unusual in [r#"[{"other":{}}]"#, r#"[{"user":"\n"}]"#, "[3]", "[{}", "[{]", "[{},]", "[{}]x", "{}", ""] {
+            assert_eq!(RequestText::find_candidates(unusual), None, "{unusual}");
+        }
+        for unusual in [r#"{"context":{}}"#, r#"{"context":{},"candidates":[],"more":1}"#, r#"{"context":{},"context":{},"candidates":[]}"#]
+        {
+            assert_eq!(RequestText::find(unusual.as_bytes()), None, "{unusual}");
+        }
+        // Every bracket is looked at once.
+        let brackets = format!("[{{\"user\":\"{}", "}".repeat(1 << 20));
+        assert_eq!(RequestText::find_candidates(&brackets), None);
     }
 
     #[test]

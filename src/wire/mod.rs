@@ -6,4 +6,5 @@ mod json;
 mod protobuf;
 pub mod snapshot;
 
-pub use event::{DecodeError, Decoded, EVENT_BYTES_MAX, EventDecoder, LIST_VALUES_MAX, RequestColumns, TEXT_BYTES_MAX, encode};
+pub use event::{DecodeError, Decoded, EVENT_BYTES_MAX, EventDecoder, LIST_VALUES_MAX, Object, ObjectColumns, TEXT_BYTES_MAX, encode};
+pub use json::RequestText;

@@ -11,16 +11,17 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
-use rocket_launching::config::{self, EventFormat, SchemaConfig};
+use rocket_launching::config::{self, EventFormat, HiddenConfig, SchemaConfig};
 use rocket_launching::domain::{Origin, PartitionIndex, Record, Role};
 use rocket_launching::features::FeatureSpec;
 use rocket_launching::serving::{Catalog, ServedModel};
 use rocket_launching::stream::LogRecord;
-use rocket_launching::wire::EventDecoder;
 use rocket_launching::wire::snapshot::{Canary, Envelope, Lease, Manifest, Pin, Pointer, ServerReport, TensorInfo, open, schema_hash};
+use rocket_launching::wire::{EventDecoder, RequestText};
 use rocket_launching::{checkpoint, evaluate, store};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
+use serving_support::every_kind::snapshot;
 use serving_support::{MODEL, Snapshot, TIME};
 
 /// Reads bytes that it did not write.
@@ -30,6 +31,7 @@ type Target = fn(&[u8]);
 const TARGETS: &[(&str, Target)] = &[
     ("event", event),
     ("protobuf", protobuf),
+    ("request", request),
     ("record", record),
     ("payload", payload),
     ("manifest", manifest),
@@ -71,6 +73,28 @@ fn event(bytes: &[u8]) {
 
 fn protobuf(bytes: &[u8]) {
     decode(&PROTOBUF_DECODER, bytes);
+}
+
+/// One that remembers candidates, and one that does not.
+static MODELS: LazyLock<[ServedModel; 2]> = LazyLock::new(|| {
+    let model = snapshot(HiddenConfig::default()).open();
+    [model.clone(), model.with_candidate_cache(0)]
+});
+
+/// What is remembered, of this request or any before, changes no score and no refusal.
+fn request(bytes: &[u8]) {
+    let Some(RequestText { context, candidates, .. }) = RequestText::find(bytes) else { return };
+    let [remembers, forgets] = &*MODELS;
+    let expected = forgets.score_json(TIME, context, &candidates);
+    for _ in 0..2 {
+        match (remembers.score_json(TIME, context, &candidates), &expected) {
+            (Ok(found), Ok(expected)) => {
+                assert_eq!(found.len(), expected.len());
+                assert!(found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-4), "{found:?}, {expected:?}");
+            }
+            (found, expected) => assert_eq!(found.is_err(), expected.is_err()),
+        }
+    }
 }
 
 fn decode(decoder: &EventDecoder, bytes: &[u8]) {

@@ -1,6 +1,8 @@
 //! Small random nets, a topic to publish them on, and a scorer in this process.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod every_kind;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;

@@ -36,13 +36,14 @@ pub(super) struct Answers {
 }
 
 impl Load {
-    /// Through the library, one after the other on this thread. A request is parsed before it is due.
+    /// Through the library, one after the other on this thread.
     pub(super) fn through_library(self, subscriber: &Subscriber, bodies: &[Bytes], stop: &AtomicBool) -> Result<Answers, BenchError> {
         let mut answers = Answers::default();
         for (due, body) in self.dues(stop).zip(bodies.iter().cycle()) {
-            let Request { context, candidates } = serde_json::from_slice(body)?;
             wait_until(due);
-            let scores = subscriber.model().map(|model| model.score(TIME, &context, &candidates));
+            let request = Request::of(body);
+            let candidates = request.candidates();
+            let scores = subscriber.model().map(|model| model.score_objects(TIME, request.context(), &candidates));
             answers.latencies.push(due.elapsed());
             answers.failed += usize::from(!matches!(scores, Some(Ok(scores)) if scores.len() == candidates.len()));
         }

@@ -17,21 +17,19 @@ use crate::domain::EventTime;
 use crate::interchange::{to_onnx, to_safetensors};
 use crate::serving::{ScoreStage, ServedModel};
 use model::Published;
-use requests::{Request, bodies};
+use requests::{Request, Requests};
 
 pub use service::{Phase, ServiceBench, ServiceFigures, SwapFigures};
 pub use shape::Shape;
 
 /// Requests before the clock starts.
 const WARM: usize = 200;
-/// Different requests that are sent in turn.
-const BODIES: usize = 64;
 const TIME: EventTime = EventTime(1_767_600_000_000);
 
 /// Scoring through the library, one user and many candidates a request, one request after the other on one thread.
 ///
-/// Requests are JSON that was parsed just before, as over HTTP; parsing is not part of the figures.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Requests are JSON, as over HTTP; the figures begin with their bytes.
+#[derive(Debug, Clone, PartialEq)]
 pub struct ScoreBench {
     /// The net and its features.
     pub shape: Shape,
@@ -41,6 +39,10 @@ pub struct ScoreBench {
     pub candidates: usize,
     /// Requests measured.
     pub requests: usize,
+    /// Candidates that there are, of which each request has some; none: nobody has asked for any of them before.
+    pub catalogue: Option<usize>,
+    /// In 8 bits, if no probe's logit moves by more than this.
+    pub eight_bits: Option<f32>,
 }
 
 /// What [`ScoreBench::run`] measured.
@@ -56,9 +58,13 @@ pub struct ScoreFigures {
     pub candidates: usize,
     /// Requests measured.
     pub requests: usize,
-    /// A request through the library.
+    /// Candidates that there are.
+    pub catalogue: Option<usize>,
+    /// The farthest that 8 bits move a probe's logit; none: scored in floats.
+    pub eight_bits_error: Option<f32>,
+    /// A request through the library, from its bytes to probabilities.
     pub request_ms: Quantiles,
-    /// ... of which reading columns and hashing,
+    /// ... of which reading columns and hashing, or finding what is remembered,
     pub features_ms: Quantiles,
     /// looking rows up and pooling them,
     pub look_up_ms: Quantiles,
@@ -73,19 +79,21 @@ impl ScoreBench {
     /// [`BenchError`].
     pub fn run(&self) -> Result<ScoreFigures, BenchError> {
         let Published { manifest, artifact } = self.model(1);
-        let model = ServedModel::open_shared(manifest, Arc::new(artifact))?;
-        let bodies: Vec<_> = self.bodies().take(BODIES).collect();
+        let mut model = ServedModel::open_shared(manifest, Arc::new(artifact))?;
+        if let Some(error_max) = self.eight_bits {
+            model = model.in_eight_bits(error_max);
+        }
         let mut spent: [Vec<Duration>; 4] = Default::default();
-        for body in bodies.iter().cycle().take(WARM + self.requests) {
-            let Request { context, candidates } = serde_json::from_slice(body)?;
+        for body in self.bodies().take(WARM + self.requests) {
             let (begun, mut lap, mut stages) = (Instant::now(), Instant::now(), [Duration::ZERO; 3]);
-            let scores = model.score_in_stages(TIME, &context, &candidates, |stage: ScoreStage| {
+            let request = Request::of(&body);
+            let scores = model.score_in_stages(TIME, request.context(), &request.candidates(), |stage: ScoreStage| {
                 let now = Instant::now();
                 stages[stage as usize] += now - lap;
                 lap = now;
             });
             let whole = begun.elapsed();
-            scores.map_err(|(_, error)| error)?;
+            scores.map_err(|wrong| wrong.error)?;
             spent.iter_mut().zip([whole].into_iter().chain(stages)).for_each(|(all, one)| all.push(one));
         }
         let [request_ms, features_ms, look_up_ms, net_ms] = spent.map(|all| Quantiles::of_ms(all.into_iter().skip(WARM)));
@@ -95,6 +103,8 @@ impl ScoreBench {
             rows: self.ids() * self.shape.slots,
             candidates: self.candidates,
             requests: self.requests,
+            catalogue: self.catalogue,
+            eight_bits_error: model.eight_bits_error(),
             request_ms,
             features_ms,
             look_up_ms,
@@ -110,12 +120,12 @@ impl ScoreBench {
     pub fn export(&self, dir: &Path) -> Result<(), BenchError> {
         let Published { manifest, artifact } = self.model(1);
         let body = self.bodies().next().unwrap_or_default();
-        let Request { context, candidates } = serde_json::from_slice(&body)?;
+        let request = Request::of(&body);
         std::fs::write(dir.join("model.onnx"), to_onnx(&manifest, &artifact)?)?;
         std::fs::write(dir.join("model.safetensors"), to_safetensors(&manifest, &artifact)?)?;
         let model = ServedModel::open_shared(manifest, Arc::new(artifact))?;
-        let scores = model.score(TIME, &context, &candidates).map_err(|(_, error)| error)?;
-        std::fs::write(dir.join("request.json"), body)?;
+        let scores = model.score_objects(TIME, request.context(), &request.candidates()).map_err(|wrong| wrong.error)?;
+        std::fs::write(dir.join("request.json"), &body)?;
         let answer = serde_json::json!({ "version": model.version(), "scores": scores });
         Ok(std::fs::write(dir.join("answer.json"), answer.to_string())?)
     }
@@ -129,7 +139,8 @@ impl ScoreBench {
     }
 
     fn bodies(&self) -> impl Iterator<Item = Vec<u8>> {
-        bodies(&self.shape, self.ids(), self.candidates, 1)
+        let Self { shape, candidates, catalogue, .. } = self;
+        Requests { shape, ids: self.ids(), candidates: *candidates, catalogue: *catalogue }.bodies(1)
     }
 }
 
@@ -139,11 +150,15 @@ mod tests {
 
     #[test]
     fn every_shape_is_scored_stage_by_stage() {
-        for shape in Shape::ALL {
-            let figures = ScoreBench { shape, rows: 720, candidates: 5, requests: 3 }.run().expect("a good shape");
-            assert_eq!((figures.requests, figures.rows), (3, 720));
-            let stages = [&figures.features_ms, &figures.look_up_ms, &figures.net_ms];
-            assert!(stages.iter().all(|stage| stage.p50 > 0.0 && stage.p50 <= stage.max && stage.max < figures.request_ms.max));
+        for (shape, catalogue) in Shape::ALL.into_iter().zip([None, Some(20)]) {
+            let eight_bits = catalogue.map(|_| 0.1);
+            let figures = ScoreBench { shape, rows: 720, candidates: 5, requests: 3, catalogue, eight_bits }.run().expect("a good shape");
+            assert_eq!((figures.requests, figures.rows, figures.catalogue), (3, 720, catalogue));
+            assert_eq!(figures.eight_bits_error.is_some(), eight_bits.is_some());
+            let [features, look_up, net] = [&figures.features_ms, &figures.look_up_ms, &figures.net_ms];
+            assert!([features, net].iter().all(|stage| stage.p50 > 0.0 && stage.p50 <= stage.max && stage.max < figures.request_ms.max));
+            // All twenty are known by then, and nothing is looked up.
+            assert_eq!(look_up.max > 0.0, catalogue.is_none());
         }
     }
 }

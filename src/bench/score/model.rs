@@ -1,22 +1,39 @@
+use std::sync::Arc;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
-use super::Shape;
+use serde_json::{Value, json};
+
+use super::{Shape, TIME};
+use crate::config::{FeatureConfig, FeatureKind};
 use crate::domain::Version;
 use crate::features::slot_key;
-use crate::wire::snapshot::{Architecture, Artifact, Manifest, PROTOCOL, Provenance, Quality, TensorInfo, schema_hash};
+use crate::serving::ServedModel;
+use crate::wire::snapshot::{Architecture, Artifact, Manifest, PROTOCOL, Probe, Provenance, Quality, TensorInfo, schema_hash};
 
 /// Name of the model.
 pub(super) const MODEL: &str = "bench";
 /// Standard deviation of embedding rows, about what training leaves them with.
 const ROW_SCALE: f32 = 0.1;
+/// As many as the publisher takes unless told otherwise.
+const PROBES: usize = 32;
+const PROBE_TOLERANCE: f32 = 1e-4;
 
 /// A model as it is published.
 #[derive(Debug, Clone)]
 pub(super) struct Published {
     pub(super) manifest: Manifest,
     pub(super) artifact: Vec<u8>,
+}
+
+/// A value of a feature, as probes bear it.
+fn field(feature: &FeatureConfig, ids: usize, rng: &mut ChaCha8Rng) -> Value {
+    match feature.kind {
+        FeatureKind::Categorical => json!(rng.random_range(1..=ids.max(1)).to_string()),
+        _ => json!(rng.random::<f64>()),
+    }
 }
 
 struct Tensor {
@@ -38,7 +55,13 @@ impl Published {
         });
         let artifact = serialize(views, None).expect("good tensors");
         let info = |tensor: &Tensor| TensorInfo { name: tensor.name.clone(), dtype: tensor.dtype.to_string(), shape: tensor.shape.clone() };
-        let manifest = Manifest {
+        let probe = |_| Probe {
+            time_ms: TIME.0,
+            fields: shape.features().map(|(feature, _)| field(&feature, ids, &mut rng)).collect(),
+            logit: 0.0,
+            tolerance: PROBE_TOLERANCE,
+        };
+        let mut manifest = Manifest {
             proto: PROTOCOL,
             model: MODEL.to_owned(),
             version: Version(version),
@@ -61,8 +84,12 @@ impl Published {
             schema,
             provenance: Provenance { positions: Vec::new(), samples: 0, config_hash: String::new(), code: String::new() },
             quality: Quality::default(),
-            probes: Vec::new(),
+            probes: (0..PROBES).map(probe).collect(),
         };
+        let model = ServedModel::open_unprobed(manifest.clone(), Arc::new(artifact.clone())).expect("a good model");
+        for (probe, logit) in manifest.probes.iter_mut().zip(model.probed().expect("good probes")) {
+            probe.logit = logit;
+        }
         Published { manifest, artifact }
     }
 }

@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::ScoreBench;
 use super::load::{Answers, Load};
 use super::site::Site;
-use super::{BODIES, ScoreBench};
 use crate::bench::{BenchError, Quantiles};
 use crate::domain::Version;
+use crate::serving::CANDIDATE_CACHE_BYTES;
 
+/// Different requests that are sent in turn.
+const BODIES: usize = 64;
 /// Versions that are swapped for one another.
 const VERSIONS: [Version; 2] = [Version(1), Version(2)];
 /// Between two swaps of a phase.
@@ -24,7 +27,7 @@ const MIB: f64 = (1 << 20) as f64;
 
 /// A constant load on a scorer of this process, with and without swaps: the subscriber follows a topic in memory and boots each version
 /// from its files, HTTP goes over the loopback. Client and server share the cores.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ServiceBench {
     /// The model and the requests.
     pub score: ScoreBench,
@@ -41,6 +44,8 @@ pub struct ServiceFigures {
     pub shape: String,
     /// Candidates of a request.
     pub candidates: usize,
+    /// Candidates that there are.
+    pub catalogue: Option<usize>,
     /// Requests per second.
     pub rate_per_s: u32,
     /// Through the library, one version.
@@ -96,7 +101,9 @@ impl ServiceBench {
         let bodies: Vec<Bytes> = self.score.bodies().take(BODIES).map(Bytes::from).collect();
         let versions: Vec<_> = VERSIONS.iter().map(|version| self.score.model(version.0)).collect();
         let artifact_mib = versions[0].artifact.len() as f64 / MIB;
-        let mut site = Site::open(versions)?;
+        // The requests come again and again: what nobody is to have asked for before must not be remembered from one turn to the next.
+        let candidate_cache_bytes = if self.score.catalogue.is_some() { CANDIDATE_CACHE_BYTES } else { 0 };
+        let mut site = Site::open(versions, candidate_cache_bytes)?;
         let without_model = resident_mib()?;
         // Both versions come from disk from here on, as after a rollback.
         for version in [VERSIONS[0], VERSIONS[1], VERSIONS[0]] {
@@ -111,6 +118,7 @@ impl ServiceBench {
         Ok(ServiceFigures {
             shape: self.score.shape.name.to_owned(),
             candidates: self.score.candidates,
+            catalogue: self.score.catalogue,
             rate_per_s: self.rate_per_s,
             library: still(library)?,
             library_swapping: swapping(&mut site, library)?,

@@ -39,12 +39,13 @@ pub(super) struct Site {
 
 impl Site {
     /// With these versions on the topic; none is served yet.
-    pub(super) fn open(versions: Vec<Published>) -> Result<Self, BenchError> {
+    pub(super) fn open(versions: Vec<Published>, candidate_cache_bytes: usize) -> Result<Self, BenchError> {
         let dir = std::env::temp_dir().join(format!("rocketctl-bench-{}-{:?}", std::process::id(), std::thread::current().id()));
         let log = MemoryLog::default();
         let read = log.clone();
         let open_reader = move || Ok(Box::new(read.clone()) as Box<dyn LogReader>);
-        let subscriber = Arc::new(Subscriber::start(SubscriberConfig::new(MODEL, &dir), open_reader)?);
+        let subscriber =
+            Arc::new(Subscriber::start(SubscriberConfig { candidate_cache_bytes, ..SubscriberConfig::new(MODEL, &dir) }, open_reader)?);
         let service = Service::new(Arc::clone(&subscriber), Limits::default());
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;

@@ -19,6 +19,12 @@ pub(in crate::ctl) struct ScoreArgs {
     /// Requests measured.
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
     requests: u32,
+    /// Candidates that there are, of which each request has some: most of them have been scored before; 0: none has.
+    #[arg(long, default_value_t = 10_000)]
+    catalogue: u32,
+    /// Score in 8 bits, if that moves no probe's logit by more than this. Of the load of --rate, nothing is.
+    #[arg(long, value_name = "LOGIT")]
+    eight_bits: Option<f32>,
     /// Rows in the embedding tables.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(100..))]
     rows: u32,
@@ -43,11 +49,18 @@ pub(super) struct Scored {
 }
 
 pub(super) fn score(arguments: &ScoreArgs) -> Result<Scored, Failure> {
-    let &ScoreArgs { ref shape, candidates, requests, rows, rate, seconds, ref export } = arguments;
+    let &ScoreArgs { ref shape, candidates, requests, catalogue, eight_bits, rows, rate, seconds, ref export } = arguments;
     let wanted = Shape::ALL.into_iter().filter(|known| shape.as_ref().is_none_or(|shape| shape == known.name));
     let mut scored = Scored { shapes: Vec::new(), services: Vec::new() };
     for shape in wanted {
-        let score = ScoreBench { shape, rows: rows as usize, candidates: candidates as usize, requests: requests as usize };
+        let score = ScoreBench {
+            shape,
+            rows: rows as usize,
+            candidates: candidates as usize,
+            requests: requests as usize,
+            catalogue: (catalogue > 0).then_some(catalogue as usize),
+            eight_bits,
+        };
         export.as_ref().map_or(Ok(()), |dir| score.export(dir))?;
         scored.shapes.push(score.run()?);
         if let Some(rate_per_s) = rate {
@@ -67,7 +80,11 @@ impl View for Scored {
 fn shape_text(figures: &ScoreFigures) -> String {
     pairs([
         ("shape", format!("{}, {} inputs, {} rows", figures.shape, figures.inputs, figures.rows)),
-        ("requests", format!("{} of {} candidates", figures.requests, figures.candidates)),
+        ("requests", format!("{} of {} candidates, {}", figures.requests, figures.candidates, catalogue(figures.catalogue))),
+        (
+            "net",
+            figures.eight_bits_error.map_or("in floats".to_owned(), |error| format!("in 8 bits, a probe's logit moves by up to {error}")),
+        ),
         ("request ms", quantiles(&figures.request_ms)),
         ("features ms", quantiles(&figures.features_ms)),
         ("look-up ms", quantiles(&figures.look_up_ms)),
@@ -83,7 +100,16 @@ fn service_text(figures: &ServiceFigures) -> String {
     let swaps = &figures.swaps;
     let [one, fifty, hundred] = swaps.after_mib;
     pairs([
-        ("load", format!("{} requests/s of {} candidates, {}", figures.rate_per_s, figures.candidates, figures.shape)),
+        (
+            "load",
+            format!(
+                "{} requests/s of {} candidates, {}, {}",
+                figures.rate_per_s,
+                figures.candidates,
+                catalogue(figures.catalogue),
+                figures.shape
+            ),
+        ),
         ("library ms", phase(&figures.library)),
         ("... swapping", phase(&figures.library_swapping)),
         ("http ms", phase(&figures.http)),
@@ -92,6 +118,10 @@ fn service_text(figures: &ServiceFigures) -> String {
         ("resident MiB", format!("{one:.1} after 1 swap, {fifty:.1} after 50, {hundred:.1} after 100")),
         ("... at most", format!("{:.1}, {:.2} models of {:.1}", swaps.peak_mib, swaps.peak_models, swaps.artifact_mib)),
     ])
+}
+
+fn catalogue(catalogue: Option<usize>) -> String {
+    catalogue.map_or("each a new one".to_owned(), |catalogue| format!("out of {catalogue}"))
 }
 
 fn quantiles(spent: &Quantiles) -> String {

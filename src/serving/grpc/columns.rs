@@ -2,13 +2,30 @@ use serde_json::{Map, Number, Value};
 
 use super::proto::{self, value::Kind};
 use crate::serving::service::{Reason, Refusal, ScoreRequest};
+use crate::wire::Object;
 
-/// The request as HTTP has it; `field` is what its fields begin with.
-pub(super) fn request(message: proto::ScoreRequest, field: &str) -> Result<ScoreRequest, Refusal> {
-    let context = columns(message.context.unwrap_or_default(), &format!("{field}context"))?;
-    let candidates = message.candidates.into_iter().enumerate();
-    let candidates = candidates.map(|(index, candidate)| columns(candidate, &format!("{field}candidates[{index}]")));
-    Ok(ScoreRequest { context, candidates: candidates.collect::<Result<_, _>>()?, time_ms: message.time_ms })
+/// A message's columns.
+#[derive(Debug)]
+pub(super) struct Columns {
+    context: Map<String, Value>,
+    candidates: Vec<Map<String, Value>>,
+    time_ms: Option<i64>,
+}
+
+impl Columns {
+    /// `field` is what the message's fields begin with.
+    pub(super) fn new(message: proto::ScoreRequest, field: &str) -> Result<Self, Refusal> {
+        let context = columns(message.context.unwrap_or_default(), &format!("{field}context"))?;
+        let candidates = message.candidates.into_iter().enumerate();
+        let candidates = candidates.map(|(index, candidate)| columns(candidate, &format!("{field}candidates[{index}]")));
+        Ok(Columns { context, candidates: candidates.collect::<Result<_, _>>()?, time_ms: message.time_ms })
+    }
+
+    /// What is asked.
+    pub(super) fn request(&self) -> ScoreRequest<'_> {
+        let candidates = self.candidates.iter().map(Object::Map).collect();
+        ScoreRequest { context: Object::Map(&self.context), candidates, time_ms: self.time_ms }
+    }
 }
 
 fn columns(columns: proto::Columns, field: &str) -> Result<Map<String, Value>, Refusal> {
@@ -54,7 +71,7 @@ mod tests {
     fn numbers_that_json_has_not_are_refused_by_name() {
         let price = proto::Columns { columns: [("price".to_owned(), of(Kind::Number(f64::NAN)))].into() };
         let message = proto::ScoreRequest { candidates: vec![proto::Columns::default(), price], ..proto::ScoreRequest::default() };
-        let refusal = request(message, "requests[4].").map(drop).unwrap_err();
+        let refusal = Columns::new(message, "requests[4].").map(drop).unwrap_err();
         assert_eq!(refusal.field.as_deref(), Some("requests[4].candidates[1].price"));
     }
 }

@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use tonic::{Request, Response, Status};
 
-use super::columns::request;
+use super::columns::Columns;
 use super::proto::{self, scorer_server::Scorer};
 use crate::domain::Version;
 use crate::serving::service::{DONE, Reason, Refusal, Service, record, score};
@@ -52,8 +52,8 @@ impl Scorer for Front {
         let message = call.into_inner();
         let name = message.model.clone();
         let work = |model: &ServedModel, candidates_max| {
-            let request = request(message, "")?;
-            Ok(score(model, &[request], candidates_max, |_| String::new())?.concat())
+            let columns = Columns::new(message, "")?;
+            Ok(score(model, &[columns.request()], candidates_max, |_| String::new())?.concat())
         };
         let (version, scores) = self.answer(&name, work).await?;
         Ok(Response::new(proto::ScoreResponse { version: version.0, scores }))
@@ -63,14 +63,15 @@ impl Scorer for Front {
         let message = call.into_inner();
         let name = message.model.clone();
         let work = |model: &ServedModel, candidates_max| {
-            let mut requests = Vec::with_capacity(message.requests.len());
+            let mut columns = Vec::with_capacity(message.requests.len());
             for (index, single) in message.requests.into_iter().enumerate() {
                 if !single.model.is_empty() && single.model != model.manifest().model {
                     let message = format!("model {:?} in a batch for {:?}; send it apart", single.model, model.manifest().model);
                     return Err(Refusal::new(Reason::Invalid, message).at(format!("requests[{index}].model")));
                 }
-                requests.push(request(single, &format!("requests[{index}]."))?);
+                columns.push(Columns::new(single, &format!("requests[{index}]."))?);
             }
+            let requests: Vec<_> = columns.iter().map(Columns::request).collect();
             score(model, &requests, candidates_max, |index| format!("requests[{index}]."))
         };
         let (version, scores) = self.answer(&name, work).await?;

@@ -6,13 +6,14 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::{Api, Named, VERSION_HEADER, version_value};
 use crate::domain::Version;
 use crate::serving::service::{DONE, Limits, Reason, Refusal, ScoreRequest, Service, record, score};
 use crate::serving::{ServedModel, Subscriber};
+use crate::wire::{Object, RequestText};
 
 /// Scores of one request.
 #[derive(Serialize)]
@@ -28,10 +29,37 @@ struct Answer<T> {
     found: T,
 }
 
+/// A request as it is sent. Objects are not looked into: what was scored before is known by its bytes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BatchRequest {
-    requests: Vec<ScoreRequest>,
+struct OneRequest<'a> {
+    #[serde(borrow)]
+    context: &'a RawValue,
+    #[serde(borrow)]
+    candidates: Vec<&'a RawValue>,
+    #[serde(default)]
+    time_ms: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BatchRequest<'a> {
+    #[serde(borrow)]
+    requests: Vec<OneRequest<'a>>,
+}
+
+impl<'a> From<RequestText<'a>> for ScoreRequest<'a> {
+    fn from(request: RequestText<'a>) -> Self {
+        let candidates = request.candidates.into_iter().map(Object::Json).collect();
+        ScoreRequest { context: Object::Json(request.context), candidates, time_ms: request.time_ms }
+    }
+}
+
+impl<'a> From<OneRequest<'a>> for ScoreRequest<'a> {
+    fn from(request: OneRequest<'a>) -> Self {
+        let candidates = request.candidates.into_iter().map(|candidate| Object::Json(candidate.get())).collect();
+        ScoreRequest { context: Object::Json(request.context.get()), candidates, time_ms: request.time_ms }
+    }
 }
 
 #[derive(Serialize)]
@@ -45,7 +73,10 @@ type Compute = fn(&ServedModel, &[u8], &Limits) -> Result<Vec<u8>, Refusal>;
 /// `POST …/score`.
 pub(super) async fn one(State(api): State<Api>, name: Named, body: Body) -> Response {
     answer(&api.service, name, body, |model, body, limits| {
-        let request: ScoreRequest = parse(body)?;
+        let request = match RequestText::find(body) {
+            Some(text) => text.into(),
+            None => parse::<OneRequest<'_>>(body)?.into(),
+        };
         let scores = score(model, &[request], limits.candidates_max, |_| String::new())?;
         encode(model, Scores { scores: scores.concat() })
     })
@@ -56,6 +87,7 @@ pub(super) async fn one(State(api): State<Api>, name: Named, body: Body) -> Resp
 pub(super) async fn batch(State(api): State<Api>, name: Named, body: Body) -> Response {
     answer(&api.service, name, body, |model, body, limits| {
         let BatchRequest { requests } = parse(body)?;
+        let requests: Vec<_> = requests.into_iter().map(ScoreRequest::from).collect();
         let results = score(model, &requests, limits.candidates_max, |index| format!("requests[{index}]."))?;
         encode(model, Results { results: results.into_iter().map(|scores| Scores { scores }).collect() })
     })
@@ -126,7 +158,7 @@ fn encode(model: &ServedModel, found: impl Serialize) -> Result<Vec<u8>, Refusal
     serde_json::to_vec(&Answer { version: model.version(), found }).map_err(|error| Refusal::new(Reason::Failed, error.to_string()))
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let request = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();

@@ -1,3 +1,4 @@
+use super::bytes::{ByteWeights, Bytes};
 use super::panel::{Lanes, PANEL, Panels, Product, Run, in_lanes, room};
 use crate::config::{Activation, HiddenConfig};
 
@@ -7,6 +8,8 @@ pub(in crate::serving) struct Layer {
     outputs: usize,
     inputs: [Run; 1],
     pub(super) weight: Panels,
+    /// The same in 8 bits, where they are to be multiplied with.
+    bytes: Option<ByteWeights>,
     /// `[panels]`.
     pub(super) bias: Vec<Lanes>,
     /// What follows the product; `None`: nothing, it is the logit.
@@ -107,7 +110,7 @@ impl Layer {
     pub(in crate::serving) fn new(weight: &[f32], bias: &[f32], hidden: Option<Hidden>) -> Self {
         let outputs = bias.len();
         let inputs = Run { column: 0, inputs: 0..weight.len() / outputs };
-        Layer { outputs, inputs: [inputs], weight: Panels::new(outputs, weight), bias: in_lanes(bias), hidden }
+        Layer { outputs, inputs: [inputs], weight: Panels::new(outputs, weight), bytes: None, bias: in_lanes(bias), hidden }
     }
 
     /// Floats of a row of outputs: what fills up the last panel is zero.
@@ -115,25 +118,38 @@ impl Layer {
         self.bias.len() * PANEL
     }
 
-    /// Whether the activation is a ReLU and nothing else, which whoever multiplies does on the way.
-    pub(super) fn is_relu(&self) -> bool {
+    /// Whether the activation is a ReLU and nothing else, which is done while multiplying.
+    fn is_relu(&self) -> bool {
         matches!(self.hidden, Some(Hidden { norm: None, curve: Curve::Relu }))
     }
 
-    /// What it makes of `x [examples, stride]`, into the first of `into`: `[examples, width]`.
-    pub(super) fn apply(&self, examples: usize, x: &[f32], stride: usize, into: &mut Vec<f32>) {
-        let width = self.width();
-        let into = room(into, examples * width);
-        for (panel, start) in self.bias.iter().enumerate() {
-            let product = Product { x, stride, runs: &self.inputs, weights: self.weight.get(panel), start: *start, relu: self.is_relu() };
-            product.write(examples, into, width, panel * PANEL);
-        }
-        self.activate(into);
+    /// Whether [`Layer::apply`] multiplies in 8 bits from here on.
+    pub(super) fn set_eight_bits(&mut self, eight_bits: bool) {
+        self.bytes = eight_bits.then(|| ByteWeights::new(self.inputs[0].inputs.len(), &self.weight));
     }
 
-    /// LayerNorm and activation of sums `[examples, width]`, but for what [`Layer::is_relu`] says is done.
+    /// What it makes of `x [examples, stride]`, into the first of `into`: `[examples, width]`.
+    pub(super) fn apply(&self, examples: usize, x: &[f32], stride: usize, memory: &mut Bytes, into: &mut Vec<f32>) {
+        let width = self.width();
+        let into = room(into, examples * width);
+        if let Some(bytes) = &self.bytes {
+            memory.take(examples, x, stride, self.inputs[0].inputs.len());
+            bytes.write(memory, &self.bias, self.is_relu(), into);
+        } else {
+            for (panel, start) in self.bias.iter().enumerate() {
+                let product =
+                    Product { x, stride, runs: &self.inputs, weights: self.weight.get(panel), start: *start, relu: self.is_relu() };
+                product.write(examples, into, width, panel * PANEL);
+            }
+        }
+        if !self.is_relu() {
+            self.activate(into);
+        }
+    }
+
+    /// LayerNorm and activation of sums `[examples, width]`.
     pub(super) fn activate(&self, sums: &mut [f32]) {
-        if let Some(hidden) = self.hidden.as_ref().filter(|_| !self.is_relu()) {
+        if let Some(hidden) = &self.hidden {
             sums.chunks_exact_mut(self.width()).for_each(|sums| hidden.apply(&mut sums[..self.outputs]));
         }
     }

@@ -1,3 +1,4 @@
+mod bytes;
 mod gather;
 mod index;
 mod layer;
@@ -14,6 +15,7 @@ use crate::domain::Version;
 use crate::features::{CLICK_RATE_INPUTS, Features, Side, SlotSpec};
 use crate::wire::snapshot::Architecture;
 
+use bytes::Bytes;
 use gather::Gathered;
 use panel::{Lanes, PANEL, Product, ZERO, add_at, room};
 use table::Table;
@@ -82,6 +84,19 @@ impl LightNet {
         self.tables.iter().map(Table::len).sum()
     }
 
+    /// Multiplies all layers between the first, whose inputs are of any size, and the last, which is no work, in 8 bits from here on, or in
+    /// floats. Whether there are any.
+    pub(super) fn set_eight_bits(&mut self, eight_bits: bool) -> bool {
+        let last = self.layers.len() - 1;
+        let mut between = self.layers[..last].iter_mut().skip(1);
+        between.by_ref().map(|layer| layer.set_eight_bits(eight_bits)).count() > 0
+    }
+
+    /// Floats of the first layer's sums.
+    pub(super) fn width(&self) -> usize {
+        self.layers[0].width()
+    }
+
     /// Where what a side of the features makes stands among the inputs; `numbers` is how many numeric inputs there are, without click rates.
     pub(super) fn part(&self, side: &Side, numbers: usize) -> Part {
         let first = self.slots.last().map_or(0, |slot| slot.columns.end);
@@ -114,6 +129,8 @@ impl LightNet {
         forward.share(self, &Part::default(), &Features::default());
         for start in (0..examples.len()).step_by(EXAMPLES_PER_BLOCK) {
             forward.look_up(self, &own, &all, start..examples.len().min(start + EXAMPLES_PER_BLOCK));
+            forward.begin_alike(self);
+            forward.add_looked_up(self);
             logits.extend(forward.logits(self));
         }
         logits
@@ -127,10 +144,14 @@ pub(super) struct Forward {
     examples: usize,
     /// The first layer's sums of what the examples share, bias included: `[panels]`.
     shared: Vec<Lanes>,
-    sums: Vec<Lanes>,
+    /// The first layer's sums of what was looked up last: `[examples, width]`.
+    sums: Vec<f32>,
+    /// A panel of them: `[examples]`.
+    panel: Vec<Lanes>,
     products: Vec<Lanes>,
     input: Vec<f32>,
     output: Vec<f32>,
+    bytes: Bytes,
 }
 
 impl Forward {
@@ -153,49 +174,73 @@ impl Forward {
         self.gathered.gather(net, part, features, examples);
     }
 
-    /// Logits of the examples that were looked up last.
-    pub(super) fn logits(&mut self, net: &LightNet) -> impl Iterator<Item = f32> {
-        self.first(&net.layers[0]);
-        let mut width = net.layers[0].width();
-        for layer in &net.layers[1..] {
-            layer.apply(self.examples, &self.input, width, &mut self.output);
-            std::mem::swap(&mut self.input, &mut self.output);
-            width = layer.width();
-        }
-        self.input[..self.examples * width].chunks_exact(width).map(|outputs| outputs[0])
-    }
-
-    /// The first layer of the examples that were looked up last, into `input [examples, width]`.
-    fn first(&mut self, layer: &Layer) {
-        let (width, relu) = (layer.width(), layer.is_relu());
-        let input = room(&mut self.input, self.examples * width);
-        self.sums.resize(self.examples, ZERO);
+    /// The first layer's sums of what was looked up last, without the bias: a row `[width]` for each example. They depend on nothing that
+    /// the examples share.
+    pub(super) fn sums(&mut self, net: &LightNet) -> impl ExactSizeIterator<Item = &[f32]> {
+        let layer = &net.layers[0];
+        let width = layer.width();
+        let sums = room(&mut self.sums, self.examples * width);
+        self.panel.resize(self.examples, ZERO);
         let Gathered { each, stride, runs, distinct, .. } = &self.gathered;
-        for (panel, start) in self.shared.iter().enumerate() {
+        for panel in 0..layer.bias.len() {
             let (weights, column) = (layer.weight.get(panel), panel * PANEL);
-            let product = Product { x: each, stride: *stride, runs, weights, start: *start, relu: relu && distinct.is_empty() };
+            let product = Product { x: each, stride: *stride, runs, weights, start: ZERO, relu: false };
             if distinct.is_empty() {
-                product.write(self.examples, input, width, column);
+                product.write(self.examples, sums, width, column);
                 continue;
             }
-            product.write(self.examples, self.sums.as_flattened_mut(), PANEL, 0);
+            product.write(self.examples, self.panel.as_flattened_mut(), PANEL, 0);
             for slot in distinct {
                 let (x, stride) = (self.gathered.vectors(slot), slot.run.inputs.len());
                 let vectors = x.len() / stride;
                 self.products.resize(vectors, ZERO);
                 let product = Product { x, stride, runs: std::slice::from_ref(&slot.run), weights, start: ZERO, relu: false };
                 product.write(vectors, self.products.as_flattened_mut(), PANEL, 0);
-                add_at(&self.products, self.gathered.places(slot), &mut self.sums);
+                add_at(&self.products, self.gathered.places(slot), &mut self.panel);
             }
-            for (into, sums) in input.chunks_exact_mut(width).zip(&self.sums) {
-                let into = &mut into[column..column + PANEL];
-                into.copy_from_slice(sums);
-                if relu {
-                    into.iter_mut().for_each(|sum| *sum = sum.max(0.0));
-                }
+            for (into, sums) in sums.chunks_exact_mut(width).zip(&self.panel) {
+                into[column..column + PANEL].copy_from_slice(sums);
             }
         }
-        layer.activate(input);
+        sums.chunks_exact(width)
+    }
+
+    /// Starts a block of the examples that were looked up last, all alike so far.
+    fn begin_alike(&mut self, net: &LightNet) {
+        let none = vec![0.0; net.width()];
+        self.begin(std::iter::repeat_n(none.as_slice(), self.examples));
+    }
+
+    /// Starts a block of examples, each with these of [`Forward::sums`]: what the examples share is added.
+    pub(super) fn begin<'a>(&mut self, sums: impl Iterator<Item = &'a [f32]>) {
+        let shared = self.shared.as_flattened();
+        self.input.clear();
+        for sums in sums {
+            self.input.extend(shared.iter().zip(sums).map(|(shared, own)| shared + own));
+        }
+    }
+
+    /// Adds what was looked up last to the block, which is of the same examples.
+    pub(super) fn add_looked_up(&mut self, net: &LightNet) {
+        let mut input = std::mem::take(&mut self.input);
+        for (into, sums) in input.chunks_exact_mut(net.width()).zip(self.sums(net)) {
+            into.iter_mut().zip(sums).for_each(|(into, sum)| *into += sum);
+        }
+        self.input = input;
+    }
+
+    /// Logits of the block.
+    pub(super) fn logits(&mut self, net: &LightNet) -> impl Iterator<Item = f32> {
+        let first = &net.layers[0];
+        let mut width = first.width();
+        let examples = self.input.len() / width;
+        first.activate(&mut self.input);
+        for layer in &net.layers[1..] {
+            layer.apply(examples, &self.input, width, &mut self.bytes, &mut self.output);
+            std::mem::swap(&mut self.input, &mut self.output);
+            width = layer.width();
+        }
+        self.input[..examples * width].chunks_exact(width).map(|outputs| outputs[0])
     }
 }
 

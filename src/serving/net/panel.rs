@@ -35,6 +35,11 @@ impl Panels {
         Panels { inputs, lanes: lanes.collect() }
     }
 
+    /// Each `[inputs]`.
+    pub(super) fn panels(&self) -> impl Iterator<Item = &[Lanes]> {
+        self.lanes.chunks_exact(self.inputs.max(1))
+    }
+
     /// `[inputs]`.
     pub(super) fn get(&self, panel: usize) -> &[Lanes] {
         &self.lanes[panel * self.inputs..][..self.inputs]

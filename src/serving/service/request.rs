@@ -1,23 +1,19 @@
-use serde::Deserialize;
-use serde_json::{Map, Value};
-
 use super::{Reason, Refusal};
 use crate::domain::EventTime;
+use crate::serving::ServedModel;
+use crate::serving::model::ScoreError;
 use crate::serving::shared::now_ms;
-use crate::serving::{Candidate, ServedModel};
 use crate::telemetry::names;
-use crate::wire::DecodeError;
+use crate::wire::{DecodeError, Object};
 
 /// Candidates to score.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in crate::serving) struct ScoreRequest {
+#[derive(Debug)]
+pub(in crate::serving) struct ScoreRequest<'a> {
     /// Columns that all candidates share.
-    pub(in crate::serving) context: Map<String, Value>,
+    pub(in crate::serving) context: Object<'a>,
     /// Columns of each, over those of the context.
-    pub(in crate::serving) candidates: Vec<Candidate>,
+    pub(in crate::serving) candidates: Vec<Object<'a>>,
     /// Event time; now, unless given.
-    #[serde(default)]
     pub(in crate::serving) time_ms: Option<i64>,
 }
 
@@ -26,7 +22,7 @@ pub(in crate::serving) struct ScoreRequest {
 /// `field` names a request in refusals, as the protocol writes it; empty where there is but one.
 pub(in crate::serving) fn score(
     model: &ServedModel,
-    requests: &[ScoreRequest],
+    requests: &[ScoreRequest<'_>],
     candidates_max: usize,
     field: impl Fn(usize) -> String,
 ) -> Result<Vec<Vec<f32>>, Refusal> {
@@ -46,15 +42,18 @@ pub(in crate::serving) fn score(
     scores
 }
 
-fn score_one(model: &ServedModel, request: &ScoreRequest, now: i64, field: &str) -> Result<Vec<f32>, Refusal> {
+fn score_one(model: &ServedModel, request: &ScoreRequest<'_>, now: i64, field: &str) -> Result<Vec<f32>, Refusal> {
     let time = EventTime(request.time_ms.unwrap_or(now));
-    let scores = model.score(time, &request.context, &request.candidates).map_err(|(index, error)| {
+    let scores = model.score_objects(time, request.context, &request.candidates).map_err(|ScoreError { candidate, error }| {
         let column = match &error {
-            DecodeError::WrongType { column, .. } | DecodeError::MissingColumn(column) => format!(".{column}"),
+            DecodeError::WrongType { column, .. } | DecodeError::DuplicateColumn(column) => format!(".{column}"),
             _ => String::new(),
         };
-        let message = format!("candidate {index}, with the context's columns: {error}");
-        Refusal::new(Reason::Invalid, message).at(format!("{field}candidates[{index}]{column}"))
+        let (place, name) = match candidate {
+            Some(index) => (format!("candidates[{index}]"), format!("candidate {index}, with the context's columns")),
+            None => ("context".to_owned(), "context".to_owned()),
+        };
+        Refusal::new(Reason::Invalid, format!("{name}: {error}")).at(format!("{field}{place}{column}"))
     })?;
     match scores.iter().position(|score| !score.is_finite()) {
         None => Ok(scores),
