@@ -67,7 +67,7 @@ def peer_ms(net: onnxruntime.InferenceSession, inputs: np.ndarray) -> tuple[floa
 class Ours:
     def __init__(self, rocketctl: str, shape: str, candidates: int, rows: int) -> None:
         self.command = [rocketctl, "bench", "score", "-o", "json", "--shape", shape]
-        self.command += ["--candidates", str(candidates), "--rows", str(rows)]
+        self.command += ["--candidates", str(candidates), "--rows", str(rows), "--requests", str(RUNS)]
 
     def run(self, catalogue: int, *more: str) -> dict[str, Any]:
         done = subprocess.run([*self.command, "--catalogue", str(catalogue), *more], check=True, stdout=subprocess.PIPE, text=True)

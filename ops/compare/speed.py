@@ -66,7 +66,7 @@ def train() -> Iterator[Line]:
     peer = shlex.split(os.environ["TORCH"])
     for threads in ("2", "1"):
         for batch in ("512", "2048", "8192"):
-            load = ["--batch", batch, "--threads", threads, "--samples", "40000" if threads == "2" else "20000"]
+            load = ["--batch", batch, "--threads", threads, "--samples", "30000" if threads == "2" else "16000"]
             rounds = [
                 (ours("train", *load)["samples_per_s"], run([*peer, str(HERE / "speed_torch.py"), *load])["samples_per_s"])
                 for _ in range(ROUNDS)

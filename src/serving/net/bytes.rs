@@ -14,6 +14,9 @@ const TILE: usize = 6;
 /// Added to a float from 0 to 127, its lowest byte is the nearest integer.
 const ROUND: f32 = (1 << 23) as f32;
 
+/// Inputs that are no farther apart than this times 127 count as equal: its reciprocal has to be finite.
+const STEP_MIN: f32 = 1e-30;
+
 /// Weights of [`QUAD`] inputs for each output of a panel, lowest byte first.
 type Quads = [i32; PANEL];
 
@@ -112,6 +115,39 @@ impl Bytes {
     }
 }
 
+/// Of some inputs and zero.
+struct Extremes {
+    lowest: f32,
+    highest: f32,
+    is_finite: bool,
+}
+
+impl Extremes {
+    /// In lanes, so that the compiler makes vector code of it: one after the other, comparisons wait for each other.
+    #[inline(always)]
+    fn of(x: &[f32]) -> Self {
+        const LANES: usize = 8;
+        let (chunks, rest) = x.as_chunks::<LANES>();
+        let mut last = [0.0; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        let (mut lowest, mut highest, mut largest) = ([0.0_f32; LANES], [0.0_f32; LANES], [0; LANES]);
+        for chunk in chunks.iter().chain([&last]) {
+            for lane in 0..LANES {
+                let x = chunk[lane];
+                lowest[lane] = if x < lowest[lane] { x } else { lowest[lane] };
+                highest[lane] = if x > highest[lane] { x } else { highest[lane] };
+                // Without its sign, a number's bits are the larger the larger it is, and those of NaN larger still.
+                largest[lane] = largest[lane].max(x.to_bits() << 1);
+            }
+        }
+        Extremes {
+            lowest: lowest.into_iter().fold(0.0, f32::min),
+            highest: highest.into_iter().fold(0.0, f32::max),
+            is_finite: largest.into_iter().all(|largest: u32| largest < f32::INFINITY.to_bits() << 1),
+        }
+    }
+}
+
 struct Round<'a> {
     x: &'a [f32],
     stride: usize,
@@ -127,18 +163,13 @@ impl Work for Round<'_> {
         let quads = self.inputs.div_ceil(QUAD);
         for ((x, bytes), range) in self.x.chunks(self.stride).zip(self.quads.chunks_exact_mut(quads)).zip(self.ranges) {
             let x = &x[..self.inputs];
-            // Not a fold of `f32::min`, whose rules for NaN cost more than the rest.
-            let (lowest, highest) = x
-                .iter()
-                .fold((0.0, 0.0), |(lowest, highest), x| (if *x < lowest { *x } else { lowest }, if *x > highest { *x } else { highest }));
-            let step: f32 = (highest - lowest) / MAX;
-            let by = if step > 0.0 { 1.0 / step } else { 0.0 };
-            let mut all = 0.0;
+            let Extremes { lowest, highest, is_finite } = Extremes::of(x);
+            let step = (highest - lowest) / MAX;
+            let (step, by) = if step > STEP_MIN { (step, 1.0 / step) } else { (0.0, 0.0) };
             for (x, byte) in x.iter().zip(bytes.as_flattened_mut()) {
                 *byte = ((x - lowest) * by + ROUND).to_bits() as u8;
-                all += x * 0.0;
             }
-            *range = Range { lowest, step: if all == 0.0 && by.is_finite() { step } else { f32::INFINITY } };
+            *range = Range { lowest, step: if is_finite { step } else { f32::INFINITY } };
         }
     }
 }
@@ -316,7 +347,9 @@ mod tests {
     }
 
     #[test]
-    fn zeros_are_exact() {
+    fn zeros_are_exact_and_what_is_next_to_them_finite() {
+        let found = product(&[1e-40, 3e-39, 0.0], &[1.0, 2.0, 3.0], &[0.25], true);
+        assert_eq!(found, [0.25]);
         assert_eq!(product(&[0.0; 6], &[0.0, 3.0, 0.0, -3.0, 0.0, 1.0], &[0.25, -0.5], false), [0.25, -0.5, 0.25, -0.5]);
     }
 }
