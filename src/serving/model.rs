@@ -16,7 +16,6 @@ use crate::wire::EventDecoder;
 use crate::wire::snapshot::{Manifest, field_from_json, schema_hash};
 
 pub use score::Candidate;
-pub(super) use score::ScoreError;
 #[cfg(feature = "trainer")]
 pub(crate) use score::ScoreStage;
 

@@ -1,7 +1,6 @@
 use super::{Reason, Refusal};
 use crate::domain::EventTime;
 use crate::serving::ServedModel;
-use crate::serving::model::ScoreError;
 use crate::serving::shared::now_ms;
 use crate::telemetry::names;
 use crate::wire::{DecodeError, Object};
@@ -44,16 +43,16 @@ pub(in crate::serving) fn score(
 
 fn score_one(model: &ServedModel, request: &ScoreRequest<'_>, now: i64, field: &str) -> Result<Vec<f32>, Refusal> {
     let time = EventTime(request.time_ms.unwrap_or(now));
-    let scores = model.score_objects(time, request.context, &request.candidates).map_err(|ScoreError { candidate, error }| {
-        let column = match &error {
+    let scores = model.score_objects(time, request.context, &request.candidates).map_err(|wrong| {
+        let column = match &wrong.error {
             DecodeError::WrongType { column, .. } | DecodeError::DuplicateColumn(column) => format!(".{column}"),
             _ => String::new(),
         };
-        let (place, name) = match candidate {
+        let (place, name) = match wrong.candidate {
             Some(index) => (format!("candidates[{index}]"), format!("candidate {index}, with the context's columns")),
             None => ("context".to_owned(), "context".to_owned()),
         };
-        Refusal::new(Reason::Invalid, format!("{name}: {error}")).at(format!("{field}{place}{column}"))
+        Refusal::new(Reason::Invalid, format!("{name}: {wrong}")).at(format!("{field}{place}{column}"))
     })?;
     match scores.iter().position(|score| !score.is_finite()) {
         None => Ok(scores),
