@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::TIME;
-use super::requests::Request;
+use super::requests::objects;
 use crate::bench::BenchError;
 use crate::serving::Subscriber;
 
@@ -41,9 +41,8 @@ impl Load {
         let mut answers = Answers::default();
         for (due, body) in self.dues(stop).zip(bodies.iter().cycle()) {
             wait_until(due);
-            let request = Request::of(body);
-            let candidates = request.candidates();
-            let scores = subscriber.model().map(|model| model.score_objects(TIME, request.context(), &candidates));
+            let (context, candidates) = objects(body);
+            let scores = subscriber.model().map(|model| model.score_objects(TIME, context, &candidates));
             answers.latencies.push(due.elapsed());
             answers.failed += usize::from(!matches!(scores, Some(Ok(scores)) if scores.len() == candidates.len()));
         }

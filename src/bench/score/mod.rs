@@ -17,7 +17,7 @@ use crate::domain::EventTime;
 use crate::interchange::{to_onnx, to_safetensors};
 use crate::serving::{ScoreStage, ServedModel};
 use model::Published;
-use requests::{Request, Requests};
+use requests::{Requests, objects};
 
 pub use service::{Phase, ServiceBench, ServiceFigures, SwapFigures};
 pub use shape::Shape;
@@ -86,8 +86,8 @@ impl ScoreBench {
         let mut spent: [Vec<Duration>; 4] = Default::default();
         for body in self.bodies().take(WARM + self.requests) {
             let (begun, mut lap, mut stages) = (Instant::now(), Instant::now(), [Duration::ZERO; 3]);
-            let request = Request::of(&body);
-            let scores = model.score_in_stages(TIME, request.context(), &request.candidates(), |stage: ScoreStage| {
+            let (context, candidates) = objects(&body);
+            let scores = model.score_in_stages(TIME, context, &candidates, |stage: ScoreStage| {
                 let now = Instant::now();
                 stages[stage as usize] += now - lap;
                 lap = now;
@@ -120,11 +120,11 @@ impl ScoreBench {
     pub fn export(&self, dir: &Path) -> Result<(), BenchError> {
         let Published { manifest, artifact } = self.model(1);
         let body = self.bodies().next().unwrap_or_default();
-        let request = Request::of(&body);
+        let (context, candidates) = objects(&body);
         std::fs::write(dir.join("model.onnx"), to_onnx(&manifest, &artifact)?)?;
         std::fs::write(dir.join("model.safetensors"), to_safetensors(&manifest, &artifact)?)?;
         let model = ServedModel::open_shared(manifest, Arc::new(artifact))?;
-        let scores = model.score_objects(TIME, request.context(), &request.candidates()).map_err(|wrong| wrong.error)?;
+        let scores = model.score_objects(TIME, context, &candidates).map_err(|wrong| wrong.error)?;
         std::fs::write(dir.join("request.json"), &body)?;
         let answer = serde_json::json!({ "version": model.version(), "scores": scores });
         Ok(std::fs::write(dir.join("answer.json"), answer.to_string())?)

@@ -9,23 +9,9 @@ use crate::bench::workload::ZIPF;
 use crate::config::FeatureKind;
 use crate::wire::{Object, RequestText};
 
-/// A request as it comes over HTTP.
-#[derive(Debug)]
-pub(super) struct Request<'a>(RequestText<'a>);
-
-impl<'a> Request<'a> {
-    /// Of a body of [`Requests`].
-    pub(super) fn of(body: &'a [u8]) -> Self {
-        Request(RequestText::find(body).expect("a body that was written here"))
-    }
-
-    pub(super) fn context(&self) -> Object<'a> {
-        Object::Json(self.0.context)
-    }
-
-    pub(super) fn candidates(&self) -> Vec<Object<'a>> {
-        self.0.candidates.iter().copied().map(Object::Json).collect()
-    }
+/// Context and candidates of a body of [`Requests`].
+pub(super) fn objects(body: &[u8]) -> (Object<'_>, Vec<Object<'_>>) {
+    RequestText::find(body).expect("a body that was written here").objects()
 }
 
 /// What requests are made of.

@@ -13,7 +13,7 @@ use super::{Api, Named, VERSION_HEADER, version_value};
 use crate::domain::Version;
 use crate::serving::service::{DONE, Limits, Reason, Refusal, ScoreRequest, Service, record, score};
 use crate::serving::{ServedModel, Subscriber};
-use crate::wire::{Object, RequestText};
+use crate::wire::RequestText;
 
 /// Scores of one request.
 #[derive(Serialize)]
@@ -49,16 +49,16 @@ struct BatchRequest<'a> {
 }
 
 impl<'a> From<RequestText<'a>> for ScoreRequest<'a> {
-    fn from(request: RequestText<'a>) -> Self {
-        let candidates = request.candidates.into_iter().map(Object::Json).collect();
-        ScoreRequest { context: Object::Json(request.context), candidates, time_ms: request.time_ms }
+    fn from(text: RequestText<'a>) -> Self {
+        let (context, candidates) = text.objects();
+        ScoreRequest { context, candidates, time_ms: text.time_ms }
     }
 }
 
-impl<'a> From<OneRequest<'a>> for ScoreRequest<'a> {
+impl<'a> From<OneRequest<'a>> for RequestText<'a> {
     fn from(request: OneRequest<'a>) -> Self {
-        let candidates = request.candidates.into_iter().map(|candidate| Object::Json(candidate.get())).collect();
-        ScoreRequest { context: Object::Json(request.context.get()), candidates, time_ms: request.time_ms }
+        let candidates = request.candidates.into_iter().map(RawValue::get).collect();
+        RequestText { context: request.context.get(), candidates, time_ms: request.time_ms }
     }
 }
 
@@ -73,11 +73,11 @@ type Compute = fn(&ServedModel, &[u8], &Limits) -> Result<Vec<u8>, Refusal>;
 /// `POST …/score`.
 pub(super) async fn one(State(api): State<Api>, name: Named, body: Body) -> Response {
     answer(&api.service, name, body, |model, body, limits| {
-        let request = match RequestText::find(body) {
-            Some(text) => text.into(),
+        let text = match RequestText::find(body) {
+            Some(text) => text,
             None => parse::<OneRequest<'_>>(body)?.into(),
         };
-        let scores = score(model, &[request], limits.candidates_max, |_| String::new())?;
+        let scores = score(model, &[text.into()], limits.candidates_max, |_| String::new())?;
         encode(model, Scores { scores: scores.concat() })
     })
     .await
@@ -87,7 +87,7 @@ pub(super) async fn one(State(api): State<Api>, name: Named, body: Body) -> Resp
 pub(super) async fn batch(State(api): State<Api>, name: Named, body: Body) -> Response {
     answer(&api.service, name, body, |model, body, limits| {
         let BatchRequest { requests } = parse(body)?;
-        let requests: Vec<_> = requests.into_iter().map(ScoreRequest::from).collect();
+        let requests: Vec<_> = requests.into_iter().map(|request| RequestText::from(request).into()).collect();
         let results = score(model, &requests, limits.candidates_max, |index| format!("requests[{index}]."))?;
         encode(model, Results { results: results.into_iter().map(|scores| Scores { scores }).collect() })
     })

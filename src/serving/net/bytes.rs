@@ -1,9 +1,11 @@
 //! Products in 8 bits: weights are rounded to i8 with a scale for each output, when that is asked for; inputs to seven bits with a step and a
 //! lowest value for each example, so that no sum of two products overflows the 16 bits that AVX2 has for it.
 
+#[cfg(target_arch = "x86_64")]
 use pulp::NullaryFnOnce;
+use pulp::{Simd, WithSimd};
 
-use super::panel::{Lanes, PANEL, Panels, ZERO};
+use super::panel::{Lanes, PANEL, Panels, ZERO, dispatch};
 
 /// Inputs whose products AVX2 adds up at once.
 const QUAD: usize = 4;
@@ -83,7 +85,7 @@ impl ByteWeights {
         let width = bias.len() * PANEL;
         for (panel, bias) in bias.iter().enumerate() {
             let weights = &self.quads[panel * quads..][..quads];
-            dispatch(Multiply { simd: (), x: &x.quads, weights, products: &mut x.products });
+            Multiply { simd: (), x: &x.quads, weights, products: &mut x.products }.run();
             let (scales, sums) = (&self.scales[panel], &self.sums[panel]);
             for ((into, products), range) in into.chunks_exact_mut(width).zip(&x.products).zip(&x.ranges) {
                 let into = &mut into[panel * PANEL..][..PANEL];
@@ -156,10 +158,12 @@ struct Round<'a> {
     ranges: &'a mut [Range],
 }
 
-impl Work for Round<'_> {
+impl WithSimd for Round<'_> {
+    type Output = ();
+
     /// Nothing here needs more than that the compiler may use the CPU's vectors.
     #[inline(always)]
-    fn portable(self) {
+    fn with_simd<S: Simd>(self, _: S) {
         let quads = self.inputs.div_ceil(QUAD);
         for ((x, bytes), range) in self.x.chunks(self.stride).zip(self.quads.chunks_exact_mut(quads)).zip(self.ranges) {
             let x = &x[..self.inputs];
@@ -185,7 +189,16 @@ struct Multiply<'a, S> {
     products: &'a mut [Quads],
 }
 
-impl Work for Multiply<'_, ()> {
+impl Multiply<'_, ()> {
+    fn run(self) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            let Multiply { simd: (), x, weights, products } = self;
+            return simd.vectorize(Multiply { simd, x, weights, products });
+        }
+        self.portable();
+    }
+
     fn portable(self) {
         for (products, x) in self.products.iter_mut().zip(self.x.chunks_exact(self.weights.len().max(1))) {
             *products = [0; PANEL];
@@ -196,12 +209,6 @@ impl Work for Multiply<'_, ()> {
                 }
             }
         }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    fn with_avx2(self, simd: pulp::x86::V3) {
-        let Multiply { simd: (), x, weights, products } = self;
-        simd.vectorize(Multiply { simd, x, weights, products });
     }
 }
 
@@ -240,37 +247,6 @@ impl Multiply<'_, pulp::x86::V3> {
             *products = pulp::cast(sums);
         }
     }
-}
-
-/// What is done the faster the wider the CPU's vectors are.
-trait Work: Sized {
-    /// Anywhere.
-    fn portable(self);
-
-    /// Where there is AVX2.
-    #[cfg(target_arch = "x86_64")]
-    fn with_avx2(self, simd: pulp::x86::V3) {
-        simd.vectorize(Portable(self));
-    }
-}
-
-struct Portable<W>(W);
-
-impl<W: Work> NullaryFnOnce for Portable<W> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        self.0.portable();
-    }
-}
-
-fn dispatch(work: impl Work) {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(simd) = pulp::x86::V3::try_new() {
-        return work.with_avx2(simd);
-    }
-    work.portable();
 }
 
 #[cfg(test)]
@@ -331,7 +307,7 @@ mod tests {
             let weights: Vec<Quads> = weights.iter().map(|quads| quads.map(|quad| i32::from_le_bytes(quad.to_le_bytes().map(|byte| if byte == 128 { 127 } else { byte })))).collect();
             let examples = x.len() / weights.len();
             let (mut found, mut expected) = (vec![[0; PANEL]; examples], vec![[0; PANEL]; examples]);
-            dispatch(Multiply { simd: (), x: &x, weights: &weights, products: &mut found });
+            Multiply { simd: (), x: &x, weights: &weights, products: &mut found }.run();
             Multiply { simd: (), x: &x, weights: &weights, products: &mut expected }.portable();
             prop_assert_eq!(found, expected);
         }

@@ -169,7 +169,7 @@ pub(super) fn add_at(from: &[Lanes], places: &[u32], sums: &mut [Lanes]) {
 }
 
 /// Does it with the widest vectors that the CPU has and the kernels here are made for.
-fn dispatch<W: WithSimd>(work: W) -> W::Output {
+pub(super) fn dispatch<W: WithSimd>(work: W) -> W::Output {
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     if let Some(simd) = pulp::x86::V3::try_new() {
         return Simd::vectorize(simd, work);

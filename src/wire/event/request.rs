@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::{DecodeError, EventDecoder, Shape, field};
 use crate::domain::Field;
 use crate::wire::columns::{Raw, Row};
+use crate::wire::json::RequestText;
 
 /// Columns of a request, as whoever asks has them.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +38,14 @@ impl<'a> Object<'a> {
                 identity.into()
             }
         }
+    }
+}
+
+impl<'a> RequestText<'a> {
+    /// Context and candidates.
+    #[must_use]
+    pub fn objects(&self) -> (Object<'a>, Vec<Object<'a>>) {
+        (Object::Json(self.context), self.candidates.iter().copied().map(Object::Json).collect())
     }
 }
 
