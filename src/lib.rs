@@ -62,4 +62,5 @@ pub mod stream;
 pub mod telemetry;
 #[cfg(feature = "trainer")]
 pub mod train;
+mod vectors;
 pub mod wire;

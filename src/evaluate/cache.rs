@@ -1,6 +1,7 @@
 //! Users in memory: those that the last commit does not hold as they are now, and a bounded number of those that it does.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::user::User;
@@ -42,21 +43,15 @@ impl UserCache {
         self.users.len()
     }
 
-    pub(super) fn contains(&self, id: &UserId) -> bool {
-        self.users.contains_key(id)
-    }
-
-    pub(super) fn insert(&mut self, id: UserId, user: User) {
-        self.users.insert(id, Cached { user: Arc::new(user), standing: Standing::Clean, touched: self.changes });
-    }
-
-    /// A user about to be changed.
-    pub(super) fn change(&mut self, id: &UserId) -> Option<&mut User> {
+    /// A user about to be changed, loaded where it is not here.
+    pub(super) fn change<E>(&mut self, id: &UserId, load: impl FnOnce() -> Result<User, E>) -> Result<&mut User, E> {
+        let cached = match self.users.entry(id.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(Cached { user: Arc::new(load()?), standing: Standing::Clean, touched: 0 }),
+        };
         self.changes += 1;
-        let cached = self.users.get_mut(id)?;
-        cached.standing = Standing::Changed;
-        cached.touched = self.changes;
-        Some(Arc::make_mut(&mut cached.user))
+        (cached.standing, cached.touched) = (Standing::Changed, self.changes);
+        Ok(Arc::make_mut(&mut cached.user))
     }
 
     /// The users that differ from the last commit, to be written; copies none of them. Those of a write that was never committed are among
@@ -97,10 +92,19 @@ impl UserCache {
 
 #[cfg(test)]
 mod tests {
+    use super::super::impressions::Impression;
     use super::*;
 
     fn id(text: &str) -> UserId {
         UserId(text.into())
+    }
+
+    fn impression(time: i64) -> Impression {
+        Impression { time, label: true, logits: [0.0; 3] }
+    }
+
+    fn change<'a>(cache: &'a mut UserCache, name: &str) -> &'a mut User {
+        cache.change(&id(name), || Ok::<_, std::convert::Infallible>(User::new(0))).unwrap()
     }
 
     fn captured(cache: &mut UserCache) -> Vec<String> {
@@ -113,13 +117,15 @@ mod tests {
     fn a_user_changed_between_write_and_commit_stays_to_be_written() {
         let mut cache = UserCache::default();
         for name in ["a", "b", "c"] {
-            cache.insert(id(name), User::new(0));
+            change(&mut cache, name);
         }
-        cache.change(&id("a")).unwrap();
-        cache.change(&id("b")).unwrap();
+        assert_eq!(captured(&mut cache), ["a", "b", "c"]);
+        cache.settle(8);
+        change(&mut cache, "a");
+        change(&mut cache, "b");
         assert_eq!(captured(&mut cache), ["a", "b"]);
         assert_eq!(captured(&mut cache), ["a", "b"], "not committed: written again next time");
-        cache.change(&id("b")).unwrap();
+        change(&mut cache, "b");
         cache.settle(8);
         assert_eq!(captured(&mut cache), ["b"]);
     }
@@ -127,23 +133,21 @@ mod tests {
     #[test]
     fn a_change_does_not_reach_what_was_captured() {
         let mut cache = UserCache::default();
-        cache.insert(id("a"), User::new(0));
-        cache.change(&id("a")).unwrap().times.push(1);
+        change(&mut cache, "a").impressions.push(&impression(1));
         let captured = cache.capture();
-        cache.change(&id("a")).unwrap().times.push(2);
-        assert_eq!(captured[0].1.times, [1]);
-        assert_eq!(cache.capture()[0].1.times, [1, 2]);
+        change(&mut cache, "a").impressions.push(&impression(2));
+        assert_eq!(captured[0].1.impressions.times(), [1]);
+        assert_eq!(cache.capture()[0].1.impressions.times(), [1, 2]);
     }
 
     #[test]
     fn clean_users_leave_by_age_and_others_never() {
         let mut cache = UserCache::default();
         for name in ["a", "b", "c", "d"] {
-            cache.insert(id(name), User::new(0));
-            cache.change(&id(name)).unwrap();
+            change(&mut cache, name);
         }
         cache.capture();
-        cache.change(&id("a")).unwrap();
+        change(&mut cache, "a");
         cache.settle(1);
         let mut left: Vec<_> = cache.users.keys().map(|id| id.0.to_string()).collect();
         left.sort();

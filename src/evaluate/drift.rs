@@ -1,9 +1,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::adwin::{Adwin, Change};
+use super::impressions::Impression;
 use super::report::{DriftReport, Rise};
 use super::totals::negative_log_likelihood;
-use super::user::Impression;
 use crate::domain::Head;
 
 /// A loss above it counts as it: ADWIN needs a bound. In nats; the loss of a click that was given one chance in three thousand.

@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::UserCache;
 use super::drift::Drift;
+use super::impressions::Impression;
+use super::pairwise::Pairwise;
 use super::record::{self, WINDOWS_CAP};
 use super::totals::{Costs, HintTotals, Standing, Totals};
-use super::user::{Impression, User};
+use super::user::User;
 use super::windows::{Live, Windows};
 use super::{Capture, EvaluateError, Report, Rise, TopUsers, UserStates};
 use crate::config::{EvaluateConfig, USER_IMPRESSIONS_CAP};
@@ -38,7 +40,9 @@ pub struct Evaluator {
     /// Number of the capture that is not committed yet.
     writing: Option<u64>,
     live: Vec<Option<Live>>,
-    mask: Vec<u32>,
+    pairwise: Pairwise,
+    /// Where a user stands before and after an impression.
+    standings: [Vec<Standing>; 2],
 }
 
 impl Evaluator {
@@ -73,7 +77,8 @@ impl Evaluator {
             users,
             cache: UserCache::default(),
             writing: None,
-            mask: Vec::new(),
+            pairwise: Pairwise::default(),
+            standings: Default::default(),
         })
     }
 
@@ -141,13 +146,11 @@ impl Evaluator {
     }
 
     fn measure(&mut self, id: &UserId, impression: &Impression, hint_share: Option<f64>) -> Result<(), EvaluateError> {
-        if !self.cache.contains(id) {
-            let user = match self.users.load(id)? {
-                Some(bytes) => record::read(id, &bytes, &self.lengths)?,
-                None => User::new(self.lengths.len()),
-            };
-            self.cache.insert(id.clone(), user);
-        }
+        let load = || match self.users.load(id)? {
+            Some(bytes) => record::read(id, &bytes, &self.lengths),
+            None => Ok(User::new(self.lengths.len())),
+        };
+        let user = self.cache.change(id, load)?;
         let state = &mut self.state;
         state.latest_ms = state.latest_ms.max(Some(impression.time));
         let costs = Costs::of(impression);
@@ -160,14 +163,14 @@ impl Evaluator {
             }
             self.live.push(windows.live());
         }
-        let user = self.cache.change(id).expect("the user was put into the cache above");
-        let before = standings(user, &self.live);
+        let [before, after] = &mut self.standings;
+        stand(user, &self.live, before);
         let truncated = user.truncated;
-        user.insert(impression, self.impressions_max, &self.live, &mut self.mask);
+        user.insert(impression, self.impressions_max, &self.live, &mut self.pairwise);
         state.users_truncated += u64::from(user.truncated && !truncated);
-        let after = standings(user, &self.live);
+        stand(user, &self.live, after);
         let totals = std::iter::once(&mut state.since_start).chain(state.windows.iter_mut().map(|windows| &mut windows.open));
-        for ((totals, before), after) in totals.zip(&before).zip(&after) {
+        for ((totals, before), after) in totals.zip(before).zip(after) {
             totals.replace(before, after);
         }
         Ok(())
@@ -175,10 +178,11 @@ impl Evaluator {
 }
 
 /// Where a user stands since start (nowhere before the first impression), then in the open window of each length.
-fn standings(user: &User, live: &[Option<Live>]) -> Vec<Standing> {
-    let since_start = Standing::of((!user.times.is_empty()).then_some(&user.total));
+fn stand(user: &User, live: &[Option<Live>], standings: &mut Vec<Standing>) {
+    let since_start = Standing::of((!user.impressions.is_empty()).then_some(&user.total));
     let windows = live.iter().enumerate().map(|(kind, live)| Standing::of(user.in_window(kind, live.as_ref())));
-    std::iter::once(since_start).chain(windows).collect()
+    standings.clear();
+    standings.extend(std::iter::once(since_start).chain(windows));
 }
 
 fn lengths(config: &EvaluateConfig) -> Result<Vec<i64>, EvaluateError> {

@@ -16,6 +16,8 @@ mod evaluator;
 mod fixed;
 mod gauc;
 mod histogram;
+mod impressions;
+mod pairwise;
 mod record;
 mod report;
 mod top;

@@ -11,6 +11,7 @@
 
 use super::EvaluateError;
 use super::bytes::{BytesError, Reader, put_varint, unzigzag, zigzag};
+use super::impressions::Impressions;
 use super::user::{Pairs, Sums, User, WindowSums};
 use crate::config::USER_IMPRESSIONS_CAP;
 use crate::domain::UserId;
@@ -37,8 +38,9 @@ pub(super) enum RecordError {
 
 /// `lengths` are those of `user.windows`, in milliseconds.
 pub(super) fn encode(user: &User, lengths: &[i64]) -> Vec<u8> {
-    let rows = user.times.len();
-    let scored = user.logits.each_ref().map(|column| column.iter().any(|logit| !logit.is_nan()));
+    let kept = &user.impressions;
+    let (rows, logits) = (kept.len(), kept.logits());
+    let scored = logits.map(|column| column.iter().any(|logit| !logit.is_nan()));
     let flags =
         scored.iter().enumerate().fold(u8::from(user.truncated) * TRUNCATED, |flags, (head, has)| flags | (u8::from(*has) << (1 + head)));
     let mut bytes = Vec::with_capacity(64 + rows * 21);
@@ -52,11 +54,12 @@ pub(super) fn encode(user: &User, lengths: &[i64]) -> Vec<u8> {
         put_varint(&mut bytes, zigzag(id));
         put_sums(&mut bytes, sums);
     }
-    user.times.iter().for_each(|time| bytes.extend(time.to_le_bytes()));
-    bytes
-        .extend(user.labels.chunks(8).map(|eight| eight.iter().enumerate().fold(0, |byte, (bit, label)| byte | (u8::from(*label) << bit))));
-    for (column, _) in user.logits.iter().zip(scored).filter(|(_, has)| *has) {
-        column.iter().for_each(|logit| bytes.extend(logit.to_le_bytes()));
+    put_all(&mut bytes, kept.times().iter().map(|time| time.to_le_bytes()));
+    bytes.extend(
+        kept.labels().chunks(8).map(|eight| eight.iter().enumerate().fold(0, |byte, (bit, label)| byte | (u8::from(*label) << bit))),
+    );
+    for (column, _) in logits.iter().zip(scored).filter(|(_, has)| *has) {
+        put_all(&mut bytes, column.iter().map(|logit| logit.to_le_bytes()));
     }
     bytes
 }
@@ -80,10 +83,11 @@ pub(super) fn decode(bytes: &[u8], lengths: &[i64]) -> Result<User, RecordError>
             user.windows[kind] = WindowSums { id: Some(id), sums };
         }
     }
-    user.times = reader.take(8 * rows)?.as_chunks().0.iter().map(|time| i64::from_le_bytes(*time)).collect();
+    let times = reader.take(8 * rows)?.as_chunks().0.iter().map(|time| i64::from_le_bytes(*time)).collect();
     let labels = reader.take(rows.div_ceil(8))?;
-    user.labels = (0..rows).map(|row| labels[row / 8] >> (row % 8) & 1 == 1).collect();
-    for (head, column) in user.logits.iter_mut().enumerate() {
+    let labels = (0..rows).map(|row| labels[row / 8] >> (row % 8) & 1 == 1).collect();
+    let mut logits = [const { Vec::new() }; _];
+    for (head, column) in logits.iter_mut().enumerate() {
         *column = if flags >> (1 + head) & 1 == 1 {
             reader.take(4 * rows)?.as_chunks().0.iter().map(|logit| f32::from_le_bytes(*logit)).collect()
         } else {
@@ -91,6 +95,7 @@ pub(super) fn decode(bytes: &[u8], lengths: &[i64]) -> Result<User, RecordError>
         };
     }
     reader.end()?;
+    user.impressions = Impressions::new(times, labels, logits);
     check(&user)?;
     Ok(user)
 }
@@ -109,6 +114,14 @@ pub fn fuzz_user(bytes: &[u8]) {
 /// As [`decode`]; the error names the user.
 pub(super) fn read(id: &UserId, bytes: &[u8], lengths: &[i64]) -> Result<User, EvaluateError> {
     decode(bytes, lengths).map_err(|why| EvaluateError::Record { user: id.0.to_string(), why: why.to_string() })
+}
+
+fn put_all<const N: usize>(bytes: &mut Vec<u8>, values: impl ExactSizeIterator<Item = [u8; N]>) {
+    let start = bytes.len();
+    bytes.resize(start + N * values.len(), 0);
+    for (place, value) in bytes[start..].as_chunks_mut().0.iter_mut().zip(values) {
+        *place = value;
+    }
 }
 
 fn put_sums(bytes: &mut Vec<u8>, sums: &Sums) {
@@ -135,8 +148,8 @@ fn read_sums(reader: &mut Reader<'_>, rows: usize) -> Result<Sums, RecordError> 
 
 /// Positives and negatives must be those of the impressions; pairs won would cost a comparison each.
 fn check(user: &User) -> Result<(), RecordError> {
-    for (pairs, column) in user.total.heads.iter().zip(&user.logits) {
-        let scored = || user.labels.iter().zip(column).filter(|(_, logit)| !logit.is_nan());
+    for (pairs, column) in user.total.heads.iter().zip(user.impressions.logits()) {
+        let scored = || user.impressions.labels().iter().zip(column).filter(|(_, logit)| !logit.is_nan());
         let pos = scored().filter(|(label, _)| **label).count();
         if (pos, scored().count() - pos) != (pairs.pos as usize, pairs.neg as usize) {
             return Err(RecordError::Sums);
@@ -153,7 +166,8 @@ fn bounded(value: u64, max: usize, what: &'static str) -> Result<usize, RecordEr
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::user::Impression;
+    use super::super::impressions::Impression;
+    use super::super::pairwise::Pairwise;
     use super::super::windows::Live;
     use super::*;
 
@@ -165,7 +179,7 @@ mod tests {
             latest = latest.max(*time);
             let live = LENGTHS.map(|len_ms| Some(Live { id: latest.div_euclid(len_ms), len_ms }));
             let logits = [*light, light * 2.0, control.unwrap_or(f32::NAN)];
-            user.insert(&Impression { time: *time, label: *label, logits }, 16, &live, &mut Vec::new());
+            user.insert(&Impression { time: *time, label: *label, logits }, 16, &live, &mut Pairwise::default());
         }
         user
     }
@@ -181,8 +195,10 @@ mod tests {
             let bytes = encode(&user, &LENGTHS);
             let back = decode(&bytes, &LENGTHS).unwrap();
             prop_assert_eq!(encode(&back, &LENGTHS), bytes);
-            prop_assert_eq!((back.total, &back.windows, &back.times, &back.labels), (user.total, &user.windows, &user.times, &user.labels));
-            prop_assert!(back.logits.iter().flatten().zip(user.logits.iter().flatten()).all(|(a, b)| a.to_bits() == b.to_bits()));
+            prop_assert_eq!((back.total, &back.windows), (user.total, &user.windows));
+            let (found, expected) = (&back.impressions, &user.impressions);
+            prop_assert_eq!((found.times(), found.labels()), (expected.times(), expected.labels()));
+            prop_assert!(found.logits().into_iter().flatten().zip(expected.logits().into_iter().flatten()).all(|(a, b)| a.to_bits() == b.to_bits()));
         }
 
         #[test]

@@ -51,6 +51,6 @@ impl TopUsers {
 
 fn line(id: UserId, user: &User) -> UserLine {
     let auc = Head::ALL.iter().zip(&user.total.heads).filter_map(|(head, pairs)| Some((head.name().to_owned(), pairs.auc()?))).collect();
-    let clicks = user.labels.iter().filter(|label| **label).count();
-    UserLine { user: id.0.into(), impressions: user.times.len() as u64, clicks: clicks as u64, auc }
+    let clicks = user.impressions.labels().iter().filter(|label| **label).count();
+    UserLine { user: id.0.into(), impressions: user.impressions.len() as u64, clicks: clicks as u64, auc }
 }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::fixed::FixedSum;
 use super::gauc::{GaucSums, Part};
 use super::histogram::LogitHistogram;
-use super::user::{Impression, Sums};
+use super::impressions::Impression;
+use super::user::Sums;
 use super::{HeadReport, HintReport, PerHead};
 use crate::domain::Head;
 

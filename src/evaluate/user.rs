@@ -1,17 +1,9 @@
 //! One user: the newest impressions, and pairs won over them, kept up with every impression that comes or leaves.
 
 use super::PerHead;
+use super::impressions::{Impression, Impressions};
+use super::pairwise::Pairwise;
 use super::windows::Live;
-
-/// One impression with its prequential scores.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Impression {
-    /// Event time, milliseconds.
-    pub(super) time: i64,
-    pub(super) label: bool,
-    /// By head; NaN where there is none.
-    pub(super) logits: PerHead<f32>,
-}
 
 /// (positive, negative) pairs of one head.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -67,11 +59,7 @@ pub(super) struct WindowSums {
 pub(super) struct User {
     /// Older impressions have left.
     pub(super) truncated: bool,
-    /// Event times, in order of arrival; the two below likewise.
-    pub(super) times: Vec<i64>,
-    pub(super) labels: Vec<bool>,
-    /// By head; NaN where there is none.
-    pub(super) logits: PerHead<Vec<f32>>,
+    pub(super) impressions: Impressions,
     /// Over all impressions kept.
     pub(super) total: Sums,
     /// By configured length.
@@ -91,71 +79,44 @@ impl User {
     }
 
     /// Adds an impression, and lets the oldest leave when there are more than `impressions_max`. `live` holds the open window of each
-    /// length; an impression outside one does not count there. `mask` is scratch memory.
-    pub(super) fn insert(&mut self, new: &Impression, impressions_max: usize, live: &[Option<Live>], mask: &mut Vec<u32>) {
+    /// length; an impression outside one does not count there.
+    pub(super) fn insert(&mut self, new: &Impression, impressions_max: usize, live: &[Option<Live>], pairwise: &mut Pairwise) {
         for (mine, live) in self.windows.iter_mut().zip(live) {
             if let Some(live) = live.as_ref().filter(|live| live.contains(new.time) && mine.id != Some(live.id)) {
                 *mine = WindowSums { id: Some(live.id), sums: Sums::default() };
             }
         }
-        while self.times.len() >= impressions_max.max(1) {
-            let oldest = self.pop_oldest();
-            self.count(&oldest, live, mask, false);
+        pairwise.look(live, &self.impressions);
+        while self.impressions.len() >= impressions_max.max(1) {
+            let Some(oldest) = self.impressions.pop_oldest() else { break };
+            self.count(&oldest, live, pairwise, false);
             self.truncated = true;
         }
-        self.count(new, live, mask, true);
-        self.times.push(new.time);
-        self.labels.push(new.label);
-        for (column, logit) in self.logits.iter_mut().zip(new.logits) {
-            column.push(logit);
-        }
-    }
-
-    fn pop_oldest(&mut self) -> Impression {
-        let mut logits = [f32::NAN; crate::domain::Head::ALL.len()];
-        for (logit, column) in logits.iter_mut().zip(&mut self.logits) {
-            *logit = column.remove(0);
-        }
-        Impression { time: self.times.remove(0), label: self.labels.remove(0), logits }
+        self.count(new, live, pairwise, true);
+        self.impressions.push(new);
     }
 
     /// Adds or takes away `one` and its pairs with the impressions kept.
     ///
     /// Those of an open window are the ones that lie in its time: an impression that came after its window had closed is in a closed
     /// one still.
-    fn count(&mut self, one: &Impression, live: &[Option<Live>], mask: &mut Vec<u32>, comes: bool) {
-        mask.clear();
-        mask.extend(self.labels.iter().map(|label| if *label == one.label { 0 } else { u32::MAX }));
-        apply(&mut self.total, one, &self.logits, mask, comes);
-        for (mine, live) in self.windows.iter_mut().zip(live) {
-            let Some(live) = live.as_ref().filter(|live| mine.id == Some(live.id) && live.contains(one.time)) else { continue };
-            mask.clear();
-            mask.extend(self.times.iter().zip(&self.labels).map(
-                |(time, label)| {
-                    if *label != one.label && live.contains(*time) { u32::MAX } else { 0 }
-                },
-            ));
-            apply(&mut mine.sums, one, &self.logits, mask, comes);
+    fn count(&mut self, one: &Impression, live: &[Option<Live>], pairwise: &mut Pairwise, comes: bool) {
+        self.total.apply(one, pairwise.twice_won(one, &self.impressions), comes);
+        for (window, (mine, live)) in self.windows.iter_mut().zip(live).enumerate() {
+            if live.is_some_and(|live| mine.id == Some(live.id) && live.contains(one.time)) {
+                mine.sums.apply(one, pairwise.twice_won_in(window), comes);
+            }
         }
     }
 }
 
-fn apply(sums: &mut Sums, one: &Impression, logits: &PerHead<Vec<f32>>, mask: &[u32], comes: bool) {
-    for ((pairs, logit), others) in sums.heads.iter_mut().zip(one.logits).zip(logits) {
-        if !logit.is_nan() {
-            pairs.apply(one.label, twice_won(one.label, logit, others, mask), comes);
+impl Sums {
+    fn apply(&mut self, one: &Impression, twice_won: PerHead<u32>, comes: bool) {
+        for ((pairs, logit), twice_won) in self.heads.iter_mut().zip(one.logits).zip(twice_won) {
+            if !logit.is_nan() {
+                pairs.apply(one.label, twice_won, comes);
+            }
         }
-    }
-}
-
-/// Σ of 2·\[s⁺ > s⁻\] + \[s⁺ = s⁻\] over the others that `mask` lets pass; NaN neither wins nor ties. No branches, so that the compiler
-/// makes vector code of it.
-fn twice_won(label: bool, logit: f32, others: &[f32], mask: &[u32]) -> u32 {
-    let pairs = others.iter().zip(mask);
-    if label {
-        pairs.map(|(other, mask)| (2 * u32::from(logit > *other) + u32::from(logit == *other)) & mask).sum()
-    } else {
-        pairs.map(|(other, mask)| (2 * u32::from(*other > logit) + u32::from(logit == *other)) & mask).sum()
     }
 }
 
@@ -169,13 +130,13 @@ mod tests {
 
     #[test]
     fn pairs_follow_impressions_in_and_out() {
-        let (mut user, mut mask) = (User::new(1), Vec::new());
+        let (mut user, mut pairwise) = (User::new(1), Pairwise::default());
         let live = [Some(Live { id: 0, len_ms: 100 })];
         for (time, label, light) in [(1, true, 0.5), (2, false, 0.5), (3, false, -1.0), (4, true, 2.0)] {
-            user.insert(&impression(time, label, light), 3, &live, &mut mask);
+            user.insert(&impression(time, label, light), 3, &live, &mut pairwise);
         }
         assert!(user.truncated);
-        assert_eq!(user.times, [2, 3, 4]);
+        assert_eq!(user.impressions.times(), [2, 3, 4]);
         assert_eq!(user.total.heads[0], Pairs { pos: 1, neg: 2, twice_won: 4 });
         assert_eq!(user.total.heads[1], Pairs { pos: 1, neg: 2, twice_won: 0 });
         assert_eq!(user.total.heads[2], Pairs::default(), "a head without scores has no pairs");
@@ -184,12 +145,12 @@ mod tests {
 
     #[test]
     fn a_later_window_starts_empty_and_ignores_late_impressions() {
-        let (mut user, mut mask) = (User::new(1), Vec::new());
-        user.insert(&impression(50, true, 1.0), 8, &[Some(Live { id: 0, len_ms: 100 })], &mut mask);
+        let (mut user, mut pairwise) = (User::new(1), Pairwise::default());
+        user.insert(&impression(50, true, 1.0), 8, &[Some(Live { id: 0, len_ms: 100 })], &mut pairwise);
         let live = [Some(Live { id: 1, len_ms: 100 })];
         assert_eq!(user.in_window(0, live[0].as_ref()), None);
-        user.insert(&impression(150, false, 0.0), 8, &live, &mut mask);
-        user.insert(&impression(60, true, 3.0), 8, &live, &mut mask);
+        user.insert(&impression(150, false, 0.0), 8, &live, &mut pairwise);
+        user.insert(&impression(60, true, 3.0), 8, &live, &mut pairwise);
         assert_eq!(user.windows[0].sums.heads[0], Pairs { pos: 0, neg: 1, twice_won: 0 });
         assert_eq!(user.total.heads[0], Pairs { pos: 2, neg: 1, twice_won: 4 });
     }

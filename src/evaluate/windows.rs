@@ -97,8 +97,8 @@ impl Windows {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::impressions::Impression;
     use super::super::totals::Costs;
-    use super::super::user::Impression;
     use super::*;
 
     fn see(windows: &mut Windows, time: i64) -> bool {

@@ -11,6 +11,8 @@ use crate::domain::Text;
 
 /// First byte of every record.
 pub(super) const RECORD_FORMAT: u8 = 1;
+/// Everything of a record but its id and values: format, checksum, two tags, flags, three lengths.
+const FRAME_BYTES_MAX: usize = 1 + 4 + 2 * 8 + 1 + 3 * 4;
 /// Flag: there is a previous value.
 const HAS_PREVIOUS: u8 = 1;
 /// Flag: the record holds the user id.
@@ -62,7 +64,9 @@ impl Record {
 
 pub(super) fn encode(key: &[u8], record: &Record) -> Vec<u8> {
     let Record { id, current, previous } = record;
-    let mut bytes = vec![RECORD_FORMAT, 0, 0, 0, 0];
+    let fields = current.bytes.len() + previous.as_ref().map_or(0, |previous| previous.bytes.len()) + id.as_ref().map_or(0, |id| id.len());
+    let mut bytes = Vec::with_capacity(FRAME_BYTES_MAX + fields);
+    bytes.extend([RECORD_FORMAT, 0, 0, 0, 0]);
     bytes.extend(current.tag.to_le_bytes());
     bytes.push(if previous.is_some() { HAS_PREVIOUS } else { 0 } | if id.is_some() { HAS_ID } else { 0 });
     if let Some(id) = id {

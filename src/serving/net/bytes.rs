@@ -5,7 +5,8 @@
 use pulp::NullaryFnOnce;
 use pulp::{Simd, WithSimd};
 
-use super::panel::{Lanes, PANEL, Panels, ZERO, dispatch};
+use super::panel::{Lanes, PANEL, Panels, ZERO};
+use crate::vectors::dispatch;
 
 /// Inputs whose products AVX2 adds up at once.
 const QUAD: usize = 4;

@@ -3,7 +3,9 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
+
+use crate::vectors::dispatch;
 
 /// Columns of a panel: two vectors of AVX2, one of AVX-512.
 pub(super) const PANEL: usize = 16;
@@ -166,15 +168,6 @@ fn vectors<S: Simd, const VECTORS: usize>(lanes: &Lanes) -> [S::f32s; VECTORS] {
 /// Adds `from[places[i]]` to `sums[i]`.
 pub(super) fn add_at(from: &[Lanes], places: &[u32], sums: &mut [Lanes]) {
     dispatch(AddAt { from, places, sums });
-}
-
-/// Does it with the widest vectors that the CPU has and the kernels here are made for.
-pub(super) fn dispatch<W: WithSimd>(work: W) -> W::Output {
-    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    if let Some(simd) = pulp::x86::V3::try_new() {
-        return Simd::vectorize(simd, work);
-    }
-    Arch::new().dispatch(work)
 }
 
 struct AddAt<'a> {
