@@ -266,7 +266,7 @@ impl Default for EvaluateConfig {
 pub struct StateConfig {
     /// Directory of checkpoints, commits and sled. Owned by one daemon at a time.
     pub dir: PathBuf,
-    /// sled's page cache.
+    /// sled's page cache: at most; it grows as it is needed.
     pub sled_cache: ByteLength,
     /// How old the newest export of the per-user store may get before another is made, right after a commit.
     pub export_every: Span,
@@ -274,7 +274,7 @@ pub struct StateConfig {
 
 impl Default for StateConfig {
     fn default() -> Self {
-        StateConfig { dir: PathBuf::from("state"), sled_cache: ByteLength(64 << 20), export_every: Span::from_secs(3600) }
+        StateConfig { dir: PathBuf::from("state"), sled_cache: ByteLength(512 << 20), export_every: Span::from_secs(3600) }
     }
 }
 
