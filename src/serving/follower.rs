@@ -13,6 +13,11 @@ use crate::wire::snapshot::{Key, Manifest};
 /// How often the end of the topic is asked for, to say how far behind we are.
 const END_EVERY: Duration = Duration::from_secs(2);
 
+/// By how much the thread is nicer than those that score, which it shares cores with: it gets a tenth of what one of them gets where there
+/// are too few.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
 /// Opens the topic from its beginning.
 type OpenReader = dyn Fn() -> Result<Box<dyn LogReader>, StreamError>;
 
@@ -45,6 +50,19 @@ impl From<ModelError> for Refusal {
     }
 }
 
+/// Lets requests go first: opening a snapshot is long work that nobody waits for. On Linux each thread has a niceness of its own; elsewhere
+/// it stays as it is.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{getpriority_process, setpriority_process};
+        let thread = Some(rustix::thread::gettid());
+        if let Err(error) = getpriority_process(thread).and_then(|now| setpriority_process(thread, now + NICENESS)) {
+            tracing::debug!(%error, "the thread that follows the topic takes as much of the cores as those that score");
+        }
+    }
+}
+
 /// The following thread.
 pub(super) struct Follower {
     config: SubscriberConfig,
@@ -67,6 +85,7 @@ impl Follower {
 
     /// Follows until told to stop, connecting again after every broker error.
     pub(super) fn run(mut self, open_reader: &OpenReader) {
+        give_way();
         while !self.shared.is_stopping() {
             let Err(error) = open_reader().and_then(|reader| self.follow(reader)) else { continue };
             self.shared.connected(false);
@@ -251,5 +270,24 @@ impl Follower {
             }
             None
         })
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use rustix::process::getpriority_process;
+
+    use super::{NICENESS, give_way};
+
+    #[test]
+    fn the_thread_gives_way_and_no_other_does() {
+        let before = getpriority_process(None).expect("asked");
+        let after = std::thread::spawn(|| {
+            give_way();
+            getpriority_process(None).expect("asked")
+        });
+        // 19 is as nice as a thread can be.
+        assert_eq!(after.join().expect("no panic"), (before + NICENESS).min(19));
+        assert_eq!(getpriority_process(None), Ok(before));
     }
 }
