@@ -109,20 +109,22 @@ impl ServiceBench {
         for version in [VERSIONS[0], VERSIONS[1], VERSIONS[0]] {
             site.serve(version, || Ok(()))?;
         }
-        let one_model = resident_mib()?;
 
         let load = Load { rate_per_s: self.rate_per_s, requests: Some((self.rate_per_s * self.seconds) as usize) };
         let (subscriber, address) = (Arc::clone(&site.subscriber), site.address);
         let library = |stop: &AtomicBool| load.through_library(&subscriber, &bodies, stop);
         let http = |stop: &AtomicBool| load.over_http(address, &bodies, stop);
+        let (library_still, http_still) = (still(library)?, still(http)?);
+        // By now what opening has left has gone back to the system.
+        let one_model = resident_mib()?;
         Ok(ServiceFigures {
             shape: self.score.shape.name.to_owned(),
             candidates: self.score.candidates,
             catalogue: self.score.catalogue,
             rate_per_s: self.rate_per_s,
-            library: still(library)?,
+            library: library_still,
             library_swapping: swapping(&mut site, library)?,
-            http: still(http)?,
+            http: http_still,
             http_swapping: swapping(&mut site, http)?,
             swaps: {
                 let endless = Load { requests: None, ..load };
