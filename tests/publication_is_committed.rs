@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rocket_launching::checkpoint::{self, CheckpointStore};
-use rocket_launching::config::Config;
+use rocket_launching::config::{Config, Mismatch};
 use rocket_launching::domain::{Record, TopicPartition, Version};
 use rocket_launching::pipeline::{State, Status};
 use rocket_launching::publish::Publisher;
@@ -110,6 +110,22 @@ fn killed_anywhere_in_a_publication_the_next_start_ends_it_with_the_same_bytes()
         let artifact = |catalog: &Catalog| catalog.manifests()[&version].artifact.blake3.clone();
         assert_eq!(artifact(&catalog), artifact(&self::catalog(&config, &whole)));
     }
+}
+
+#[test]
+fn what_was_due_before_a_change_of_the_schema_is_published_under_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    let log = MemoryLog::default();
+    // Killed between chunks and manifest.
+    assert!(run(&config, &log, 500, 2).publish_problem.is_some());
+    let before = config.schema.clone();
+    config.schema.features.retain(|feature| !["tags", "user_tags"].contains(&feature.name.as_str()));
+    config.checkpoint.mismatch = Mismatch::WarmStart;
+    let status = run(&config, &log, 500, ALL);
+    assert!(status.promoted && status.publish_problem.is_none(), "{status:?}");
+    let catalog = catalog(&config, &log);
+    assert_eq!(catalog.manifests()[&status.published.unwrap()].schema, before);
 }
 
 #[test]

@@ -90,6 +90,7 @@ pub struct Published {
 pub struct Publisher {
     pub(super) topic: Topic,
     pub(super) model: String,
+    /// Of checkpoints that do not say theirs.
     schema: SchemaConfig,
     pub(super) config: PublishConfig,
     instance: String,
@@ -184,7 +185,9 @@ impl Publisher {
         self.check_number(version)?;
         let refuse = |why| PublishError::Gate { version, why };
         let artifact = artifact::encode(&loaded.learner, self.config.rows).map_err(|error| refuse(error.to_string()))?;
-        let mut manifest = manifest::build(&self.model, &self.schema, &self.config, commit, &loaded.probes, &artifact);
+        // The checkpoint's own: one that was due before a change of the schema is published after it.
+        let schema = loaded.schema.as_ref().unwrap_or(&self.schema);
+        let mut manifest = manifest::build(&self.model, schema, &self.config, commit, &loaded.probes, &artifact);
         let candidate = manifest::prove(&mut manifest, &artifact.bytes).map_err(refuse)?;
         let failed = self.judge(&candidate, &loaded.evidence, &mut manifest.quality, now_ms)?;
         let manifest = match self.on_topic(&manifest)? {
