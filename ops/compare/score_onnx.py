@@ -67,17 +67,18 @@ def peer_ms(net: onnxruntime.InferenceSession, inputs: np.ndarray) -> tuple[floa
 class Ours:
     def __init__(self, rocketctl: str, shape: str, candidates: int, rows: int) -> None:
         self.command = [rocketctl, "bench", "score", "-o", "json", "--shape", shape]
-        self.command += ["--candidates", str(candidates), "--rows", str(rows), "--requests", str(RUNS)]
+        self.command += ["--candidates", str(candidates), "--rows", str(rows)]
 
-    def run(self, catalogue: int, *more: str) -> dict[str, Any]:
-        done = subprocess.run([*self.command, "--catalogue", str(catalogue), *more], check=True, stdout=subprocess.PIPE, text=True)
+    def run(self, catalogue: int, *more: str, requests: int = RUNS) -> dict[str, Any]:
+        command = [*self.command, "--catalogue", str(catalogue), "--requests", str(requests), *more]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         return json.loads(done.stdout)["shapes"][0]
 
 
 def compare(ours: Ours, shape: str, rounds: int) -> bool:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        ours.run(CATALOGUES["new"], "--requests", "1", "--export", name)
+        ours.run(CATALOGUES["new"], "--export", name, requests=1)
         request = json.loads((directory / "request.json").read_text())
         expected = np.array(json.loads((directory / "answer.json").read_text())["scores"])
         inputs = Scorer(directory / "model.safetensors").inputs(request)
