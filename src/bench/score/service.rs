@@ -109,12 +109,12 @@ impl ServiceBench {
         for version in [VERSIONS[0], VERSIONS[1], VERSIONS[0]] {
             site.serve(version, || Ok(()))?;
         }
+        let one_model = resident_mib()?;
 
         let load = Load { rate_per_s: self.rate_per_s, requests: Some((self.rate_per_s * self.seconds) as usize) };
         let (subscriber, address) = (Arc::clone(&site.subscriber), site.address);
         let library = |stop: &AtomicBool| load.through_library(&subscriber, &bodies, stop);
         let http = |stop: &AtomicBool| load.over_http(address, &bodies, stop);
-        let one_model = resident_mib()?;
         Ok(ServiceFigures {
             shape: self.score.shape.name.to_owned(),
             candidates: self.score.candidates,
